@@ -1,0 +1,47 @@
+import type { ErrorCode } from '../errors.ts';
+import type { HoldSource } from '../policy/holds.ts';
+import type { EvictReason, Plan } from '../policy/plan.ts';
+import type { Snapshot } from '../policy/snapshot.ts';
+
+/** Why a pass ran. */
+export type Trigger = 'Start' | 'Change' | 'Schedule' | 'Manual';
+
+export interface EvictedEntry {
+  readonly key: string;
+  readonly description: string;
+  readonly sizeBytes: number;
+  readonly reason: EvictReason;
+}
+
+/** Something that failed while all else went on. */
+export interface PassError {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly entry?: string;
+}
+
+/** What one pass over one cache saw and did. */
+export interface PassReport {
+  readonly cacheName: string;
+  readonly root: string;
+  readonly trigger: Trigger;
+  readonly startedAtMs: number;
+  readonly finishedAtMs: number;
+  /** As scanned at the start of the pass. */
+  readonly before: Snapshot;
+  /** As it stands after the pass: entries that went are gone, entries that came back are there. */
+  readonly after: Snapshot;
+  /** What was decided. In a dry run this is all that happens. */
+  readonly plan: Plan;
+  readonly evicted: readonly EvictedEntry[];
+  /** Taken out, then found wanted by the runtime, and put back. */
+  readonly revived: number;
+  /** Planned, then found changed or locked by another process, and left alone. */
+  readonly raced: number;
+  readonly holdSources: readonly HoldSource[];
+  readonly filesystem: { readonly capacityBytes: number; readonly availableBytes: number };
+  readonly leftoversRemoved: number;
+  readonly errors: readonly PassError[];
+  /** When the trash of this pass may be purged, or null when there is none. */
+  readonly purgeDueAtMs: number | null;
+}
