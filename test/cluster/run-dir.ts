@@ -1,0 +1,114 @@
+/** The folder of one test cluster. Everything the cluster makes lies in it or carries its name, so that what is left can be found. */
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+
+import type { Log } from './log.ts';
+
+/** Start of the name of every folder, cgroup and process argument of a test cluster. */
+export const RUN_PREFIX = 'cachepolicy-test-';
+const OWNER_FILE = 'owner.json';
+
+export interface RunDir extends Disposable {
+  readonly path: string;
+  /** Such as `cachepolicy-test-x7Kd2q`. */
+  readonly name: string;
+  /** A folder below it, made when absent. */
+  dir(...names: string[]): string;
+  /** Removes it with all that is in it. The processes that use it must have ended. */
+  remove(): void;
+}
+
+interface Owner {
+  readonly pid: number;
+  readonly startTime: string;
+  readonly pidNamespace: string;
+}
+
+const live = new Set<RunDir>();
+process.on('exit', () => {
+  for (const runDir of live) runDir.remove();
+});
+
+/** Makes the folder of a new test cluster below the system's folder for temporary files. It goes when this process exits. */
+export function createRunDir(): RunDir {
+  const path = mkdtempSync(join(tmpdir(), RUN_PREFIX));
+  const owner: Owner = { pid: process.pid, startTime: startTimeOf(process.pid) ?? '', pidNamespace: pidNamespace() };
+  writeFileSync(join(path, OWNER_FILE), JSON.stringify(owner));
+  const runDir: RunDir = {
+    path,
+    name: basename(path),
+    dir: (...names) => {
+      const folder = join(path, ...names);
+      mkdirSync(folder, { recursive: true });
+      return folder;
+    },
+    remove: () => {
+      removeTree(path);
+      live.delete(runDir);
+    },
+    [Symbol.dispose]: () => runDir.remove(),
+  };
+  live.add(runDir);
+  return runDir;
+}
+
+/** Folders of test clusters whose process is gone: it was killed before it could remove them. */
+export function abandonedRunDirs(): string[] {
+  return readdirSync(tmpdir())
+    .filter((name) => name.startsWith(RUN_PREFIX))
+    .map((name) => join(tmpdir(), name))
+    .filter((path) => {
+      const owner = readOwner(path);
+      // An owner in another pid namespace cannot be seen from here: leave its folder alone.
+      return owner !== undefined && owner.pidNamespace === pidNamespace() && startTimeOf(owner.pid) !== owner.startTime;
+    });
+}
+
+/** Removes what clusters that were killed have left behind. */
+export function removeAbandonedRunDirs(log: Log): void {
+  for (const path of abandonedRunDirs()) {
+    log(`removing ${path}, left behind by a run that was killed`);
+    removeTree(path);
+  }
+}
+
+/** @throws when something is mounted below: removing would reach into what is mounted there. */
+export function removeTree(path: string): void {
+  const mounts = mountPointsBelow(path, readIfPresent('/proc/self/mountinfo'));
+  if (mounts.length > 0) throw new Error(`${path} is not removed: mounted below it are ${mounts.join(', ')}`);
+  rmSync(path, { recursive: true, force: true });
+}
+
+/** @param mountinfo the content of a `/proc/<pid>/mountinfo`. */
+export function mountPointsBelow(path: string, mountinfo: string): string[] {
+  const points = mountinfo.split('\n').map((line) => line.split(' ')[4] ?? '');
+  return points.filter((point) => point === path || point.startsWith(`${path}/`));
+}
+
+function readOwner(path: string): Owner | undefined {
+  const text = readIfPresent(join(path, OWNER_FILE));
+  return text === '' ? undefined : (JSON.parse(text) as Owner);
+}
+
+/** In clock ticks since boot; tells a process from a later one with the same number. */
+function startTimeOf(pid: number): string | undefined {
+  const stat = readIfPresent(`/proc/${pid}/stat`);
+  return stat === '' ? undefined : stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+}
+
+function pidNamespace(): string {
+  try {
+    return readlinkSync('/proc/self/ns/pid');
+  } catch {
+    return '';
+  }
+}
+
+function readIfPresent(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}
