@@ -1,0 +1,614 @@
+// Generated from crds/cachepolicies.yaml by generate.ts (make generate). Do not edit.
+
+export const cachePolicySchema: unknown = {
+  "type": "object",
+  "description": "CachePolicy declares limits for cache directories on the nodes of a cluster. An agent on each selected node applies them: least recently used entries go first, an entry in use never goes. Whoever may create a CachePolicy may have files below the allowed roots of the nodes deleted.",
+  "required": [
+    "spec"
+  ],
+  "x-kubernetes-validations": [
+    {
+      "rule": "self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && self.metadata.name.size() <= 45",
+      "message": "metadata.name must be a DNS label (lower-case letters, digits and '-') of at most 45 characters"
+    }
+  ],
+  "properties": {
+    "apiVersion": {
+      "type": "string",
+      "description": "cache.a3s.dev/v1alpha1"
+    },
+    "kind": {
+      "type": "string",
+      "description": "CachePolicy"
+    },
+    "metadata": {
+      "type": "object"
+    },
+    "spec": {
+      "type": "object",
+      "description": "What is wanted. Every limit is applied on each node by itself, to each cache by itself.",
+      "required": [
+        "caches"
+      ],
+      "properties": {
+        "nodeSelector": {
+          "type": "object",
+          "description": "Labels a node must have for its caches to be governed, such as a3s-box.io/runtime set to \"true\". Default: every Linux node.",
+          "maxProperties": 16,
+          "additionalProperties": {
+            "type": "string",
+            "maxLength": 63,
+            "pattern": "^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"
+          },
+          "x-kubernetes-validations": [
+            {
+              "rule": "self.all(k, k.size() <= 317 && k.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$'))",
+              "message": "every key of nodeSelector must be a label key, such as a3s-box.io/runtime"
+            }
+          ]
+        },
+        "tolerations": {
+          "type": "array",
+          "description": "Taints the agents tolerate, added to those they always tolerate (not-ready, unreachable, and all kinds of pressure).",
+          "maxItems": 16,
+          "x-kubernetes-list-type": "atomic",
+          "items": {
+            "type": "object",
+            "description": "One toleration, as in a Pod.",
+            "x-kubernetes-validations": [
+              {
+                "rule": "!has(self.value) || !has(self.operator) || self.operator != 'Exists'",
+                "message": "value may not be set when operator is 'Exists'"
+              },
+              {
+                "rule": "(has(self.key) && self.key != '') || (has(self.operator) && self.operator == 'Exists')",
+                "message": "operator must be 'Exists' when key is empty"
+              },
+              {
+                "rule": "!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
+                "message": "tolerationSeconds may be set only when effect is 'NoExecute'"
+              }
+            ],
+            "properties": {
+              "key": {
+                "type": "string",
+                "description": "Taint key the toleration applies to. Empty matches every key; then operator must be Exists.",
+                "maxLength": 317,
+                "pattern": "^(([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
+              },
+              "operator": {
+                "type": "string",
+                "description": "How key and value are compared with the taint. Default Equal.",
+                "enum": [
+                  "Exists",
+                  "Equal"
+                ]
+              },
+              "value": {
+                "type": "string",
+                "description": "Taint value the toleration matches. Empty when operator is Exists.",
+                "maxLength": 63,
+                "pattern": "^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"
+              },
+              "effect": {
+                "type": "string",
+                "description": "Taint effect to match. Empty matches every effect.",
+                "enum": [
+                  "NoSchedule",
+                  "PreferNoSchedule",
+                  "NoExecute"
+                ]
+              },
+              "tolerationSeconds": {
+                "type": "integer",
+                "format": "int64",
+                "description": "How long a NoExecute taint is tolerated. Default for ever.",
+                "minimum": 0,
+                "maximum": 31536000
+              }
+            }
+          }
+        },
+        "mode": {
+          "type": "string",
+          "description": "Enforce evicts what is over a limit. DryRun evicts nothing and reports what would go. Suspended evicts nothing and reports the caches as they are.",
+          "enum": [
+            "Enforce",
+            "DryRun",
+            "Suspended"
+          ],
+          "default": "Enforce"
+        },
+        "schedule": {
+          "type": "object",
+          "description": "When limits are enforced. Without a schedule they are enforced continuously, within seconds of a change of a cache or of the policy.",
+          "required": [
+            "cron"
+          ],
+          "properties": {
+            "cron": {
+              "type": "string",
+              "description": "Minute, hour, day of month, month and day of week, such as \"*/15 * * * *\" or \"30 2 * * 1-5\".",
+              "minLength": 9,
+              "maxLength": 100,
+              "x-kubernetes-validations": [
+                {
+                  "rule": "self.matches('^[^ ]+( +[^ ]+){4}$')",
+                  "message": "cron must have exactly five fields separated by spaces, such as '*/15 * * * *'"
+                }
+              ]
+            },
+            "timeZone": {
+              "type": "string",
+              "description": "IANA name of the zone the cron fields are read in, such as Europe/Berlin.",
+              "minLength": 1,
+              "maxLength": 64,
+              "pattern": "^[A-Za-z0-9_+/-]+$",
+              "default": "UTC",
+              "x-kubernetes-validations": [
+                {
+                  "rule": "timestamp('2026-01-01T00:00:00Z').getHours(self) >= 0",
+                  "message": "timeZone must be an IANA time zone name, such as Europe/Berlin"
+                }
+              ]
+            },
+            "jitter": {
+              "type": "string",
+              "description": "Spreads the nodes over this time after each due moment, so that they do not all start at once. Default 0s.",
+              "maxLength": 40,
+              "default": "0s",
+              "x-kubernetes-validations": [
+                {
+                  "rule": "self.matches('^([0-9]{1,7}[dhms]){1,4}$')",
+                  "message": "jitter must be a duration in d, h, m and s, such as 60s"
+                }
+              ]
+            }
+          }
+        },
+        "caches": {
+          "type": "array",
+          "description": "The caches to govern, each with limits of its own.",
+          "minItems": 1,
+          "maxItems": 16,
+          "x-kubernetes-list-type": "map",
+          "x-kubernetes-list-map-keys": [
+            "name"
+          ],
+          "x-kubernetes-validations": [
+            {
+              "rule": "self.all(a, self.all(b, a.name == b.name || a.a3sBox.store != b.a3sBox.store || a.a3sBox.home != b.a3sBox.home))",
+              "message": "two caches may not name the same store of the same home"
+            }
+          ],
+          "items": {
+            "type": "object",
+            "description": "One cache and its limits.",
+            "required": [
+              "name",
+              "a3sBox",
+              "limits"
+            ],
+            "properties": {
+              "name": {
+                "type": "string",
+                "description": "What the cache is called in status, metrics and on the command line, such as rootfs.",
+                "minLength": 1,
+                "maxLength": 40,
+                "x-kubernetes-validations": [
+                  {
+                    "rule": "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
+                    "message": "name must be lower-case letters, digits and '-', such as rootfs"
+                  }
+                ]
+              },
+              "a3sBox": {
+                "type": "object",
+                "description": "A store of the A3S Box MicroVM runtime, which goes on using it while it is governed.",
+                "required": [
+                  "home",
+                  "store"
+                ],
+                "properties": {
+                  "home": {
+                    "type": "string",
+                    "description": "Home directory of the runtime on the node, such as /var/lib/a3s-box/home. Strictly below one of the allowed roots that the operator was installed with.",
+                    "minLength": 2,
+                    "maxLength": 512,
+                    "x-kubernetes-validations": [
+                      {
+                        "rule": "self.matches('^(/[A-Za-z0-9_.@:+-]+)+$') && !self.matches('/[.][.]?(/|$)')",
+                        "message": "home must be an absolute path of letters, digits and _ . @ : + - without '.', '..', '//' or a '/' at the end, such as /var/lib/a3s-box/home"
+                      }
+                    ]
+                  },
+                  "store": {
+                    "type": "string",
+                    "description": "Rootfs governs the built root file systems (cache/rootfs of the home), Layers the extracted OCI layers (cache/layers).",
+                    "enum": [
+                      "Rootfs",
+                      "Layers"
+                    ]
+                  }
+                }
+              },
+              "limits": {
+                "type": "object",
+                "description": "At least one limit. 0 is a limit of zero; a limit that is absent does not limit.",
+                "x-kubernetes-validations": [
+                  {
+                    "rule": "has(self.maxEntries) || has(self.maxBytes) || has(self.maxIdle)",
+                    "message": "limits must set at least one of maxEntries, maxBytes and maxIdle"
+                  }
+                ],
+                "properties": {
+                  "maxEntries": {
+                    "type": "integer",
+                    "format": "int64",
+                    "description": "Entries that may stay. The A3S Box runtime itself keeps at most 10 when it stores a new one; a number below 10 takes effect.",
+                    "minimum": 0,
+                    "maximum": 1000000000
+                  },
+                  "maxBytes": {
+                    "x-kubernetes-int-or-string": true,
+                    "description": "Sum of the entries' sizes that may stay, a quantity such as 8Gi.",
+                    "maxLength": 24,
+                    "x-kubernetes-validations": [
+                      {
+                        "rule": "type(self) == int ? (self >= 0 && self <= 9007199254740991) : (type(self) == string && self.matches('^[0-9]+([.][0-9]+)?([KMGTPE]i|[kMGTPE]|[eE][0-9]{1,2})?$') && quantity(self).compareTo(quantity('9007199254740991')) <= 0)",
+                        "message": "maxBytes must be a quantity from 0 to less than 8Pi, a number with Ki, Mi, Gi or Ti, such as 10Gi"
+                      }
+                    ]
+                  },
+                  "maxIdle": {
+                    "type": "string",
+                    "description": "Entries not used for longer than this go, such as 168h or 7d. Units d, h, m and s.",
+                    "maxLength": 40,
+                    "x-kubernetes-validations": [
+                      {
+                        "rule": "self.matches('^([0-9]{1,7}[dhms]){1,4}$')",
+                        "message": "maxIdle must be a duration in d, h, m and s, such as 168h"
+                      }
+                    ]
+                  }
+                }
+              },
+              "protect": {
+                "type": "object",
+                "description": "What stays even when a limit is exceeded. An entry in use always stays.",
+                "default": {},
+                "properties": {
+                  "minIdle": {
+                    "type": "string",
+                    "description": "Entries used within this time stay. Units d, h, m and s. Below 5s a use that just began may be missed.",
+                    "maxLength": 40,
+                    "default": "60s",
+                    "x-kubernetes-validations": [
+                      {
+                        "rule": "self.matches('^([0-9]{1,7}[dhms]){1,4}$')",
+                        "message": "minIdle must be a duration in d, h, m and s, such as 60s"
+                      }
+                    ]
+                  }
+                }
+              }
+            }
+          }
+        },
+        "rollout": {
+          "type": "object",
+          "description": "How a change of the agents themselves reaches the nodes. Limits, mode, schedule and paths never restart an agent.",
+          "default": {},
+          "properties": {
+            "maxUnavailable": {
+              "x-kubernetes-int-or-string": true,
+              "description": "Agents that may be down at once during an update, a number or a percentage of the nodes. The policy is also Ready while that many nodes do not report.",
+              "maxLength": 4,
+              "default": "10%",
+              "x-kubernetes-validations": [
+                {
+                  "rule": "type(self) == int ? (self >= 1 && self <= 5000) : (type(self) == string && self.matches('^([1-9][0-9]?|100)%$'))",
+                  "message": "maxUnavailable must be a number from 1 to 5000 or a percentage from 1% to 100%, such as 10%"
+                }
+              ]
+            }
+          }
+        }
+      }
+    },
+    "status": {
+      "type": "object",
+      "description": "What the controller knows from the nodes' reports (NodeCaches). Its size does not grow with the cluster.",
+      "properties": {
+        "observedGeneration": {
+          "type": "integer",
+          "format": "int64",
+          "description": "The generation of spec that this status speaks of.",
+          "minimum": 0
+        },
+        "stats": {
+          "type": "object",
+          "description": "Entries and bytes, summed over all nodes whose report is fresh. Absent while none is.",
+          "properties": {
+            "entryCount": {
+              "type": "integer",
+              "format": "int64",
+              "description": "Number of entries.",
+              "minimum": 0
+            },
+            "totalBytes": {
+              "type": "integer",
+              "format": "int64",
+              "description": "Sum of the entries' sizes in bytes.",
+              "minimum": 0
+            }
+          }
+        },
+        "entries": {
+          "type": "string",
+          "description": "The number of entries for people; - while it is unknown.",
+          "maxLength": 24
+        },
+        "size": {
+          "type": "string",
+          "description": "The sum of the sizes for people, such as 92.3Gi; - while it is unknown.",
+          "maxLength": 24
+        },
+        "usage": {
+          "type": "string",
+          "description": "The fullest cache on the fullest node against its tightest limit, such as 86%; - while it is unknown.",
+          "maxLength": 24
+        },
+        "nodes": {
+          "type": "object",
+          "description": "Counts of nodes.",
+          "properties": {
+            "desired": {
+              "type": "integer",
+              "format": "int64",
+              "minimum": 0,
+              "description": "Nodes that should run an agent of this policy."
+            },
+            "reporting": {
+              "type": "integer",
+              "format": "int64",
+              "minimum": 0,
+              "description": "Nodes whose report is fresh."
+            },
+            "stale": {
+              "type": "integer",
+              "format": "int64",
+              "minimum": 0,
+              "description": "Nodes whose agent is not ready or has not reported for 11 minutes."
+            },
+            "overLimit": {
+              "type": "integer",
+              "format": "int64",
+              "minimum": 0,
+              "description": "Nodes with a cache over one of its limits."
+            },
+            "failing": {
+              "type": "integer",
+              "format": "int64",
+              "minimum": 0,
+              "description": "Nodes with a cache that cannot be read or enforced."
+            }
+          }
+        },
+        "reporting": {
+          "type": "string",
+          "description": "Reporting nodes of the nodes desired, such as 12/12.",
+          "maxLength": 24
+        },
+        "caches": {
+          "type": "array",
+          "description": "Each cache of spec, summed over all nodes whose report is fresh.",
+          "maxItems": 16,
+          "x-kubernetes-list-type": "map",
+          "x-kubernetes-list-map-keys": [
+            "name"
+          ],
+          "items": {
+            "type": "object",
+            "description": "One cache.",
+            "required": [
+              "name"
+            ],
+            "properties": {
+              "name": {
+                "type": "string",
+                "maxLength": 40,
+                "description": "The cache's name in spec."
+              },
+              "stats": {
+                "type": "object",
+                "description": "Entries and bytes, summed over all nodes whose report is fresh. Absent while none is.",
+                "properties": {
+                  "entryCount": {
+                    "type": "integer",
+                    "format": "int64",
+                    "description": "Number of entries.",
+                    "minimum": 0
+                  },
+                  "totalBytes": {
+                    "type": "integer",
+                    "format": "int64",
+                    "description": "Sum of the entries' sizes in bytes.",
+                    "minimum": 0
+                  }
+                }
+              },
+              "size": {
+                "type": "string",
+                "maxLength": 24,
+                "description": "The sum of the sizes for people; - while it is unknown."
+              },
+              "usage": {
+                "type": "string",
+                "maxLength": 24,
+                "description": "The fullest node against the tightest limit; - while it is unknown."
+              },
+              "evictedEntries": {
+                "type": "integer",
+                "format": "int64",
+                "minimum": 0,
+                "description": "Entries evicted on the nodes that report now, since their agents began to count."
+              },
+              "evictedBytes": {
+                "type": "integer",
+                "format": "int64",
+                "minimum": 0,
+                "description": "Bytes of those entries."
+              },
+              "protectedBytes": {
+                "type": "integer",
+                "format": "int64",
+                "minimum": 0,
+                "description": "Bytes of entries that may not go: in use or used just now."
+              },
+              "wouldEvictEntries": {
+                "type": "integer",
+                "format": "int64",
+                "minimum": 0,
+                "description": "Entries that are over a limit and may go; in DryRun this is what would be evicted."
+              },
+              "wouldEvictBytes": {
+                "type": "integer",
+                "format": "int64",
+                "minimum": 0,
+                "description": "Bytes of those entries."
+              }
+            }
+          }
+        },
+        "evictedEntries": {
+          "type": "integer",
+          "format": "int64",
+          "description": "Entries evicted since the policy was created. Never falls; what departed nodes evicted is carried on.",
+          "minimum": 0
+        },
+        "evictedBytes": {
+          "type": "integer",
+          "format": "int64",
+          "description": "Bytes of those entries.",
+          "minimum": 0
+        },
+        "departed": {
+          "type": "object",
+          "description": "The part of evictedEntries and evictedBytes that nodes evicted whose NodeCache is gone.",
+          "properties": {
+            "evictedEntries": {
+              "type": "integer",
+              "format": "int64",
+              "minimum": 0,
+              "description": "Entries."
+            },
+            "evictedBytes": {
+              "type": "integer",
+              "format": "int64",
+              "minimum": 0,
+              "description": "Bytes."
+            }
+          }
+        },
+        "reclaimed": {
+          "type": "string",
+          "description": "Bytes of all evicted entries for people, such as 41.2Gi.",
+          "maxLength": 24
+        },
+        "lastEvictionTime": {
+          "type": "string",
+          "format": "date-time",
+          "description": "When an entry was last evicted on any node."
+        },
+        "fullestNodes": {
+          "type": "array",
+          "description": "The nodes nearest to or furthest over a limit, fullest first, at most 10.",
+          "maxItems": 10,
+          "x-kubernetes-list-type": "atomic",
+          "items": {
+            "type": "object",
+            "description": "One cache on one node.",
+            "properties": {
+              "nodeName": {
+                "type": "string",
+                "maxLength": 253,
+                "description": "Name of the node."
+              },
+              "cacheName": {
+                "type": "string",
+                "maxLength": 40,
+                "description": "Name of the cache."
+              },
+              "usage": {
+                "type": "string",
+                "maxLength": 24,
+                "description": "Usage against its tightest limit, such as 101%."
+              }
+            }
+          }
+        },
+        "conditions": {
+          "type": "array",
+          "description": "Accepted, Programmed and Ready always stand; Degraded, LimitUnreachable and Stale only while they are True.",
+          "maxItems": 8,
+          "x-kubernetes-list-type": "map",
+          "x-kubernetes-list-map-keys": [
+            "type"
+          ],
+          "items": {
+            "type": "object",
+            "description": "One aspect of the state.",
+            "required": [
+              "type",
+              "status",
+              "lastTransitionTime",
+              "reason",
+              "message"
+            ],
+            "properties": {
+              "type": {
+                "type": "string",
+                "maxLength": 64,
+                "pattern": "^[A-Z][A-Za-z]*$",
+                "description": "Name of the condition, such as Ready."
+              },
+              "status": {
+                "type": "string",
+                "enum": [
+                  "True",
+                  "False",
+                  "Unknown"
+                ],
+                "description": "True, False or Unknown."
+              },
+              "observedGeneration": {
+                "type": "integer",
+                "format": "int64",
+                "minimum": 0,
+                "description": "The generation of spec that the condition speaks of."
+              },
+              "lastTransitionTime": {
+                "type": "string",
+                "format": "date-time",
+                "description": "When status last changed."
+              },
+              "reason": {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": 64,
+                "pattern": "^[A-Z][A-Za-z]*$",
+                "description": "One word for programs."
+              },
+              "message": {
+                "type": "string",
+                "maxLength": 1024,
+                "description": "A sentence for people."
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+};
