@@ -1,0 +1,156 @@
+/**
+ * Keeps a store equal to a collection of the API server: list, then watch, for ever. Every failure ends in another try; only the signal ends the loop.
+ *
+ * A stream may go silent without an end. Three things find that, each where the one before cannot: TCP keep-alive finds a peer that is gone within
+ * 25 s (sockets.ts); after 45 s without an event a second watch, of one second, asks whether there was anything to hear (silence.ts; to open the
+ * stream itself again would cost every quiet client a connection a minute); and a list now and then finds what even a lively stream left out.
+ */
+import type { Log } from '../observe/log.ts';
+import { backoffMs, sleep, systemClock } from './clock.ts';
+import type { Clock } from './clock.ts';
+import type { KubeClient, Selection } from './client.ts';
+import { Deadline } from './deadline.ts';
+import type { KubeObject, WatchEvent } from './objects.ts';
+import type { Resource } from './resource.ts';
+import { SilenceGuard } from './silence.ts';
+import { isExpired, KubeStatusError } from './status-error.ts';
+import type { Store } from './store.ts';
+
+const pageSize = 500;
+const minBackoffMs = 800;
+const maxBackoffMs = 30_000;
+/** Between two openings of the stream, even if the server ends it at once. */
+const minWatchGapMs = 1_000;
+const probeSeconds = 1;
+const probeDeadlineMs = 8_000;
+/** The first end of a watch after this time leads to a list. */
+const listAgainAfterMs = 15 * 60_000;
+
+export interface ReflectorOptions<T extends KubeObject> extends Selection {
+  readonly client: KubeClient;
+  readonly resource: Resource;
+  readonly store: Store<T>;
+  readonly log: Log;
+  readonly clock?: Clock;
+}
+
+export class Reflector<T extends KubeObject = KubeObject> {
+  readonly #options: ReflectorOptions<T>;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  /** Where the next watch continues; empty: list first. */
+  #resourceVersion = '';
+  #listedAtMs = -Infinity;
+  #watchOpenedAtMs = -Infinity;
+  #disconnectedAtMs: number | undefined;
+  #failures = 0;
+
+  constructor(options: ReflectorOptions<T>) {
+    this.#options = options;
+    this.#clock = options.clock ?? systemClock;
+    this.#log = options.log.child({ watch: options.resource.plural });
+    this.#disconnectedAtMs = this.#clock.monotonicMs();
+  }
+
+  /** How long there has been no watch, in milliseconds; 0 while one is open. */
+  get disconnectedMs(): number {
+    return this.#disconnectedAtMs === undefined ? 0 : this.#clock.monotonicMs() - this.#disconnectedAtMs;
+  }
+
+  /** Runs until the signal aborts, and never rejects. Call it once. */
+  async run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        await this.#listIfNeeded(signal);
+        await this.#watch(signal);
+      } catch (error) {
+        if (signal.aborted) return;
+        if (isExpired(error)) this.#resourceVersion = '';
+        await this.#backOff(error, signal);
+      }
+    }
+  }
+
+  async #backOff(error: unknown, signal: AbortSignal): Promise<void> {
+    const retryAfterMs = (error instanceof KubeStatusError ? error.retryAfterMs : undefined) ?? 0;
+    const waitMs = retryAfterMs + backoffMs(this.#failures++, minBackoffMs, maxBackoffMs, this.#clock.random());
+    const level = isExpired(error) ? 'debug' : 'warn';
+    this.#log[level]({ err: error, retryInMs: Math.round(waitMs) }, 'the watch failed and is tried again');
+    await sleep(this.#clock, waitMs, signal);
+  }
+
+  async #listIfNeeded(signal: AbortSignal): Promise<void> {
+    const startedAtMs = this.#clock.monotonicMs();
+    if (this.#resourceVersion !== '' && startedAtMs - this.#listedAtMs < listAgainAfterMs) return;
+    try {
+      this.#resourceVersion = await this.#list(pageSize, signal);
+    } catch (error) {
+      if (!isExpired(error)) throw error;
+      // The continue token expired under a slow reader. One answer with everything cannot.
+      this.#resourceVersion = await this.#list(undefined, signal);
+    }
+    this.#listedAtMs = startedAtMs;
+  }
+
+  async #list(limit: number | undefined, signal: AbortSignal): Promise<string> {
+    const { client, resource, store } = this.#options;
+    const selection = this.#selection();
+    let resourceVersion = '';
+    await store.replace(
+      (async function* () {
+        let next: string | undefined;
+        do {
+          const page = await client.list<T>(resource, { ...selection, limit, continue: next, signal, maxAttempts: 1 });
+          signal.throwIfAborted();
+          resourceVersion = page.metadata.resourceVersion ?? '';
+          next = page.metadata.continue;
+          yield page.items;
+        } while (next !== undefined && next !== '');
+      })(),
+    );
+    return resourceVersion;
+  }
+
+  async #watch(signal: AbortSignal): Promise<void> {
+    const gapMs = this.#watchOpenedAtMs + minWatchGapMs - this.#clock.monotonicMs();
+    if (gapMs > 0) await sleep(this.#clock, gapMs, signal);
+    signal.throwIfAborted();
+    this.#watchOpenedAtMs = this.#clock.monotonicMs();
+    const timeoutSeconds = 300 + Math.floor(this.#clock.random() * 301);
+    using guard = new SilenceGuard({ clock: this.#clock, parent: signal, ask: (stop) => this.#anythingToHear(stop) });
+    try {
+      for await (const event of await this.#open(timeoutSeconds, guard.signal)) {
+        if (signal.aborted) return;
+        guard.heard();
+        this.#failures = 0;
+        this.#options.store.apply(event);
+        this.#resourceVersion = event.object.metadata.resourceVersion ?? this.#resourceVersion;
+      }
+      this.#failures = 0;
+    } finally {
+      this.#disconnectedAtMs ??= this.#clock.monotonicMs();
+    }
+  }
+
+  async #open(timeoutSeconds: number, signal: AbortSignal): Promise<AsyncGenerator<WatchEvent<T>>> {
+    const { client, resource } = this.#options;
+    const stream = await client.watch<T>(resource, { ...this.#selection(), resourceVersion: this.#resourceVersion, timeoutSeconds, signal });
+    this.#disconnectedAtMs = undefined;
+    return stream;
+  }
+
+  /** True where a watch from the same place has events. */
+  async #anythingToHear(stop: AbortSignal): Promise<boolean> {
+    using deadline = new Deadline(this.#clock, probeDeadlineMs, `WATCH ${this.#options.resource.plural}`, stop);
+    const { client, resource } = this.#options;
+    const options = { ...this.#selection(), resourceVersion: this.#resourceVersion, timeoutSeconds: probeSeconds, signal: deadline.signal };
+    let anything = false;
+    for await (const event of await client.watch(resource, options)) if (event.type !== 'BOOKMARK') anything = true;
+    return anything;
+  }
+
+  #selection(): Selection {
+    const { namespace, labelSelector, fieldSelector } = this.#options;
+    return { namespace, labelSelector, fieldSelector };
+  }
+}

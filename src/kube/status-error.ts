@@ -1,0 +1,43 @@
+import { OperatorError } from '../errors.ts';
+import type { Status } from './objects.ts';
+
+/** The API server answered, and the answer was no. */
+export class KubeStatusError extends OperatorError {
+  /** The HTTP status: 404, 409, 410, 422, 429, 503 … */
+  readonly status: number;
+  /** The one word of the Status object, such as `AlreadyExists`; empty where the answer was none. */
+  readonly reason: string;
+  /** How long the server asks to be left alone. */
+  readonly retryAfterMs: number | undefined;
+
+  constructor(request: string, status: number, body: Partial<Status>, retryAfterMs?: number) {
+    const reason = body.reason ?? '';
+    super('ERR_KUBE_STATUS', `${request}: ${status}${reason && ` ${reason}`}${body.message === undefined ? '' : `: ${body.message}`}`);
+    this.status = status;
+    this.reason = reason;
+    const seconds = body.details?.retryAfterSeconds;
+    this.retryAfterMs = retryAfterMs ?? (seconds === undefined || seconds <= 0 ? undefined : seconds * 1000);
+  }
+}
+
+function hasStatus(error: unknown, status: number): error is KubeStatusError {
+  return error instanceof KubeStatusError && error.status === status;
+}
+
+export function isNotFound(error: unknown): error is KubeStatusError {
+  return hasStatus(error, 404);
+}
+
+/** Another writer was first: the resource version of the write is not the present one. */
+export function isConflict(error: unknown): error is KubeStatusError {
+  return hasStatus(error, 409) && error.reason !== 'AlreadyExists';
+}
+
+export function isAlreadyExists(error: unknown): error is KubeStatusError {
+  return hasStatus(error, 409) && error.reason === 'AlreadyExists';
+}
+
+/** The resource version or continue token is older than what the server keeps: list again. */
+export function isExpired(error: unknown): error is KubeStatusError {
+  return hasStatus(error, 410);
+}
