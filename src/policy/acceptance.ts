@@ -1,0 +1,59 @@
+import type { CachePolicy } from '../api/cachepolicy.gen.ts';
+import type { conditionReasons } from '../api/conditions.ts';
+import { allowedRootOf, contains, storeRoot } from '../api/paths.ts';
+import { parseQuantity } from '../api/quantity.ts';
+
+/** Why a policy that the API server took is not in force. */
+export interface Refusal {
+  readonly reason: Exclude<(typeof conditionReasons)['Accepted'][number], 'Accepted' | 'Conflicted'>;
+  /** Where, as in `spec.caches[0].a3sBox.home`. */
+  readonly field: string;
+  /** A sentence: the value, what is wrong, what to write instead. */
+  readonly message: string;
+}
+
+/** What keeps a policy by itself from being in force; empty where nothing does. The controller and the command line say the same. */
+export async function refusals({ spec }: CachePolicy, allowedRoots: readonly string[]): Promise<Refusal[]> {
+  return [...(await scheduleRefusals(spec)), ...pathRefusals(spec, allowedRoots), ...overlapRefusals(spec)];
+}
+
+async function scheduleRefusals({ schedule }: CachePolicy['spec']): Promise<Refusal[]> {
+  if (schedule === undefined) return [];
+  // Costs 7 MiB, so only where there is one.
+  const { scheduleProblem } = await import('./schedule.ts');
+  const problem = scheduleProblem(schedule);
+  return problem ? [{ reason: 'InvalidSchedule', field: `spec.schedule.${problem.field}`, message: problem.message }] : [];
+}
+
+function pathRefusals({ caches }: CachePolicy['spec'], allowedRoots: readonly string[]): Refusal[] {
+  return caches.flatMap(({ a3sBox: { home } }, i) => {
+    if (allowedRootOf(home, allowedRoots) !== undefined) return [];
+    const message = `"${home}" is not strictly below an allowed root (${allowedRoots.join(', ') || 'none is configured'})`;
+    return [{ reason: 'PathNotAllowed', field: `spec.caches[${i}].a3sBox.home`, message }];
+  });
+}
+
+function overlapRefusals({ caches }: CachePolicy['spec']): Refusal[] {
+  const roots = caches.map(({ a3sBox }) => storeRoot(a3sBox.home, a3sBox.store));
+  return roots.flatMap((root, i) => {
+    const other = roots.findIndex((candidate, j) => j < i && (contains(candidate, root) || contains(root, candidate)));
+    if (other === -1) return [];
+    const message = `${root} and ${roots[other]} (cache ${caches[other]?.name}) lie within one another; two caches may not share a directory`;
+    return [{ reason: 'InvalidCaches', field: `spec.caches[${i}].a3sBox.home`, message }];
+  });
+}
+
+/** The A3S Box runtime prunes its rootfs store to these whenever it stores a new entry. */
+const runtimeMaxEntries = 10;
+const runtimeMaxBytes = 10 * 2 ** 30;
+
+/** What is in force and yet may not do what its author expects. */
+export function acceptanceNotes({ spec }: CachePolicy): string[] {
+  return spec.caches.flatMap(({ name, a3sBox, limits }) => {
+    if (a3sBox.store !== 'Rootfs' || limits.maxIdle !== undefined) return [];
+    const entriesMatter = limits.maxEntries !== undefined && limits.maxEntries < runtimeMaxEntries;
+    const bytesMatter = limits.maxBytes !== undefined && (parseQuantity(limits.maxBytes) ?? 0) < runtimeMaxBytes;
+    if (entriesMatter || bytesMatter) return [];
+    return [`${name}: the runtime itself keeps at most 10 entries and 10Gi; limits at or above that change nothing`];
+  });
+}

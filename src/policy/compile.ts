@@ -1,0 +1,55 @@
+import type { CachePolicy } from '../api/cachepolicy.gen.ts';
+import { parseDuration } from '../api/duration.ts';
+import { storeRoot } from '../api/paths.ts';
+import type { Store } from '../api/paths.ts';
+import { parseQuantity } from '../api/quantity.ts';
+import { OperatorError } from '../errors.ts';
+import type { CompiledCache, CompiledPolicy, FormatName } from './compiled.ts';
+import { compiledFormatVersion } from './compiled.ts';
+import type { Limits } from './limits.ts';
+
+const formats: Readonly<Record<Store, FormatName>> = { Rootfs: 'a3s-rootfs', Layers: 'a3s-layers' };
+
+type CacheSpec = CachePolicy['spec']['caches'][number];
+
+/**
+ * Resolves a policy, with its defaults filled in, to what an agent needs.
+ * @throws ERR_INPUT_INVALID where a value cannot be read: a limit that is not understood never turns into no limit.
+ */
+export function compilePolicy({ metadata, spec }: CachePolicy, { accepted }: { accepted: boolean }): CompiledPolicy {
+  const { schedule } = spec;
+  return {
+    formatVersion: compiledFormatVersion,
+    policy: { name: metadata.name, uid: metadata.uid ?? '', generation: metadata.generation ?? 0 },
+    accepted,
+    mode: spec.mode,
+    schedule: schedule ? { cron: schedule.cron, timeZone: schedule.timeZone, jitterMs: read(parseDuration, 'schedule.jitter', schedule.jitter) } : null,
+    caches: spec.caches.map(compileCache),
+  };
+}
+
+function compileCache({ name, a3sBox, limits, protect }: CacheSpec, index: number): CompiledCache {
+  const at = `caches[${index}]`;
+  return {
+    name,
+    format: formats[a3sBox.store],
+    root: storeRoot(a3sBox.home, a3sBox.store),
+    home: a3sBox.home,
+    limits: compileLimits(limits, `${at}.limits`),
+    protect: { minIdleMs: read(parseDuration, `${at}.protect.minIdle`, protect.minIdle) },
+  };
+}
+
+function compileLimits({ maxEntries, maxBytes, maxIdle }: CacheSpec['limits'], at: string): Limits {
+  return {
+    maxEntries: maxEntries ?? null,
+    maxBytes: maxBytes === undefined ? null : read(parseQuantity, `${at}.maxBytes`, maxBytes),
+    maxIdleMs: maxIdle === undefined ? null : read(parseDuration, `${at}.maxIdle`, maxIdle),
+  };
+}
+
+function read<T>(parse: (value: T) => number | undefined, field: string, value: T): number {
+  const parsed = parse(value);
+  if (parsed === undefined) throw new OperatorError('ERR_INPUT_INVALID', `spec.${field}: cannot read "${String(value)}"`);
+  return parsed;
+}
