@@ -1,0 +1,104 @@
+/**
+ * The work queue of client-go: a key that waits is there once, however often it is added; a key that is worked on is not handed out a second time,
+ * but comes again afterwards if it was added meanwhile.
+ */
+import { backoffMs, systemClock } from './clock.ts';
+import type { Clock } from './clock.ts';
+
+export interface QueueOptions {
+  readonly clock?: Clock;
+  /** The wait after the first failure of a key; it doubles with each one more. Default 200 ms. */
+  readonly minBackoffMs?: number;
+  /** Default 5 minutes. */
+  readonly maxBackoffMs?: number;
+}
+
+export class WorkQueue {
+  readonly #clock: Clock;
+  readonly #minBackoffMs: number;
+  readonly #maxBackoffMs: number;
+  /** To be done, in order. A key is in here only while it is dirty and not in work. */
+  readonly #order: string[] = [];
+  readonly #dirty = new Set<string>();
+  readonly #inWork = new Set<string>();
+  readonly #delayed = new Map<string, { dueMs: number; cancel: () => void }>();
+  readonly #failures = new Map<string, number>();
+  readonly #takers: ((key: string | undefined) => void)[] = [];
+  #stopped = false;
+
+  constructor(options: QueueOptions = {}) {
+    this.#clock = options.clock ?? systemClock;
+    this.#minBackoffMs = options.minBackoffMs ?? 200;
+    this.#maxBackoffMs = options.maxBackoffMs ?? 300_000;
+  }
+
+  /** How many keys wait, without those that are due later. */
+  get size(): number {
+    return this.#order.length;
+  }
+
+  add(key: string): void {
+    if (this.#stopped || this.#dirty.has(key)) return;
+    this.#dirty.add(key);
+    if (this.#inWork.has(key)) return;
+    const taker = this.#takers.shift();
+    if (taker === undefined) this.#order.push(key);
+    else this.#hand(key, taker);
+  }
+
+  /** Adds the key when the time is over. Of several times for one key the earliest counts. */
+  addAfter(key: string, ms: number): void {
+    if (this.#stopped) return;
+    const dueMs = this.#clock.monotonicMs() + ms;
+    const delayed = this.#delayed.get(key);
+    if (delayed !== undefined && delayed.dueMs <= dueMs) return;
+    delayed?.cancel();
+    const cancel = this.#clock.setTimer(ms, () => {
+      this.#delayed.delete(key);
+      this.add(key);
+    });
+    this.#delayed.set(key, { dueMs, cancel });
+  }
+
+  /** Adds the key after a wait that grows with every failure until `forget`. At least `minMs`, where the server asked for that. */
+  addAfterFailure(key: string, minMs = 0): void {
+    const failures = this.#failures.get(key) ?? 0;
+    this.#failures.set(key, failures + 1);
+    this.addAfter(key, minMs + backoffMs(failures, this.#minBackoffMs, this.#maxBackoffMs, this.#clock.random()));
+  }
+
+  /** The key succeeded: its next failure is its first. */
+  forget(key: string): void {
+    this.#failures.delete(key);
+  }
+
+  /** The next key, which must be given back with `done`; undefined once the queue is shut down. */
+  take(): Promise<string | undefined> {
+    return new Promise((resolve) => {
+      const key = this.#stopped ? undefined : this.#order.shift();
+      if (key !== undefined) this.#hand(key, resolve);
+      else if (this.#stopped) resolve(undefined);
+      else this.#takers.push(resolve);
+    });
+  }
+
+  done(key: string): void {
+    this.#inWork.delete(key);
+    if (this.#dirty.delete(key)) this.add(key);
+  }
+
+  /** Drops what waits, and hands out nothing more. Who has a key in work ends that. */
+  shutDown(): void {
+    this.#stopped = true;
+    for (const { cancel } of this.#delayed.values()) cancel();
+    this.#delayed.clear();
+    this.#order.length = 0;
+    for (const taker of this.#takers.splice(0)) taker(undefined);
+  }
+
+  #hand(key: string, taker: (key: string) => void): void {
+    this.#dirty.delete(key);
+    this.#inWork.add(key);
+    taker(key);
+  }
+}
