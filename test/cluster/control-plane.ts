@@ -11,7 +11,7 @@ import { startChild, type Child } from './child.ts';
 import { writeKubeconfig } from './kubeconfig.ts';
 import { silent, type Log } from './log.ts';
 import { run } from './run.ts';
-import { createRunDir, removeAbandonedRunDirs, type RunDir } from './run-dir.ts';
+import { createRunDir, removeAbandonedRuns, type RunDir } from './run-dir.ts';
 
 export type Component = 'etcd' | 'kube-apiserver' | 'kube-controller-manager' | 'kube-scheduler';
 
@@ -23,6 +23,7 @@ const READY_POLL_MS = 100;
 // The apiserver waits for its open watches; nothing is lost when it is killed.
 const STOP_DEADLINE_MS = 3_000;
 const PORT_ATTEMPTS = 3;
+const KUBELET_CLIENT = 'kubelet-client';
 
 /** The address of the API inside pods of real nodes: the first of the service range. */
 export const serviceAddress = '10.96.0.1';
@@ -40,8 +41,8 @@ export interface ControlPlaneOptions {
   readonly components?: readonly Component[];
   /** Besides the administrator. */
   readonly users?: readonly User[];
-  /** What the apiserver shows to kubelets, for logs and exec. PEM files. */
-  readonly kubeletClient?: { readonly certificateFile: string; readonly keyFile: string };
+  /** The apiserver gets a certificate for its calls to kubelets (logs, exec). Needs openssl. */
+  readonly kubeletClient?: boolean;
   /** Flags after ours, such as `{'kube-controller-manager': ['--node-monitor-grace-period=20s']}`. */
   readonly extraFlags?: Partial<Record<Component, readonly string[]>>;
   readonly log?: Log;
@@ -54,6 +55,8 @@ export interface ControlPlane extends AsyncDisposable {
   readonly server: string;
   readonly caFile: string;
   readonly adminToken: string;
+  /** PEM: the certificate with which the apiserver calls kubelets, where it has one. It is its own authority. */
+  readonly kubeletClientFile: string;
   readonly kubectlPath: string;
   readonly runDir: RunDir;
   /** @returns standard output. @throws with what kubectl said when it fails. */
@@ -70,7 +73,7 @@ export async function startControlPlane(options: ControlPlaneOptions = {}): Prom
   const log = options.log ?? silent;
   const components = startOrder.filter((component) => options.components?.includes(component) ?? true);
   const binaries = await findBinaries([...components, 'kubectl'], log);
-  removeAbandonedRunDirs(log);
+  removeAbandonedRuns(log);
   for (let attempt = 1; ; attempt++) {
     try {
       return await startOnce(options, components, binaries, log);
@@ -100,6 +103,7 @@ async function startOnce(
   const flags = componentFlags({ dir, port, certDir, caFile, kubeconfigPath, options });
   writeTokens(dir, [{ name: 'admin', groups: ['system:masters'], token: adminToken }, ...(options.users ?? [])]);
   writeServiceAccountKeys(dir);
+  if (options.kubeletClient) await createKubeletClient(dir);
   writeKubeconfig(kubeconfigPath, { server, caFile, token: adminToken });
 
   const children = new Map<Component, Child>();
@@ -114,6 +118,7 @@ async function startOnce(
   const controlPlane: ControlPlane = {
     kubeconfigPath,
     ...api,
+    kubeletClientFile: join(dir, `${KUBELET_CLIENT}.crt`),
     kubectlPath: binaries['kubectl'] as string,
     runDir,
     kubectl: (args, { input } = {}) => {
@@ -187,12 +192,9 @@ function componentFlags({ dir, port, certDir, caFile, kubeconfigPath, options }:
       '--advertise-address=127.0.0.1',
       '--endpoint-reconciler-type=none',
       '--profiling=false',
-      ...(options.kubeletClient === undefined
-        ? []
-        : [
-            `--kubelet-client-certificate=${options.kubeletClient.certificateFile}`,
-            `--kubelet-client-key=${options.kubeletClient.keyFile}`,
-          ]),
+      ...(options.kubeletClient
+        ? [`--kubelet-client-certificate=${join(dir, KUBELET_CLIENT)}.crt`, `--kubelet-client-key=${join(dir, KUBELET_CLIENT)}.key`]
+        : []),
     ],
     'kube-controller-manager': [
       `--kubeconfig=${kubeconfigPath}`,
@@ -215,6 +217,14 @@ function writeTokens(dir: string, users: readonly User[]): void {
 function writeServiceAccountKeys(dir: string): void {
   const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
   writeFileSync(join(dir, 'service-account.key'), privateKey.export({ type: 'pkcs1', format: 'pem' }), { mode: 0o600 });
+}
+
+async function createKubeletClient(dir: string): Promise<void> {
+  const [certificate, key] = [join(dir, `${KUBELET_CLIENT}.crt`), join(dir, `${KUBELET_CLIENT}.key`)];
+  const subject = '/O=system:masters/CN=kube-apiserver-kubelet-client';
+  const keyType = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-noenc'];
+  const usage = ['-addext', 'extendedKeyUsage=clientAuth', '-days', '30'];
+  await run('openssl', ['req', '-x509', ...keyType, ...usage, '-subj', subject, '-keyout', key, '-out', certificate]);
 }
 
 async function freePort(): Promise<number> {

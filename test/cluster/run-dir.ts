@@ -1,8 +1,9 @@
 /** The folder of one test cluster. Everything the cluster makes lies in it or carries its name, so that what is left can be found. */
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import { lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 
+import { removeCgroups } from './cgroups.ts';
 import type { Log } from './log.ts';
 
 /** Start of the name of every folder, cgroup and process argument of a test cluster. */
@@ -60,15 +61,17 @@ export function abandonedRunDirs(): string[] {
     .map((name) => join(tmpdir(), name))
     .filter((path) => {
       const owner = readOwner(path);
+      if (lstatSync(path).uid !== process.getuid?.()) return false;
       // An owner in another pid namespace cannot be seen from here: leave its folder alone.
       return owner !== undefined && owner.pidNamespace === pidNamespace() && startTimeOf(owner.pid) !== owner.startTime;
     });
 }
 
-/** Removes what clusters that were killed have left behind. */
-export function removeAbandonedRunDirs(log: Log): void {
+/** Removes what clusters of this user that were killed have left behind: folders and cgroups. The kernel has taken the rest. */
+export function removeAbandonedRuns(log: Log): void {
   for (const path of abandonedRunDirs()) {
     log(`removing ${path}, left behind by a run that was killed`);
+    if (process.platform === 'linux') removeCgroups(basename(path));
     removeTree(path);
   }
 }

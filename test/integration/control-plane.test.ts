@@ -9,8 +9,8 @@ import { describe, expect, inject, it, onTestFinished, vi } from 'vitest';
 
 import { availableGuard, startChild, type Guard } from '../cluster/child.ts';
 import { startControlPlane } from '../cluster/control-plane.ts';
-import { processesNaming } from '../cluster/leftovers.ts';
-import { abandonedRunDirs, removeAbandonedRunDirs } from '../cluster/run-dir.ts';
+import { processesNaming } from '../cluster/teardown-check.ts';
+import { abandonedRunDirs, removeAbandonedRuns } from '../cluster/run-dir.ts';
 import { run } from '../cluster/run.ts';
 import { silent } from '../cluster/log.ts';
 
@@ -89,7 +89,7 @@ describe('a control plane of its own', () => {
     parent.kill('SIGKILL');
     await vi.waitFor(() => expect(processesNaming(path)).toEqual([]), { timeout: 10_000 });
     await vi.waitFor(() => expect(abandonedRunDirs()).toContain(path));
-    removeAbandonedRunDirs(silent);
+    removeAbandonedRuns(silent);
     expect(existsSync(path)).toBe(false);
   });
 });
