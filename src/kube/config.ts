@@ -6,7 +6,10 @@ import path from 'node:path';
 import { messageOf, OperatorError } from '../errors.ts';
 import type { Connection } from './connection.ts';
 
-const serviceAccountDir = '/var/run/secrets/kubernetes.io/serviceaccount';
+/** Where the service account's token lies: kubelet's place, or CACHEPOLICY_SERVICE_ACCOUNT_DIR where the process shares its filesystem with others. */
+export function serviceAccountDirOf(env: NodeJS.ProcessEnv): string {
+  return env['CACHEPOLICY_SERVICE_ACCOUNT_DIR'] || '/var/run/secrets/kubernetes.io/serviceaccount';
+}
 
 /** True where the environment is that of a pod. */
 export function isInCluster(env: NodeJS.ProcessEnv = process.env): boolean {
@@ -14,14 +17,13 @@ export function isInCluster(env: NodeJS.ProcessEnv = process.env): boolean {
 }
 
 /**
- * Reads where the API server is from KUBERNETES_SERVICE_HOST and _PORT, and who we are from the service account's directory, or from
- * CACHEPOLICY_SERVICE_ACCOUNT_DIR where the process shares its filesystem with others.
+ * Reads where the API server is from KUBERNETES_SERVICE_HOST and _PORT, and who we are from the service account's directory.
  * @throws ERR_KUBE_CONFIG
  */
 export function inClusterConnection(env: NodeJS.ProcessEnv = process.env): Connection {
   const host = env['KUBERNETES_SERVICE_HOST'] ?? '';
   const port = env['KUBERNETES_SERVICE_PORT'] || '443';
-  const dir = env['CACHEPOLICY_SERVICE_ACCOUNT_DIR'] || serviceAccountDir;
+  const dir = serviceAccountDirOf(env);
   if (host === '') throw new OperatorError('ERR_KUBE_CONFIG', 'KUBERNETES_SERVICE_HOST is not set, so this is not a pod');
   const server = URL.parse(`https://${host.includes(':') ? `[${host}]` : host}:${port}`);
   if (server === null) throw new OperatorError('ERR_KUBE_CONFIG', `KUBERNETES_SERVICE_HOST ${host} and _PORT ${port} are no address`);

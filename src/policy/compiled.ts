@@ -1,3 +1,4 @@
+import { OperatorError } from '../errors.ts';
 import type { Limits, Protect } from './limits.ts';
 
 /** What an agent is told. A newer controller may add fields (ignored); another version is refused and the last good policy stays in force. */
@@ -34,4 +35,44 @@ export interface CompiledPolicy {
   readonly mode: Mode;
   readonly schedule: Schedule | null;
   readonly caches: readonly CompiledCache[];
+}
+
+/**
+ * Reads a compiled policy. Unknown fields are ignored. Everything this version knows must be there: a limit that is missing is an
+ * error, never "no limit".
+ * @throws ERR_POLICY_FORMAT
+ */
+export function parseCompiled(text: string): CompiledPolicy {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new OperatorError('ERR_POLICY_FORMAT', 'the compiled policy is not JSON', { cause });
+  }
+  const compiled = value as CompiledPolicy;
+  if (compiled?.formatVersion !== compiledFormatVersion) {
+    throw new OperatorError('ERR_POLICY_FORMAT', `the compiled policy has format ${String(compiled?.formatVersion)}; this agent reads ${compiledFormatVersion}`);
+  }
+  for (const [field, right] of Object.entries(checks)) {
+    if (!right(compiled)) throw new OperatorError('ERR_POLICY_FORMAT', `the compiled policy has no valid ${field}`);
+  }
+  return compiled;
+}
+
+const checks: Readonly<Record<string, (compiled: CompiledPolicy) => boolean>> = {
+  policy: ({ policy }) => typeof policy?.name === 'string' && typeof policy.uid === 'string' && Number.isSafeInteger(policy.generation),
+  accepted: ({ accepted }) => typeof accepted === 'boolean',
+  mode: ({ mode }) => ['Enforce', 'DryRun', 'Suspended'].includes(mode),
+  schedule: ({ schedule }) => schedule === null || (typeof schedule?.cron === 'string' && typeof schedule.timeZone === 'string' && isAmount(schedule.jitterMs)),
+  caches: ({ caches }) => Array.isArray(caches) && caches.every(isCache),
+};
+
+function isCache({ name, format, root, home, limits, protect }: CompiledCache): boolean {
+  const texts = [name, format, root, home].every((text) => typeof text === 'string' && text !== '');
+  const amounts = [limits?.maxEntries, limits?.maxBytes, limits?.maxIdleMs].every((limit) => limit === null || isAmount(limit));
+  return texts && amounts && isAmount(protect?.minIdleMs);
+}
+
+function isAmount(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
 }

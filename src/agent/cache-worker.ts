@@ -1,0 +1,192 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Cache } from '../cache/pass.ts';
+import type { PassReport, Trigger } from '../cache/report.ts';
+import { readState, writeState } from '../cache/state.ts';
+import { messageOf, OperatorError } from '../errors.ts';
+import type { Log } from '../observe/log.ts';
+import { nextAct, planExpiresAtMs } from '../policy/cadence.ts';
+import type { CompiledCache, CompiledPolicy, Mode } from '../policy/compiled.ts';
+import type { CacheState, Problem, RunSummary, Totals } from '../policy/node-report.ts';
+import { noTotals } from '../policy/node-report.ts';
+import { lookOf } from './look.ts';
+
+export interface CacheWorkerOptions {
+  readonly policy: CompiledPolicy;
+  readonly spec: CompiledCache;
+  readonly allowedRoots: readonly string[];
+  readonly settleMs?: number | undefined;
+  readonly restMs?: number | undefined;
+  readonly log: Log;
+  /** When the policy's schedule is next due on this node after a moment; null without a schedule. */
+  readonly nextDueAtMs: (afterMs: number) => number | null;
+  /** What was known of the cache under the policy before, so that a change of limits leaves no gap in the reports. */
+  readonly previous: CacheState | undefined;
+  /** What a report says was counted here, where the disk no longer does. */
+  readonly knownTotals: Totals | undefined;
+}
+
+/** One stat of the root a second is how a change is noticed. */
+const tickMs = 1_000;
+
+/** One cache of the policy in force on this node: applies limits or looks when it is time to, and knows the state a report is made of. */
+export class CacheWorker implements Disposable {
+  readonly #options: CacheWorkerOptions;
+  readonly #cache: Cache;
+  #dueAtMs: number | null;
+  #first = true;
+  #rootMark: string | undefined;
+  #lastLook = { endedAtMs: 0, tookMs: 0 };
+  #expiresAtMs: number | null = null;
+  #purgeDueAtMs: number | null = 0;
+  #totals: Totals | undefined;
+  #state: Pick<CacheState, 'look' | 'lastRun' | 'problem'>;
+
+  constructor(options: CacheWorkerOptions) {
+    const { spec, allowedRoots, settleMs, restMs, previous } = options;
+    this.#options = options;
+    this.#cache = new Cache(spec, { allowedRoots, ...(settleMs !== undefined && { settleMs }), ...(restMs !== undefined && { restMs }) });
+    this.#dueAtMs = options.nextDueAtMs(Date.now());
+    this.#totals = previous?.totals;
+    this.#state = { look: previous?.look, lastRun: previous?.lastRun, problem: previous?.problem };
+  }
+
+  get state(): CacheState {
+    const { name, limits } = this.#options.spec;
+    return { name, limits, totals: this.#totals ?? noTotals, ...this.#state };
+  }
+
+  /** True once something is known under this policy: figures, or why there are none. */
+  get hasLooked(): boolean {
+    return !this.#first;
+  }
+
+  /** Works until the signal comes. @param onChange called after everything that may have changed the state */
+  async run(signal: AbortSignal, onChange: () => void): Promise<void> {
+    while (!signal.aborted) {
+      if (await this.tick(Date.now(), signal)) onChange();
+      await sleep(tickMs, undefined, { signal }).catch(() => undefined);
+    }
+  }
+
+  /** @returns true where the state may have changed */
+  async tick(nowMs: number, signal: AbortSignal): Promise<boolean> {
+    const { accepted, mode } = this.#options.policy;
+    const act = nextAct({
+      nowMs, enforced: accepted && mode === 'Enforce', dueAtMs: this.#dueAtMs, first: this.#first,
+      rootChanged: this.#cache.mark() !== this.#rootMark, lastLook: this.#lastLook, expiresAtMs: this.#expiresAtMs,
+    });
+    if (act.act === 'run') await this.#look('Enforce', act.trigger, nowMs, signal);
+    else if (act.act === 'look') await this.#look('DryRun', 'Change', nowMs, signal);
+    else if (this.#purgeDueAtMs !== null && nowMs >= this.#purgeDueAtMs) await this.#purge(signal);
+    else return false;
+    return true;
+  }
+
+  async #look(mode: Mode, trigger: Trigger, nowMs: number, signal: AbortSignal): Promise<void> {
+    // Taken before the look: what changes during it is looked at again.
+    const mark = this.#cache.mark();
+    try {
+      this.#totals ??= readState(this.#cache)?.totals;
+      const report = await this.#cache.pass({ mode, trigger, signal });
+      this.#take(report, mode);
+    } catch (error) {
+      if (signal.aborted) return;
+      this.#fail(error);
+    }
+    this.#rootMark = mark;
+    this.#first = false;
+    if (trigger === 'Schedule') this.#dueAtMs = this.#options.nextDueAtMs(nowMs);
+    const endedAtMs = Date.now();
+    this.#lastLook = { endedAtMs, tookMs: endedAtMs - nowMs };
+  }
+
+  #take(report: PassReport, mode: Mode): void {
+    const lastRun = mode === 'Enforce' ? runSummary(report) : this.#state.lastRun;
+    this.#state = { look: lookOf(report), lastRun, problem: holdsProblem(report) };
+    this.#expiresAtMs = planExpiresAtMs(report.plan, this.#options.spec);
+    if (mode !== 'Enforce') return;
+    this.#purgeDueAtMs = report.purgeDueAtMs;
+    this.#log(report);
+    this.#remember(countedUp(this.#totals ?? noTotals, report));
+  }
+
+  /** Nothing is known any more: old figures under a new failure would look like present ones. */
+  #fail(error: unknown): void {
+    const problem = problemOf(error);
+    if (problem.message !== this.#state.problem?.message) this.#options.log.warn({ cache: this.#options.spec.name, reason: problem.reason }, problem.message);
+    this.#state = { look: undefined, lastRun: this.#state.lastRun, problem };
+    this.#expiresAtMs = null;
+  }
+
+  async #purge(signal: AbortSignal): Promise<void> {
+    try {
+      const purged = await this.#cache.purge({ signal });
+      this.#purgeDueAtMs = purged.nextDueAtMs;
+      if (purged.purgedEntries > 0) this.#options.log.info({ cache: this.#options.spec.name, entries: purged.purgedEntries, bytes: purged.purgedBytes }, 'purged');
+    } catch (error) {
+      if (signal.aborted) return;
+      this.#purgeDueAtMs = null;
+      this.#fail(error);
+    }
+  }
+
+  /** What was counted outlives the agent. A state that cannot be written is no reason to stop: it is written again after the next run. */
+  #remember(totals: Totals): void {
+    this.#totals = totals;
+    const { uid, generation } = this.#options.policy.policy;
+    try {
+      writeState(this.#cache, { policy: { uid, generation }, totals });
+    } catch (error) {
+      this.#options.log.warn({ cache: this.#options.spec.name, err: error }, 'the totals could not be saved; they are kept in memory');
+    }
+  }
+
+  #log(report: PassReport): void {
+    const { log } = this.#options;
+    const cache = this.#options.spec.name;
+    for (const each of report.errors) log.warn({ cache, code: each.code, entry: each.entry }, each.message);
+    if (report.evicted.length === 0) return;
+    log.info({ cache, trigger: report.trigger, entries: report.evicted.length, bytes: evictedBytes(report), revived: report.revived, raced: report.raced }, 'evicted');
+  }
+
+  [Symbol.dispose](): void {
+    this.#cache[Symbol.dispose]();
+  }
+}
+
+function runSummary(report: PassReport): RunSummary {
+  return {
+    finishedAtMs: report.finishedAtMs, trigger: report.trigger, evictedEntries: report.evicted.length,
+    evictedBytes: evictedBytes(report), errors: report.errors.length,
+  };
+}
+
+function evictedBytes(report: PassReport): number {
+  return report.evicted.reduce((sum, entry) => sum + entry.sizeBytes, 0);
+}
+
+function countedUp(totals: Totals, report: PassReport): Totals {
+  return {
+    evictedEntries: totals.evictedEntries + report.evicted.length,
+    evictedBytes: totals.evictedBytes + evictedBytes(report),
+    revived: totals.revived + report.revived,
+    raced: totals.raced + report.raced,
+    lastEvictionAtMs: report.evicted.length > 0 ? report.finishedAtMs : totals.lastEvictionAtMs,
+  };
+}
+
+/** While it is unknown what is in use nothing is evicted: that is a failing cache, though its figures are known. */
+function holdsProblem(report: PassReport): Problem | undefined {
+  const error = report.errors.find((each) => each.code === 'ERR_HOLDS_UNREADABLE');
+  return error && { reason: reasonOf(error.code), message: error.message };
+}
+
+function problemOf(error: unknown): Problem {
+  const code = error instanceof OperatorError ? error.code : 'ERR_BUG';
+  return { reason: reasonOf(code), message: messageOf(error) };
+}
+
+/** `ERR_ROOT_MISSING` → `RootMissing` */
+function reasonOf(code: string): string {
+  return code.split('_').slice(1).map((word) => word.charAt(0) + word.slice(1).toLowerCase()).join('');
+}

@@ -1,0 +1,48 @@
+import { messageOf } from '../../errors.ts';
+import { KubeClient } from '../../kube/client.ts';
+import { inClusterConnection, serviceAccountDirOf } from '../../kube/config.ts';
+import { Transport } from '../../kube/transport.ts';
+import { loopDelayCheck, serveHealth } from '../../observe/health.ts';
+import { parseListenAddress } from '../../observe/listen-address.ts';
+import type { Log } from '../../observe/log.ts';
+import { runLoop } from '../loop.ts';
+import { ConfigMapSource } from './config-map-source.ts';
+import { readIdentity } from './identity.ts';
+import { NodeCacheSink } from './node-cache-sink.ts';
+
+export interface InClusterOptions {
+  readonly policyName: string;
+  /** The compiled policy as kubelet mounts it. */
+  readonly mountedFile: string;
+  readonly allowedRoots: readonly string[];
+  /** `address:port` for health and metrics. */
+  readonly listen: string;
+  readonly agentVersion: string;
+  readonly log: Log;
+}
+
+/** The agent of one policy on one node, until the signal comes. */
+export async function runInCluster(options: InClusterOptions, signal: AbortSignal): Promise<void> {
+  const { log, policyName } = options;
+  const identity = readIdentity(process.env, serviceAccountDirOf(process.env));
+  const client = new KubeClient(new Transport(inClusterConnection(), { userAgent: `cachepolicy-agent/${options.agentVersion}` }));
+  const sink = new NodeCacheSink({ client, identity, agentVersion: options.agentVersion, log });
+  const source = new ConfigMapSource({ client, namespace: identity.namespace, policyName, mountedFile: options.mountedFile, log });
+  await serveHealth({
+    ...parseListenAddress(options.listen), signal,
+    live: { loop: loopDelayCheck(signal) },
+    ready: { reported: () => (sink.hasReported ? undefined : 'no report has been delivered yet') },
+  });
+  const introduced = async (policy: Parameters<NodeCacheSink['introduce']>[0]) => {
+    try {
+      return await sink.introduce(policy, AbortSignal.any([signal, AbortSignal.timeout(5_000)]));
+    } catch (error) {
+      log.warn({ err: error }, `the node's earlier report cannot be read, totals start from what the disk knows: ${messageOf(error)}`);
+      return new Map();
+    }
+  };
+  await Promise.all([
+    sink.run(signal),
+    runLoop(source, sink, signal, { allowedRoots: options.allowedRoots, log, nodeName: identity.nodeName, knownTotals: introduced }),
+  ]);
+}

@@ -1,0 +1,71 @@
+import { readFileSync } from 'node:fs';
+import { childName, compiledPolicyKey } from '../../api/names.ts';
+import { messageOf, OperatorError } from '../../errors.ts';
+import type { KubeClient } from '../../kube/client.ts';
+import { sleep, systemClock } from '../../kube/clock.ts';
+import type { KubeObject } from '../../kube/objects.ts';
+import { Reflector } from '../../kube/reflector.ts';
+import { configMaps } from '../../kube/resource.ts';
+import { Store } from '../../kube/store.ts';
+import type { Log } from '../../observe/log.ts';
+import type { CompiledPolicy } from '../../policy/compiled.ts';
+import { parseCompiled } from '../../policy/compiled.ts';
+import type { PolicySource } from '../loop.ts';
+
+/** Without an answer of the API for this long at the start, the mounted copy of the policy is used until it answers. */
+const mountedCopyAfterMs = 30_000;
+
+type ConfigMap = KubeObject & { data?: Record<string, string> };
+
+export interface ConfigMapSourceOptions {
+  readonly client: KubeClient;
+  readonly namespace: string;
+  readonly policyName: string;
+  /** The same compiled policy, mounted by kubelet. */
+  readonly mountedFile: string;
+  readonly log: Log;
+}
+
+/** Follows the one ConfigMap that holds the compiled policy. A policy that cannot be read leaves the last good one in force. */
+export class ConfigMapSource implements PolicySource {
+  readonly #options: ConfigMapSourceOptions;
+
+  constructor(options: ConfigMapSourceOptions) {
+    this.#options = options;
+  }
+
+  async follow(signal: AbortSignal, onPolicy: (policy: CompiledPolicy) => void): Promise<void> {
+    const { client, namespace, policyName, log } = this.#options;
+    const store = new Store<ConfigMap>({ log });
+    let latest: string | undefined;
+    const take = (text: string | undefined, from: string) => {
+      if (text === undefined || text === latest) return;
+      try {
+        const policy = parseCompiled(text);
+        latest = text;
+        onPolicy(policy);
+      } catch (error) {
+        log.error({ err: error, from }, `the policy is not taken up, the last good one stays in force: ${messageOf(error)}`);
+      }
+    };
+    const read = (object: ConfigMap) => take(object.data?.[compiledPolicyKey], 'ConfigMap');
+    store.subscribe({ added: read, updated: read });
+    const selection = { namespace, fieldSelector: `metadata.name=${childName(policyName)}` };
+    const watching = new Reflector({ client, resource: configMaps, store, log, ...selection }).run(signal);
+    await Promise.race([store.synced, sleep(systemClock, mountedCopyAfterMs, signal)]);
+    if (!store.hasSynced && !signal.aborted) take(this.#readMounted(), this.#options.mountedFile);
+    await watching;
+  }
+
+  #readMounted(): string | undefined {
+    const { mountedFile, log } = this.#options;
+    try {
+      const text = readFileSync(mountedFile, 'utf8');
+      log.warn({ file: mountedFile }, 'no answer of the API server; the mounted copy of the policy is used');
+      return text;
+    } catch (error) {
+      log.error({ err: new OperatorError('ERR_INPUT_UNREADABLE', `${mountedFile} cannot be read`, { cause: error }) }, 'no policy yet: neither from the API server nor mounted');
+      return undefined;
+    }
+  }
+}

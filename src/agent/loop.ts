@@ -1,0 +1,96 @@
+import type { Log } from '../observe/log.ts';
+import type { CompiledPolicy, Schedule } from '../policy/compiled.ts';
+import type { CacheState, Totals } from '../policy/node-report.ts';
+import { CacheWorker } from './cache-worker.ts';
+
+/** Where the policy in force comes from. */
+export interface PolicySource {
+  /** Calls for the first policy and for each later one, and ends with the signal. */
+  follow(signal: AbortSignal, onPolicy: (policy: CompiledPolicy) => void): Promise<void>;
+}
+
+/** Where the state of the caches goes. Decides itself what is worth telling when; a delivery that fails is its own to repeat. */
+export interface ReportSink {
+  report(policy: CompiledPolicy, states: readonly CacheState[]): void;
+}
+
+export interface LoopOptions {
+  readonly allowedRoots: readonly string[];
+  readonly log: Log;
+  readonly settleMs?: number | undefined;
+  readonly restMs?: number | undefined;
+  /** Decides this node's share of a schedule's jitter. */
+  readonly nodeName: string;
+  /** What earlier agents counted here, by cache, where the node's own totals have been lost. */
+  readonly knownTotals?: (policy: CompiledPolicy) => Promise<ReadonlyMap<string, Totals>>;
+}
+
+/** Keeps every cache of the policy in force within its limits, until the signal comes. */
+export async function runLoop(source: PolicySource, sink: ReportSink, signal: AbortSignal, options: LoopOptions): Promise<void> {
+  let shift: Shift | undefined;
+  // Policies are taken up one after another: the next waits until the last one's work has stopped at a safe step.
+  let handover = Promise.resolve();
+  await source.follow(signal, (policy) => {
+    handover = handover.then(async () => {
+      await shift?.end();
+      if (signal.aborted) return;
+      const { name, generation } = policy.policy;
+      options.log.info({ policy: name, generation, mode: policy.mode, accepted: policy.accepted }, 'policy in force');
+      shift = new Shift(policy, sink, await workersFor(policy, options, shift?.states ?? []));
+    });
+  });
+  await handover;
+  await shift?.end();
+}
+
+/** One pass over every cache. @returns the states, each with what failed */
+export async function runOnce(policy: CompiledPolicy, options: LoopOptions, signal: AbortSignal): Promise<readonly CacheState[]> {
+  const states: CacheState[] = [];
+  for (const worker of await workersFor(policy, options, [])) {
+    using each = worker;
+    await each.tick(Date.now(), signal);
+    states.push(each.state);
+  }
+  return states;
+}
+
+async function workersFor(policy: CompiledPolicy, options: LoopOptions, previous: readonly CacheState[]): Promise<CacheWorker[]> {
+  const nextDueAtMs = await nextDueOf(policy.schedule, options.nodeName);
+  const known = await options.knownTotals?.(policy);
+  return policy.caches.map((spec) => new CacheWorker({
+    ...options, policy, spec, nextDueAtMs, previous: previous.find((state) => state.name === spec.name), knownTotals: known?.get(spec.name),
+  }));
+}
+
+/** Cron and time zones are loaded only where a schedule is set: they cost the agent 6 MiB. */
+async function nextDueOf(schedule: Schedule | null, nodeName: string): Promise<(afterMs: number) => number | null> {
+  if (schedule === null) return () => null;
+  const { nextRun } = await import('../policy/schedule.ts');
+  return (afterMs) => nextRun(schedule, nodeName, afterMs);
+}
+
+/** The workers of one policy, from the moment it is in force to the moment it no longer is. */
+class Shift {
+  readonly #stop = new AbortController();
+  readonly #workers: readonly CacheWorker[];
+  readonly #running: Promise<unknown>;
+
+  constructor(policy: CompiledPolicy, sink: ReportSink, workers: readonly CacheWorker[]) {
+    this.#workers = workers;
+    // A report speaks of every cache: the first goes out when each has been looked at under this policy.
+    const onChange = () => {
+      if (this.#workers.every((worker) => worker.hasLooked)) sink.report(policy, this.states);
+    };
+    this.#running = Promise.all(this.#workers.map((worker) => worker.run(this.#stop.signal, onChange)));
+  }
+
+  get states(): readonly CacheState[] {
+    return this.#workers.map((worker) => worker.state);
+  }
+
+  async end(): Promise<void> {
+    this.#stop.abort();
+    await this.#running;
+    for (const worker of this.#workers) worker[Symbol.dispose]();
+  }
+}

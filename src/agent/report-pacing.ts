@@ -1,0 +1,65 @@
+import type { NodeReport } from '../policy/node-report.ts';
+import { TokenBucket } from '../policy/token-bucket.ts';
+
+/** At most this many reports at once, and one more every 10 s: what 5,000 busy nodes may cost an API server. */
+const burst = 3;
+const refillMs = 10_000;
+/** A quiet node still says that it lives; spread, so that nodes started together drift apart. */
+const heartbeatMs = 5 * 60_000;
+const heartbeatSpread = 0.1;
+/** Bytes that change by less are told with the next report. */
+const materialBytes = 0.01;
+
+/** Whether a report differs from the last one told by enough to be told now. */
+export function isMaterial(told: NodeReport | undefined, now: NodeReport): boolean {
+  if (told === undefined) return true;
+  return now.caches.some((cache, index) => {
+    const before = told.caches[index];
+    return before === undefined || before.name !== cache.name || cache.lastRun?.time !== before.lastRun?.time && evicted(cache) || significant(cache, before);
+  }) || conditionsOf(told) !== conditionsOf(now);
+}
+
+type Cache = NodeReport['caches'][number];
+
+function evicted(cache: Cache): boolean {
+  return (cache.lastRun?.evictedEntries ?? 0) > 0 || (cache.lastRun?.errors ?? 0) > 0;
+}
+
+function significant(cache: Cache, before: Cache): boolean {
+  if (cache.stats?.entryCount !== before.stats?.entryCount) return true;
+  if (cache.damaged !== before.damaged || cache.leftovers !== before.leftovers) return true;
+  if (cache.wouldEvict?.entries !== before.wouldEvict?.entries || cache.protected?.inUse.entries !== before.protected?.inUse.entries) return true;
+  const [bytes, bytesBefore] = [cache.stats?.totalBytes ?? 0, before.stats?.totalBytes ?? 0];
+  return Math.abs(bytes - bytesBefore) > materialBytes * bytesBefore;
+}
+
+function conditionsOf(report: NodeReport): string {
+  return report.findings.map(({ type, status, reason }) => `${type}=${status}/${reason}`).join();
+}
+
+/** Says when the next report may go out. Times are ms of a clock that never jumps. */
+export class ReportPacing {
+  readonly #random: () => number;
+  readonly #bucket: TokenBucket;
+  #heartbeatAtMs = Infinity;
+
+  constructor(nowMs: number, random: () => number = Math.random) {
+    this.#bucket = new TokenBucket(burst, refillMs, nowMs);
+    this.#random = random;
+  }
+
+  /** How long a report has to wait; 0 where it may go out now. */
+  waitMs(nowMs: number): number {
+    return this.#bucket.waitMs(nowMs);
+  }
+
+  heartbeatDue(nowMs: number): boolean {
+    return nowMs >= this.#heartbeatAtMs;
+  }
+
+  /** One report went out. */
+  spent(nowMs: number): void {
+    this.#bucket.spend(nowMs);
+    this.#heartbeatAtMs = nowMs + heartbeatMs * (1 + heartbeatSpread * (2 * this.#random() - 1));
+  }
+}

@@ -1,0 +1,161 @@
+import { isDeepStrictEqual } from 'node:util';
+import { childName, controllerFieldManager } from '../api/names.ts';
+import type { CachePolicyStatus } from '../api/status.ts';
+import type { KubeClient } from '../kube/client.ts';
+import type { KubeObject } from '../kube/objects.ts';
+import { keyOf } from '../kube/objects.ts';
+import { cachePolicies, configMaps, daemonSets, nodeCaches } from '../kube/resource.ts';
+import { isConflict, isNotFound } from '../kube/status-error.ts';
+import type { Store } from '../kube/store.ts';
+import type { Log } from '../observe/log.ts';
+import { rollUp } from '../policy/roll-up.ts';
+import { TokenBucket } from '../policy/token-bucket.ts';
+import type { Admission, PolicyObject } from './admission.ts';
+import { admit } from './admission.ts';
+import { appliedHashAnnotation, desiredChildren } from './children.ts';
+import type { Inventory } from './inventory.ts';
+
+export interface DaemonSet extends KubeObject {
+  status?: { observedGeneration?: number; desiredNumberScheduled?: number };
+}
+
+export interface ReconcilerOptions {
+  /** Fenced: after the lease is lost nothing is written any more. */
+  readonly client: KubeClient;
+  readonly policies: Store<PolicyObject>;
+  readonly daemonSets: Store<DaemonSet>;
+  readonly configMaps: Store<KubeObject>;
+  readonly inventory: Inventory;
+  readonly allowedRoots: () => readonly string[];
+  readonly namespace: string;
+  readonly image: string;
+  readonly log: Log;
+}
+
+/** A status changes at most this often: at once twice, then every 5 s. */
+const statusBurst = 2;
+const statusEveryMs = 5_000;
+/** How long the watch is given to show what the server has already. */
+const staleViewMs = 1_000;
+/** Reports grow old and pods stay silent without an event. */
+const lookAgainMs = 30_000;
+/** A node without an agent for this long is gone for good, and its NodeCache goes; a pod that is replaced is away for less. */
+const departedAfterMs = 60_000;
+
+/** Brings the children and the status of one CachePolicy to what they should be. */
+export class Reconciler {
+  readonly #options: ReconcilerOptions;
+  readonly #buckets = new Map<string, TokenBucket>();
+  /** What was applied last, by object: its hash and the version the server gave it. */
+  readonly #applied = new Map<string, string>();
+  /** Since when a NodeCache has been without an agent on its node. */
+  readonly #agentlessSince = new Map<string, number>();
+
+  constructor(options: ReconcilerOptions) {
+    this.#options = options;
+  }
+
+  async reconcile(name: string, signal: AbortSignal): Promise<{ requeueAfterMs?: number } | void> {
+    const policy = this.#options.policies.get(name);
+    if (policy === undefined || policy.metadata.deletionTimestamp !== undefined) return this.#forget(name);
+    const admission = await admit(policy, [...this.#options.policies.values()], this.#options.allowedRoots());
+    await this.#applyChildren(policy, admission, signal);
+    await this.#removeDeparted(name, signal);
+    const waitMs = await this.#publish(policy, admission, signal);
+    return { requeueAfterMs: waitMs > 0 ? waitMs : lookAgainMs };
+  }
+
+  async #applyChildren(policy: PolicyObject, { compiled, rootsInUse }: Admission, signal: AbortSignal): Promise<void> {
+    const { namespace, image, client } = this.#options;
+    for (const child of desiredChildren({ policy, compiled, rootsInUse, namespace, image })) {
+      const [resource, store] = child.kind === 'DaemonSet' ? [daemonSets, this.#options.daemonSets] : [configMaps, this.#options.configMaps];
+      const present = store.get(keyOf(child));
+      if (present !== undefined && this.#applied.get(childKey(child)) === versionOf(child, present)) continue;
+      const applied = await client.apply(resource, child, { fieldManager: controllerFieldManager, signal });
+      this.#applied.set(childKey(child), versionOf(child, applied));
+      this.#options.log.info({ policy: policy.metadata.name, kind: child.kind }, 'applied');
+    }
+  }
+
+  /** Reports of nodes that have had no agent for a while: the node is gone, or no longer selected. */
+  async #removeDeparted(name: string, signal: AbortSignal): Promise<void> {
+    const { inventory, client, log } = this.#options;
+    const agents = inventory.agents(name);
+    const nowMs = Date.now();
+    for (const { metadata, spec } of inventory.nodeCaches(name)) {
+      if (agents.has(spec.nodeName)) {
+        this.#agentlessSince.delete(metadata.name);
+        continue;
+      }
+      const sinceMs = this.#agentlessSince.get(metadata.name) ?? nowMs;
+      this.#agentlessSince.set(metadata.name, sinceMs);
+      if (nowMs - sinceMs < departedAfterMs) continue;
+      this.#agentlessSince.delete(metadata.name);
+      try {
+        await client.delete(nodeCaches, { name: metadata.name }, { signal, ...(metadata.uid && { preconditions: { uid: metadata.uid } }) });
+        log.info({ policy: name, node: spec.nodeName }, 'removed the report of a departed node');
+      } catch (error) {
+        if (!isNotFound(error) && !isConflict(error)) throw error;
+      }
+    }
+  }
+
+  /** @returns how long the next status has to wait, where this one came too soon; else 0 */
+  async #publish(policy: PolicyObject, admission: Admission, signal: AbortSignal): Promise<number> {
+    const { client, inventory } = this.#options;
+    const { name, uid = '', resourceVersion } = policy.metadata;
+    const departedSince = inventory.departed(name, uid);
+    const status = this.#rollUp(policy, admission, departedSince);
+    if (isDeepStrictEqual(status, policy.status)) return 0;
+    const bucket = this.#buckets.get(name) ?? new TokenBucket(statusBurst, statusEveryMs, performance.now());
+    this.#buckets.set(name, bucket);
+    const waitMs = bucket.waitMs(performance.now());
+    if (waitMs > 0) return waitMs;
+    bucket.spend(performance.now());
+    // The version makes two leaders at once harmless: the one with the older view is refused.
+    const metadata = { name, ...(resourceVersion !== undefined && { resourceVersion }) };
+    const { apiVersion, kind } = policy;
+    try {
+      await client.applyStatus(cachePolicies, { apiVersion, kind, metadata, status } as unknown as KubeObject, { fieldManager: controllerFieldManager, signal });
+    } catch (error) {
+      // Our own last write is not seen yet, or somebody changed the policy: either comes by the watch. Or it is gone.
+      if (isConflict(error) || isNotFound(error)) return staleViewMs;
+      throw error;
+    }
+    inventory.settleDeparted(name, uid, departedSince);
+    return 0;
+  }
+
+  #rollUp(policy: PolicyObject, { accepted }: Admission, departedSince: { evictedEntries: number; evictedBytes: number }): CachePolicyStatus {
+    const { namespace, inventory } = this.#options;
+    const { name, uid = '', generation = 0 } = policy.metadata;
+    const daemonSet = this.#options.daemonSets.get(`${namespace}/${childName(name)}`);
+    const counted = daemonSet?.status?.observedGeneration !== undefined && daemonSet.status.observedGeneration === daemonSet.metadata.generation;
+    return rollUp({
+      policy: { uid, generation, cacheNames: policy.spec.caches.map((cache) => cache.name), maxUnavailable: policy.spec.rollout?.maxUnavailable ?? '10%' },
+      accepted,
+      desired: counted ? daemonSet.status?.desiredNumberScheduled : undefined,
+      reports: inventory.reports(name),
+      agents: inventory.agents(name),
+      previous: policy.status,
+      departedSince,
+      nowMs: Date.now(),
+    });
+  }
+
+  /** Its objects go by their owner references, and its NodeCaches likewise. */
+  #forget(name: string): void {
+    this.#buckets.delete(name);
+    this.#options.inventory.forget(name);
+    for (const key of this.#applied.keys()) if (key.endsWith(`/${childName(name)}`)) this.#applied.delete(key);
+  }
+}
+
+function childKey(child: KubeObject): string {
+  return `${child.kind}/${child.metadata.name}`;
+}
+
+/** Changes where somebody else changed the object, or we want another one. Status writes count for a ConfigMap and a DaemonSet alike as no change. */
+function versionOf(desired: KubeObject, present: KubeObject): string {
+  return `${desired.metadata.annotations?.[appliedHashAnnotation]}@${present.metadata.generation ?? present.metadata.resourceVersion}`;
+}

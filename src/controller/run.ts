@@ -1,0 +1,126 @@
+import { hostname } from 'node:os';
+import { randomUUID } from 'node:crypto';
+import { agentComponent, allowedRootsConfigMap, componentLabel, leaseName, managedByLabel, operatorName } from '../api/names.ts';
+import { OperatorError } from '../errors.ts';
+import { KubeClient } from '../kube/client.ts';
+import type { Connection } from '../kube/connection.ts';
+import { runControlLoop } from '../kube/control-loop.ts';
+import { lead } from '../kube/election.ts';
+import { countRequests } from '../kube/metrics.ts';
+import type { KubeObject } from '../kube/objects.ts';
+import { WorkQueue } from '../kube/queue.ts';
+import type { Selection } from '../kube/client.ts';
+import { Reflector } from '../kube/reflector.ts';
+import type { Resource } from '../kube/resource.ts';
+import { cachePolicies, configMaps, daemonSets, nodeCaches, pods } from '../kube/resource.ts';
+import { Store } from '../kube/store.ts';
+import { Transport } from '../kube/transport.ts';
+import { loopDelayCheck, serveHealth } from '../observe/health.ts';
+import { parseListenAddress } from '../observe/listen-address.ts';
+import type { Log } from '../observe/log.ts';
+import { Metrics } from '../observe/metrics.ts';
+import type { PolicyObject } from './admission.ts';
+import { parseAllowedRoots } from './allowed-roots.ts';
+import type { NodeCacheObject, Pod } from './inventory.ts';
+import { Inventory, trimPod } from './inventory.ts';
+import type { DaemonSet } from './reconcile.ts';
+import { Reconciler } from './reconcile.ts';
+
+export interface ControllerOptions {
+  readonly connection: Connection;
+  readonly namespace: string;
+  /** Image of the agents; undefined: the image this controller's own pod runs. */
+  readonly image: string | undefined;
+  /** `address:port` of health and metrics. */
+  readonly listen: string;
+  readonly version: string;
+  readonly log: Log;
+}
+
+/** The controller: stands by until it leads, then works until the signal comes. @throws ERR_LEASE_LOST, ERR_KUBE_CONFIG */
+export async function runController(options: ControllerOptions, signal: AbortSignal): Promise<void> {
+  const { namespace, log } = options;
+  const metrics = new Metrics();
+  metrics.addProcessMetrics();
+  const transport = new Transport(options.connection, { userAgent: `cachepolicy-controller/${options.version}`, ...countRequests(metrics) });
+  const client = new KubeClient(transport);
+  const image = options.image ?? (await ownImage(client, namespace, signal));
+  const watched = watch(client, namespace, log);
+  await serveHealth({
+    ...parseListenAddress(options.listen), metrics, signal,
+    live: { loop: loopDelayCheck(signal) },
+    ready: { synced: () => (watched.hasSynced() ? undefined : 'the first lists are not complete yet') },
+  });
+  const watching = watched.run(signal);
+  const identity = `${hostname()}_${randomUUID()}`;
+  await lead({ client, namespace, name: leaseName, identity, log }, async (leadership) => {
+    await Promise.race([watched.synced, aborted(leadership.signal)]);
+    if (leadership.signal.aborted) return;
+    const queue = new WorkQueue();
+    const inventory = new Inventory(watched.nodeCaches, watched.pods, (name) => queue.add(name));
+    const allowedRoots = () => parseAllowedRoots(watched.configMaps.get(`${namespace}/${allowedRootsConfigMap}`));
+    const end = enqueueChanges(watched, namespace, queue);
+    const reconciler = new Reconciler({ ...watched, client: client.fencedBy(leadership.fence), inventory, allowedRoots, namespace, image, log });
+    await runControlLoop({ queue, reconcile: (name, stop) => reconciler.reconcile(name, stop), log }, leadership.signal);
+    end();
+    inventory.end();
+  }, signal);
+  await watching;
+}
+
+type Watched = ReturnType<typeof watch>;
+
+/** Everything the controller sees of the cluster: its own namespace, and its own kinds. */
+function watch(client: KubeClient, namespace: string, log: Log) {
+  const running: { store: Store; run: (signal: AbortSignal) => Promise<void> }[] = [];
+  const follow = <T extends KubeObject>(resource: Resource, selection: Selection, trim?: (object: T) => T): Store<T> => {
+    const store = new Store<T>({ log, ...(trim && { trim }) });
+    const reflector = new Reflector<T>({ client, resource, store, log, ...selection });
+    running.push({ store: store as unknown as Store, run: (signal) => reflector.run(signal) });
+    return store;
+  };
+  const stores = {
+    policies: follow<PolicyObject>(cachePolicies, {}),
+    nodeCaches: follow<NodeCacheObject>(nodeCaches, {}),
+    configMaps: follow<KubeObject & { data?: Record<string, string> }>(configMaps, { namespace }),
+    daemonSets: follow<DaemonSet>(daemonSets, { namespace, labelSelector: `${managedByLabel}=${operatorName}` }),
+    pods: follow<Pod>(pods, { namespace, labelSelector: `${componentLabel}=${agentComponent}` }, trimPod),
+  };
+  return {
+    ...stores,
+    hasSynced: () => running.every(({ store }) => store.hasSynced),
+    synced: Promise.all(running.map(({ store }) => store.synced)),
+    run: (signal: AbortSignal) => Promise.all(running.map(({ run }) => run(signal))),
+  };
+}
+
+/** Which policies a change may concern. Reports and pods say so themselves (inventory.ts). */
+function enqueueChanges({ policies, configMaps: maps, daemonSets: sets }: Watched, namespace: string, queue: WorkQueue): () => void {
+  const all = () => {
+    for (const { metadata } of policies.values()) queue.add(metadata.name);
+  };
+  // One policy's coming, going or change may decide a conflict for another.
+  const changed = (now: PolicyObject, before?: PolicyObject) => (before?.metadata.generation === now.metadata.generation ? queue.add(now.metadata.name) : all());
+  const child = (object: KubeObject) => queue.add(object.metadata.name.replace(/^cachepolicy-/, ''));
+  const configMap = (object: KubeObject) => (object.metadata.name === allowedRootsConfigMap && object.metadata.namespace === namespace ? all() : child(object));
+  const ends = [
+    policies.subscribe({ added: (policy) => changed(policy), updated: changed, deleted: () => all() }),
+    maps.subscribe({ added: configMap, updated: configMap, deleted: configMap }),
+    sets.subscribe({ added: child, updated: child, deleted: child }),
+  ];
+  return () => ends.forEach((end) => end());
+}
+
+/** The image this pod runs: the agents run the same. @throws ERR_KUBE_CONFIG, KubeStatusError */
+async function ownImage(client: KubeClient, namespace: string, signal: AbortSignal): Promise<string> {
+  const name = process.env['POD_NAME'];
+  if (name === undefined) throw new OperatorError('ERR_KUBE_CONFIG', 'POD_NAME is not set; outside a pod say which image the agents run with --image');
+  const pod = await client.get<KubeObject & { spec: { containers: { image: string }[] } }>(pods, { namespace, name }, { signal });
+  const image = pod.spec.containers[0]?.image;
+  if (image === undefined) throw new OperatorError('ERR_KUBE_CONFIG', `pod ${name} has no container`);
+  return image;
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+}

@@ -1,0 +1,167 @@
+import { formatBytes } from '../api/quantity.ts';
+import type { Finding } from '../api/conditions.ts';
+import type { Limits } from './limits.ts';
+import type { Plan, Tally } from './plan.ts';
+import type { CacheStats } from './snapshot.ts';
+import { formatUsage, usageOf } from './usage.ts';
+
+/** What one look at a cache found: all that a report needs, and nothing that grows with its entries. */
+export interface CacheLook {
+  readonly stats: CacheStats;
+  readonly held: Plan['held'];
+  /** Over a limit and free to go, as of this look. */
+  readonly wouldEvict: Tally;
+  readonly unreachable: Plan['unreachable'];
+  readonly damaged: number;
+  readonly leftovers: number;
+  readonly unrecognised: number;
+  readonly clockAhead: number;
+  readonly holdSources: readonly string[];
+  readonly filesystem: { readonly capacityBytes: number; readonly availableBytes: number };
+}
+
+export interface RunSummary {
+  readonly finishedAtMs: number;
+  readonly trigger: string;
+  readonly evictedEntries: number;
+  readonly evictedBytes: number;
+  readonly errors: number;
+}
+
+/** Counted since the first run on this node, over restarts. */
+export interface Totals {
+  readonly evictedEntries: number;
+  readonly evictedBytes: number;
+  readonly revived: number;
+  readonly raced: number;
+  readonly lastEvictionAtMs: number | null;
+}
+
+export const noTotals: Totals = { evictedEntries: 0, evictedBytes: 0, revived: 0, raced: 0, lastEvictionAtMs: null };
+
+/** Why a cache cannot be read or enforced. */
+export interface Problem {
+  /** CamelCase of the error code: `RootMissing`. */
+  readonly reason: string;
+  readonly message: string;
+}
+
+export interface CacheState {
+  readonly name: string;
+  readonly limits: Limits;
+  /** Undefined while nothing is known, or no longer. */
+  readonly look: CacheLook | undefined;
+  readonly lastRun: RunSummary | undefined;
+  readonly totals: Totals;
+  readonly problem: Problem | undefined;
+}
+
+/** The part of a NodeCache's status that the caches decide; who and when is added by the one that publishes it. */
+export function nodeReport(states: readonly CacheState[]) {
+  const looks = states.map((state) => state.look);
+  const stats = looks.every((look) => look !== undefined) ? sumStats(looks.map((look) => look.stats)) : undefined;
+  const usages = states.map((state) => (state.look ? usageOf(state.look.stats, state.limits) : undefined)).filter((usage) => usage !== undefined);
+  const lastEvictionAtMs = Math.max(0, ...states.map((state) => state.totals.lastEvictionAtMs ?? 0));
+  return {
+    ...(stats && { stats }),
+    entries: stats ? String(stats.entryCount) : '-',
+    size: stats ? formatBytes(stats.totalBytes) : '-',
+    usage: formatUsage(usages.length > 0 ? Math.max(...usages) : undefined),
+    evictedEntries: sum(states, (state) => state.totals.evictedEntries),
+    evictedBytes: sum(states, (state) => state.totals.evictedBytes),
+    ...(lastEvictionAtMs > 0 && { lastEvictionTime: isoSeconds(lastEvictionAtMs) }),
+    caches: states.map(cacheStatus),
+    findings: findings(states),
+  };
+}
+
+export type NodeReport = ReturnType<typeof nodeReport>;
+
+function cacheStatus(state: CacheState) {
+  const { look, lastRun, totals } = state;
+  const { lastEvictionAtMs: _, ...counts } = totals;
+  return {
+    name: state.name,
+    size: look ? formatBytes(look.stats.totalBytes) : '-',
+    usage: look ? formatUsage(usageOf(look.stats, state.limits)) : '-',
+    ...(look && {
+      stats: look.stats,
+      overLimit: isOverLimit(state),
+      protected: { inUse: look.held.inUse, recent: look.held.recent },
+      damaged: look.damaged,
+      leftovers: look.leftovers,
+      unrecognised: look.unrecognised,
+      clockAhead: look.clockAhead,
+      holdSources: [...look.holdSources],
+      filesystem: look.filesystem,
+      wouldEvict: look.wouldEvict,
+    }),
+    ...(lastRun && {
+      lastRun: {
+        time: isoSeconds(lastRun.finishedAtMs), trigger: lastRun.trigger,
+        evictedEntries: lastRun.evictedEntries, evictedBytes: lastRun.evictedBytes, errors: lastRun.errors,
+      },
+    }),
+    totals: counts,
+    ...(state.problem && { problem: { reason: state.problem.reason, message: state.problem.message.slice(0, 256) } }),
+  };
+}
+
+/** Something has to go, or would have to if it were not protected. */
+export function isOverLimit({ look, limits }: CacheState): boolean {
+  if (look === undefined) return false;
+  return (usageOf(look.stats, limits) ?? 0) > 1 || look.wouldEvict.entries > 0 || look.unreachable.length > 0;
+}
+
+function findings(states: readonly CacheState[]): readonly Finding[] {
+  const failing = states.filter((state) => state.problem !== undefined);
+  const over = states.filter(isOverLimit);
+  const unreachable = over.filter((state) => (state.look?.unreachable.length ?? 0) > 0);
+  const problems = failing.map((state) => `${state.name}: ${state.problem?.message}`).join('; ');
+  const ready: Finding =
+    failing.length > 0 ? { type: 'Ready', status: 'False', reason: 'CacheFailing', message: problems }
+    : over.length > 0 ? { type: 'Ready', status: 'False', reason: 'OverLimit', message: over.map(overLimitMessage).join('; ') }
+    : { type: 'Ready', status: 'True', reason: 'Ready', message: 'every cache is within its limits' };
+  return [
+    ready,
+    ...(failing.length > 0 ? [{ type: 'Degraded', status: 'True', reason: 'CacheFailing', message: problems } as const] : []),
+    ...(unreachable.length > 0
+      ? [{ type: 'LimitUnreachable', status: 'True', reason: heldReason(unreachable), message: unreachable.map(unreachableMessage).join('; ') } as const]
+      : []),
+  ];
+}
+
+function overLimitMessage(state: CacheState): string {
+  const would = state.look?.wouldEvict ?? { entries: 0, bytes: 0 };
+  return `${state.name} is at ${formatUsage(state.look && usageOf(state.look.stats, state.limits))}; ${would.entries} entries (${formatBytes(would.bytes)}) may go`;
+}
+
+function heldReason(states: readonly CacheState[]): 'HeldInUse' | 'HeldRecent' {
+  const bytes = (kind: 'inUse' | 'recent') => sum(states, (state) => state.look?.held[kind].bytes ?? 0);
+  return bytes('inUse') >= bytes('recent') ? 'HeldInUse' : 'HeldRecent';
+}
+
+/** `models: 408.9Gi of 400Gi; in use 310.2Gi (9 entries), recent 0.7Gi (2)` */
+function unreachableMessage(state: CacheState): string {
+  const { look, limits } = state;
+  if (look === undefined) return state.name;
+  const figures = look.unreachable.map((gap) =>
+    gap.limit === 'MaxBytes' ? `${formatBytes(gap.remaining)} of ${formatBytes(limits.maxBytes ?? 0)}`
+    : gap.limit === 'MaxEntries' ? `${gap.remaining} of ${limits.maxEntries ?? 0} entries`
+    : `${gap.remaining} entries idle for too long`);
+  const { inUse, recent } = look.held;
+  return `${state.name}: ${figures.join(', ')}; in use ${formatBytes(inUse.bytes)} (${inUse.entries} entries), recent ${formatBytes(recent.bytes)} (${recent.entries})`;
+}
+
+function sumStats(all: readonly CacheStats[]): CacheStats {
+  return { entryCount: sum(all, (stats) => stats.entryCount), totalBytes: sum(all, (stats) => stats.totalBytes) };
+}
+
+function sum<T>(items: readonly T[], of: (item: T) => number): number {
+  return items.reduce((total, item) => total + of(item), 0);
+}
+
+/** Kubernetes times carry whole seconds. */
+export function isoSeconds(ms: number): string {
+  return new Date(ms).toISOString().replace(/\.\d{3}Z$/, 'Z');
+}
