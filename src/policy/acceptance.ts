@@ -28,7 +28,7 @@ async function scheduleRefusals({ schedule }: CachePolicy['spec']): Promise<Refu
 function pathRefusals({ caches }: CachePolicy['spec'], allowedRoots: readonly string[]): Refusal[] {
   return caches.flatMap(({ a3sBox: { home } }, i) => {
     if (allowedRootOf(home, allowedRoots) !== undefined) return [];
-    const message = `"${home}" is not strictly below an allowed root (${allowedRoots.join(', ') || 'none is configured'})`;
+    const message = `${home} is not strictly below an allowed root; allowed are ${allowedRoots.join(', ') || 'none'}`;
     return [{ reason: 'PathNotAllowed', field: `spec.caches[${i}].a3sBox.home`, message }];
   });
 }
