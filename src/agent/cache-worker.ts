@@ -1,7 +1,10 @@
+import { lstatSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import { Cache } from '../cache/pass.ts';
 import type { PassReport, Trigger } from '../cache/report.ts';
-import { readState, writeState } from '../cache/state.ts';
+import type { CacheMemory, MemoryPlace } from '../cache/state.ts';
+import { readMemory, writeMemory } from '../cache/state.ts';
 import { messageOf, OperatorError } from '../errors.ts';
 import type { Log } from '../observe/log.ts';
 import { nextAct, planExpiresAtMs } from '../policy/cadence.ts';
@@ -39,6 +42,8 @@ export class CacheWorker implements Disposable {
   #expiresAtMs: number | null = null;
   #purgeDueAtMs: number | null = 0;
   #totals: Totals | undefined;
+  #recalled = false;
+  #rememberedGeneration = 0;
   #state: Pick<CacheState, 'look' | 'lastRun' | 'problem'>;
 
   constructor(options: CacheWorkerOptions) {
@@ -48,6 +53,10 @@ export class CacheWorker implements Disposable {
     this.#dueAtMs = options.nextDueAtMs(Date.now());
     this.#totals = previous?.totals;
     this.#state = { look: previous?.look, lastRun: previous?.lastRun, problem: previous?.problem };
+  }
+
+  get #place(): MemoryPlace {
+    return { root: this.#options.spec.root, allowedRoots: this.#options.allowedRoots };
   }
 
   get state(): CacheState {
@@ -71,9 +80,10 @@ export class CacheWorker implements Disposable {
   /** @returns true where the state may have changed */
   async tick(nowMs: number, signal: AbortSignal): Promise<boolean> {
     const { accepted, mode } = this.#options.policy;
+    this.#recall();
     const act = nextAct({
-      nowMs, enforced: accepted && mode === 'Enforce', dueAtMs: this.#dueAtMs, first: this.#first,
-      rootChanged: this.#cache.mark() !== this.#rootMark, lastLook: this.#lastLook, expiresAtMs: this.#expiresAtMs,
+      nowMs, enforced: accepted && mode === 'Enforce' && this.#recalled && !this.#outdated, dueAtMs: this.#dueAtMs, first: this.#first,
+      rootChanged: rootMark(this.#options.spec.root) !== this.#rootMark, lastLook: this.#lastLook, expiresAtMs: this.#expiresAtMs,
     });
     if (act.act === 'run') await this.#look('Enforce', act.trigger, nowMs, signal);
     else if (act.act === 'look') await this.#look('DryRun', 'Change', nowMs, signal);
@@ -84,9 +94,8 @@ export class CacheWorker implements Disposable {
 
   async #look(mode: Mode, trigger: Trigger, nowMs: number, signal: AbortSignal): Promise<void> {
     // Taken before the look: what changes during it is looked at again.
-    const mark = this.#cache.mark();
+    const mark = rootMark(this.#options.spec.root);
     try {
-      this.#totals ??= readState(this.#cache)?.totals;
       const report = await this.#cache.pass({ mode, trigger, signal });
       this.#take(report, mode);
     } catch (error) {
@@ -130,12 +139,39 @@ export class CacheWorker implements Disposable {
     }
   }
 
+  /** What was enforced and counted here before; once, as soon as the directory can be read. Another policy of the same name counts anew. */
+  #recall(): void {
+    if (this.#recalled) return;
+    const { uid, generation } = this.#options.policy.policy;
+    let memory: CacheMemory | undefined;
+    try {
+      memory = readMemory(this.#place);
+    } catch (error) {
+      // The look that follows meets the same obstacle, and says so.
+      if (error instanceof OperatorError) return;
+      throw error;
+    }
+    const own = memory?.policy.uid === uid ? memory : undefined;
+    this.#totals ??= own?.totals ?? this.#options.knownTotals;
+    this.#rememberedGeneration = own?.policy.generation ?? 0;
+    this.#recalled = true;
+    if (this.#outdated) this.#options.log.warn({ cache: this.#options.spec.name, generation, enforced: this.#rememberedGeneration }, 'the policy is older than the one enforced last; nothing is evicted by it');
+  }
+
+  /** A mounted copy may lag behind what an earlier agent was told: an older policy is never enforced after a newer one. */
+  get #outdated(): boolean {
+    return this.#rememberedGeneration > this.#options.policy.policy.generation;
+  }
+
   /** What was counted outlives the agent. A state that cannot be written is no reason to stop: it is written again after the next run. */
   #remember(totals: Totals): void {
-    this.#totals = totals;
     const { uid, generation } = this.#options.policy.policy;
+    const unchanged = this.#rememberedGeneration === generation && isDeepStrictEqual(totals, this.#totals);
+    this.#totals = totals;
+    if (unchanged) return;
     try {
-      writeState(this.#cache, { policy: { uid, generation }, totals });
+      writeMemory(this.#place, { policy: { uid, generation }, totals });
+      this.#rememberedGeneration = generation;
     } catch (error) {
       this.#options.log.warn({ cache: this.#options.spec.name, err: error }, 'the totals could not be saved; they are kept in memory');
     }
@@ -152,6 +188,12 @@ export class CacheWorker implements Disposable {
   [Symbol.dispose](): void {
     this.#cache[Symbol.dispose]();
   }
+}
+
+/** Every write of the runtime is a rename in the root: a root whose stamps stand still has not changed. Undefined where there is none. */
+function rootMark(root: string): string | undefined {
+  const stat = lstatSync(root, { bigint: true, throwIfNoEntry: false });
+  return stat && `${stat.dev}:${stat.ino}:${stat.mtimeNs}:${stat.ctimeNs}`;
 }
 
 function runSummary(report: PassReport): RunSummary {

@@ -36,7 +36,8 @@ export async function runLoop(source: PolicySource, sink: ReportSink, signal: Ab
       if (signal.aborted) return;
       const { name, generation } = policy.policy;
       options.log.info({ policy: name, generation, mode: policy.mode, accepted: policy.accepted }, 'policy in force');
-      shift = new Shift(policy, sink, await workersFor(policy, options, shift?.states ?? []));
+      const previous = shift?.policyUID === policy.policy.uid ? shift.states : [];
+      shift = new Shift(policy, sink, await workersFor(policy, options, previous));
     });
   });
   await handover;
@@ -71,11 +72,13 @@ async function nextDueOf(schedule: Schedule | null, nodeName: string): Promise<(
 
 /** The workers of one policy, from the moment it is in force to the moment it no longer is. */
 class Shift {
+  readonly policyUID: string;
   readonly #stop = new AbortController();
   readonly #workers: readonly CacheWorker[];
   readonly #running: Promise<unknown>;
 
   constructor(policy: CompiledPolicy, sink: ReportSink, workers: readonly CacheWorker[]) {
+    this.policyUID = policy.policy.uid;
     this.#workers = workers;
     // A report speaks of every cache: the first goes out when each has been looked at under this policy.
     const onChange = () => {

@@ -1,0 +1,53 @@
+import { openRoot } from '../disk/pinned-root.ts';
+import { readSmallFile, writeFileAtomically } from '../disk/small-file.ts';
+import { OperatorError } from '../errors.ts';
+import type { Totals } from '../policy/node-report.ts';
+
+/** What of a cache outlives the agent: which policy was enforced last, and what has been evicted for it. */
+export interface CacheMemory {
+  readonly policy: { readonly uid: string; readonly generation: number };
+  readonly totals: Totals;
+}
+
+export interface MemoryPlace {
+  readonly root: string;
+  readonly allowedRoots: readonly string[];
+}
+
+const folder = '.cachepolicy';
+const formatVersion = 1;
+const maxBytes = 4096;
+
+/**
+ * Reads `<root>/.cachepolicy/state`. Undefined where there is none, or one that cannot be read: it only counts, nothing is decided by its absence.
+ * @throws ERR_ROOT_*
+ */
+export function readMemory({ root, allowedRoots }: MemoryPlace): CacheMemory | undefined {
+  using dir = openRoot(root, { allowedRoots });
+  using own = dir.openDirIfPresent(folder);
+  if (own === undefined) return undefined;
+  const file = readSmallFile(own, 'state', maxBytes);
+  return file.outcome === 'Read' ? parse(file.bytes.toString('utf8')) : undefined;
+}
+
+/** @throws ERR_ROOT_*, ERR_DISK_IO, ERR_DISK_FULL; then what was there before stands */
+export function writeMemory({ root, allowedRoots }: MemoryPlace, memory: CacheMemory): void {
+  using dir = openRoot(root, { allowedRoots });
+  using own = dir.ensureDir(folder, 0o700);
+  const tempName = 'state.new';
+  // Left by a crash.
+  own.unlink(tempName);
+  writeFileAtomically(own, { name: 'state', tempName, content: `${JSON.stringify({ formatVersion, ...memory })}\n`, mode: 0o600 });
+}
+
+function parse(text: string): CacheMemory | undefined {
+  try {
+    const { formatVersion: version, policy, totals } = JSON.parse(text) as CacheMemory & { formatVersion: number };
+    const counts = [totals.evictedEntries, totals.evictedBytes, totals.revived, totals.raced, policy.generation];
+    const known = version === formatVersion && typeof policy.uid === 'string' && counts.every((n) => Number.isSafeInteger(n) && n >= 0);
+    return known ? { policy, totals } : undefined;
+  } catch (error) {
+    if (error instanceof SyntaxError || error instanceof TypeError) return undefined;
+    throw new OperatorError('ERR_BUG', 'the state of a cache cannot be parsed', { cause: error });
+  }
+}
