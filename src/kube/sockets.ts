@@ -3,8 +3,9 @@ import https from 'node:https';
 
 import type { Credentials } from './connection.ts';
 
-/** The API server closes what was idle for 90 s: give up earlier, or a request may be sent into a closing socket. */
-const idleSocketMs = 60_000;
+/** The API server closes what was idle for 90 s: give up earlier, or a request may be sent into a closing socket; but later than a minute, which is how
+ * often a quiet watch is asked about (silence.ts), or each of the questions would need a connection of its own. */
+const idleSocketMs = 80_000;
 /** With ten probes a second apart (fixed by libuv) a peer that went away without a word is found after 25 s, at no cost for the server. */
 const keepAliveProbeMs = 15_000;
 
