@@ -1,0 +1,131 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import { agentFieldManager, apiVersion, nodeCacheName, policyLabel } from '../../src/api/names.ts';
+import type { KubeClient } from '../../src/kube/client.ts';
+import type { KubeObject } from '../../src/kube/objects.ts';
+import { cachePolicies, configMaps, daemonSets, nodeCaches, pods } from '../../src/kube/resource.ts';
+import { KubeStatusError } from '../../src/kube/status-error.ts';
+import { admin, aPolicy, clientWithToken, installOperator, kubectl, namespace, tokenOfAgent } from './cluster.ts';
+
+const manager = { fieldManager: agentFieldManager };
+
+function aNodeCache(policyName: string, nodeName: string, change: { name?: string; label?: string; finalizers?: string[]; status?: object } = {}): KubeObject {
+  const { name = nodeCacheName(policyName, nodeName), label = policyName, finalizers, status } = change;
+  return {
+    apiVersion, kind: 'NodeCache', metadata: { name, labels: { [policyLabel]: label }, ...(finalizers && { finalizers }) },
+    spec: { policyName, nodeName }, ...(status && { status }),
+  } as KubeObject;
+}
+
+/** 'ok', or the HTTP status of the refusal and the words that matter. */
+async function outcome(call: Promise<unknown>): Promise<string> {
+  try {
+    await call;
+    return 'ok';
+  } catch (error) {
+    if (error instanceof KubeStatusError) return `${error.status} ${error.message}`;
+    throw error;
+  }
+}
+
+describe('admission, with the tokens of real pods', () => {
+  let agent: KubeClient;
+  let unbound: KubeClient;
+
+  beforeAll(async () => {
+    await installOperator();
+    agent = clientWithToken(await tokenOfAgent('cachepolicy-mine-abcde', 'node-a'));
+    await clientWithToken(await tokenOfAgent('cachepolicy-mine-bcdef', 'node-b')).apply(nodeCaches, aNodeCache('mine', 'node-b'), manager);
+    unbound = clientWithToken((await kubectl(['create', 'token', 'cachepolicy-agent', '-n', namespace])).trim());
+  });
+
+  it('lets an agent make the report of its own node, and write its status', async () => {
+    expect(await outcome(agent.apply(nodeCaches, aNodeCache('mine', 'node-a'), manager))).toBe('ok');
+    expect(await outcome(agent.applyStatus(nodeCaches, aNodeCache('mine', 'node-a', { status: { entries: '3' } }), manager))).toBe('ok');
+  });
+
+  it.each([
+    ["another node's report", aNodeCache('mine', 'node-b'), 'its own node'],
+    ["a squat on another node's name", aNodeCache('mine', 'node-a', { name: 'mine.node-c' }), 'named <policy>.<node>'],
+    ["another policy's report", aNodeCache('other', 'node-a'), 'its own policy'],
+    ['a report without its label', aNodeCache('mine', 'node-a', { label: 'other' }), 'names its policy'],
+    ['a finalizer', aNodeCache('mine', 'node-a', { finalizers: ['example.com/stay'] }), 'finalizers'],
+  ])('refuses an agent %s', async (_, object, words) => {
+    const result = await outcome(agent.apply(nodeCaches, object, manager));
+    expect(result).toMatch(/^403 /);
+    expect(result).toContain(words);
+  });
+
+  it("refuses an agent another node's status", async () => {
+    const result = await outcome(agent.applyStatus(nodeCaches, aNodeCache('mine', 'node-b', { status: { entries: '0' } }), manager));
+    expect(result).toMatch(/^403 .*its own node/);
+  });
+
+  it('refuses a token of the account that is bound to no pod', async () => {
+    expect(await outcome(unbound.apply(nodeCaches, aNodeCache('mine', 'node-a'), manager))).toMatch(/^403 .*its own node/);
+  });
+
+  it('lets an agent read and delete nothing but ConfigMaps of its namespace', async () => {
+    const results = await Promise.all([
+      outcome(agent.delete(nodeCaches, { name: 'mine.node-a' })),
+      outcome(agent.deleteCollection(nodeCaches, {})),
+      outcome(agent.list(nodeCaches)),
+      outcome(agent.list(cachePolicies)),
+      outcome(agent.list(pods, { namespace })),
+      outcome(agent.list({ apiVersion: 'v1', kind: 'Secret', plural: 'secrets', namespaced: true }, { namespace })),
+      outcome(agent.list(configMaps, { namespace: 'kube-system' })),
+    ]);
+    expect(results.map((result) => result.slice(0, 3))).toEqual(Array(7).fill('403'));
+    expect(await outcome(agent.list(configMaps, { namespace }))).toBe('ok');
+  });
+
+  it('takes a policy below an allowed root and refuses one beyond, whoever asks', async () => {
+    for (const home of ['/etc/a3s', '/var/cache', '/var/cache-x/home', '/var/lib/a3s-boxes/home']) {
+      expect(await outcome(admin().apply(cachePolicies, aPolicy({ name: 'beyond', home }), { fieldManager: 'test' })), home).toContain('not strictly below an allowed root');
+    }
+    expect(await outcome(admin().apply(cachePolicies, aPolicy({ name: 'within', home: '/var/cache/home' }), { fieldManager: 'test' }))).toBe('ok');
+    await admin().delete(cachePolicies, { name: 'within' });
+  });
+
+  describe("for the controller's account", () => {
+    let controller: KubeClient;
+    const image = 'cachepolicy-operator:0.1.0';
+
+    beforeAll(async () => {
+      controller = clientWithToken(await tokenOfAgent('controller-for-test', 'node-a', 'cachepolicy-controller'));
+    });
+
+    function aDaemonSet(change: { pod?: object; container?: object; hostPath?: string } = {}): KubeObject {
+      const labels = { app: 'test' };
+      const container = {
+        name: 'agent', image, securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'], add: ['DAC_OVERRIDE', 'FOWNER'] } }, ...change.container,
+      };
+      const volumes = [{ name: 'root', hostPath: { path: change.hostPath ?? '/var/cache', type: 'Directory' } }, { name: 'policy', configMap: { name: 'cachepolicy-test' } }];
+      const spec = { serviceAccountName: 'cachepolicy-agent', containers: [container], volumes, nodeSelector: { no: 'node' }, ...change.pod };
+      return {
+        apiVersion: 'apps/v1', kind: 'DaemonSet', metadata: { name: 'cachepolicy-test', namespace },
+        spec: { selector: { matchLabels: labels }, template: { metadata: { labels }, spec } },
+      } as KubeObject;
+    }
+
+    it('takes a DaemonSet of agents', async () => {
+      expect(await outcome(controller.apply(daemonSets, aDaemonSet(), { fieldManager: 'test' }))).toBe('ok');
+      await admin().delete(daemonSets, { namespace, name: 'cachepolicy-test' });
+    });
+
+    it.each([
+      ['a path beyond the allowed roots', { hostPath: '/etc' }],
+      ['a path below an allowed root, which is none itself', { hostPath: '/var/cache/deep' }],
+      ['another image', { container: { image: 'evil:1' } }],
+      ['privilege', { container: { securityContext: { privileged: true } } }],
+      ['privilege escalation', { container: { securityContext: { capabilities: { drop: ['ALL'] } } } }],
+      ['another capability', { container: { securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'], add: ['SYS_ADMIN'] } } } }],
+      ['the network of the host', { pod: { hostNetwork: true } }],
+      ['the processes of the host', { pod: { hostPID: true } }],
+      ['another account', { pod: { serviceAccountName: 'cachepolicy-controller' } }],
+      ['an init container', { pod: { initContainers: [{ name: 'first', image }] } }],
+      ['a volume of another kind', { pod: { volumes: [{ name: 'root', secret: { secretName: 'x' } }] } }],
+    ])('refuses %s', async (_, change) => {
+      expect(await outcome(controller.apply(daemonSets, aDaemonSet(change), { fieldManager: 'test' }))).toMatch(/^403 /);
+    });
+  });
+});

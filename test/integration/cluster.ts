@@ -1,0 +1,77 @@
+/** What the integration tests share: a client as anybody, the operator's objects, tokens that are bound to a pod. */
+import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { promisify } from 'node:util';
+import { inject } from 'vitest';
+import { apiVersion } from '../../src/api/names.ts';
+import { KubeClient } from '../../src/kube/client.ts';
+import type { KubeObject } from '../../src/kube/objects.ts';
+import type { Resource } from '../../src/kube/resource.ts';
+import { nodes, pods } from '../../src/kube/resource.ts';
+import { KubeStatusError } from '../../src/kube/status-error.ts';
+import { Transport } from '../../src/kube/transport.ts';
+
+export const namespace = 'cachepolicy-system';
+export const root = new URL('../..', import.meta.url).pathname;
+
+export function clientWithToken(token: string): KubeClient {
+  const { server, caFile } = inject('controlPlane');
+  const ca = readFileSync(caFile, 'utf8');
+  return new KubeClient(new Transport({ server: new URL(server), namespace, credentials: async () => ({ authorization: `Bearer ${token}`, ca }) }));
+}
+
+export function admin(): KubeClient {
+  return clientWithToken(inject('controlPlane').adminToken);
+}
+
+/** @returns standard output; what kubectl says on failure is thrown */
+export async function kubectl(args: readonly string[], input?: string): Promise<string> {
+  const { kubectlPath, kubeconfigPath } = inject('controlPlane');
+  const running = promisify(execFile)(kubectlPath, ['--kubeconfig', kubeconfigPath, ...args]);
+  if (input !== undefined) running.child.stdin?.end(input);
+  return (await running).stdout;
+}
+
+/** Everything of deploy/, and the wait until its admission policies are in force: they take effect a moment after they are made. */
+export async function installOperator(): Promise<void> {
+  await kubectl(['apply', '-k', `${root}deploy`]);
+  const beyond = JSON.stringify(aPolicy({ name: 'not-allowed', home: '/etc/not-allowed' }));
+  await eventually(async () => {
+    const refusal = await kubectl(['create', '--dry-run=server', '-f', '-'], beyond).then(() => '', (error: Error) => error.message);
+    if (!refusal.includes('not strictly below an allowed root')) throw new Error(`admission is not in force yet: ${refusal}`);
+  });
+}
+
+export function aPolicy({ name = 'a3s-box', home = '/var/lib/a3s-box/home', limits = { maxEntries: 8 } as object, ...spec } = {}): KubeObject & { spec: object } {
+  return { apiVersion, kind: 'CachePolicy', metadata: { name }, spec: { caches: [{ name: 'rootfs', a3sBox: { home, store: 'Rootfs' }, limits }], ...spec } };
+}
+
+/** A pod of the agents' account on a node, neither of which runs anywhere, and its token. */
+export async function tokenOfAgent(podName: string, nodeName: string, account = 'cachepolicy-agent'): Promise<string> {
+  const client = admin();
+  await create(client, nodes, { apiVersion: 'v1', kind: 'Node', metadata: { name: nodeName } });
+  const spec = { nodeName, serviceAccountName: account, containers: [{ name: 'agent', image: 'none' }], tolerations: [{ operator: 'Exists' }] };
+  await create(client, pods, { apiVersion: 'v1', kind: 'Pod', metadata: { name: podName, namespace }, spec } as KubeObject);
+  return (await kubectl(['create', 'token', account, '-n', namespace, '--bound-object-kind=Pod', `--bound-object-name=${podName}`])).trim();
+}
+
+async function create(client: KubeClient, resource: Resource, object: KubeObject): Promise<void> {
+  try {
+    await client.create(resource, object);
+  } catch (error) {
+    if (!(error instanceof KubeStatusError) || error.status !== 409) throw error;
+  }
+}
+
+/** Tries until it does not throw; then throws what it threw last. */
+export async function eventually<T>(attempt: () => Promise<T> | T, withinMs = 30_000): Promise<T> {
+  const deadline = performance.now() + withinMs;
+  for (;;) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (performance.now() > deadline) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+  }
+}
