@@ -1,0 +1,123 @@
+import { statSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { messageOf } from '../errors.ts';
+import type { Log } from '../observe/log.ts';
+import type { CompiledPolicy } from '../policy/compiled.ts';
+import type { CacheState, NodeReport } from '../policy/node-report.ts';
+import { nodeReport } from '../policy/node-report.ts';
+import type { LoopOptions, PolicySource, ReportSink } from './loop.ts';
+import { runLoop, runOnce } from './loop.ts';
+import { isMaterial } from './report-pacing.ts';
+
+export interface StandaloneOptions extends Pick<LoopOptions, 'allowedRoots' | 'log' | 'settleMs' | 'restMs'> {
+  /** Read again when it changes. */
+  readonly file: string;
+  /** Reads and checks the file. @throws OperatorError where it is wrong */
+  readonly load: () => Promise<readonly CompiledPolicy[]>;
+}
+
+const pollMs = 2_000;
+
+/** Enforces the policies of a file on this machine until the signal comes. A file that turns bad leaves the last good policies in force. */
+export async function runStandalone(options: StandaloneOptions, signal: AbortSignal): Promise<void> {
+  const { load, file, log } = options;
+  const loops = new Map<string, PolicyLoop>();
+  let seen = markOf(file);
+  let policies: readonly CompiledPolicy[] | undefined = await load();
+  while (!signal.aborted) {
+    if (policies !== undefined) await assign(policies, loops, options);
+    await sleep(pollMs, undefined, { signal }).catch(() => undefined);
+    const mark = markOf(file);
+    policies = mark === seen || signal.aborted ? undefined : await loadAgain(load, log);
+    seen = mark;
+  }
+  await Promise.all([...loops.values()].map((loop) => loop.end()));
+}
+
+/** One pass over every cache of every policy. @returns false where something failed */
+export async function runStandaloneOnce(options: StandaloneOptions, signal: AbortSignal): Promise<boolean> {
+  const states: CacheState[] = [];
+  for (const policy of await options.load()) {
+    const looked = await runOnce(policy, { ...options, nodeName: hostname() }, signal);
+    new LogSink(options.log).report(policy, looked);
+    states.push(...looked);
+  }
+  return states.every(({ problem, lastRun }) => problem === undefined && (lastRun?.errors ?? 0) === 0);
+}
+
+async function loadAgain(load: StandaloneOptions['load'], log: Log): Promise<readonly CompiledPolicy[] | undefined> {
+  try {
+    return await load();
+  } catch (error) {
+    log.error({ err: error }, `the policies stay as they were: ${messageOf(error)}`);
+    return undefined;
+  }
+}
+
+/** Policies that are new start, those that changed are handed on, those that are gone end. */
+async function assign(policies: readonly CompiledPolicy[], loops: Map<string, PolicyLoop>, options: StandaloneOptions): Promise<void> {
+  for (const [name, loop] of loops) {
+    if (policies.some(({ policy }) => policy.name === name)) continue;
+    await loop.end();
+    loops.delete(name);
+    options.log.info({ policy: name }, 'no longer in the file: its caches are left alone');
+  }
+  for (const policy of policies) {
+    const { name } = policy.policy;
+    const loop = loops.get(name) ?? new PolicyLoop({ ...options, nodeName: hostname() });
+    loops.set(name, loop);
+    loop.set(policy);
+  }
+}
+
+/** The loop of one policy of the file, and the source that feeds it. */
+class PolicyLoop implements PolicySource {
+  readonly #stop = new AbortController();
+  readonly #running: Promise<void>;
+  #onPolicy: ((policy: CompiledPolicy) => void) | undefined;
+
+  constructor(options: LoopOptions) {
+    this.#running = runLoop(this, new LogSink(options.log), this.#stop.signal, options);
+  }
+
+  follow(signal: AbortSignal, onPolicy: (policy: CompiledPolicy) => void): Promise<void> {
+    this.#onPolicy = onPolicy;
+    return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+  }
+
+  set(policy: CompiledPolicy): void {
+    this.#onPolicy?.(policy);
+  }
+
+  async end(): Promise<void> {
+    this.#stop.abort();
+    await this.#running;
+  }
+}
+
+/** Tells changes of the caches as lines of the log. */
+class LogSink implements ReportSink {
+  readonly #log: Log;
+  #told: NodeReport | undefined;
+
+  constructor(log: Log) {
+    this.#log = log;
+  }
+
+  report(policy: CompiledPolicy, states: readonly CacheState[]): void {
+    const report = nodeReport(states);
+    if (!isMaterial(this.#told, report)) return;
+    this.#told = report;
+    for (const { name, stats, size, usage, wouldEvict, problem } of report.caches) {
+      if (problem !== undefined) this.#log.warn({ policy: policy.policy.name, cache: name }, problem.message);
+      else this.#log.info({ policy: policy.policy.name, cache: name, entries: stats?.entryCount, size, usage, over: wouldEvict?.entries }, 'looked');
+    }
+  }
+}
+
+/** Changes whenever the file does; standard input and pipes never change. */
+function markOf(file: string): string {
+  const stat = statSync(file, { bigint: true, throwIfNoEntry: false });
+  return stat === undefined ? 'absent' : `${stat.ino}:${stat.mtimeNs}:${stat.size}`;
+}
