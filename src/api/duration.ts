@@ -13,6 +13,19 @@ export function parseDuration(text: string): number | undefined {
   return totalMs;
 }
 
+/** For people, without losing a second: `45s`, `2h`, `4d12h`. For limits, which are compared exactly. */
+export function formatExactDuration(ms: number): string {
+  let seconds = Math.floor(Math.max(0, ms) / 1000);
+  if (seconds < 120) return `${seconds}s`;
+  let text = '';
+  for (const [unit, size] of [['d', 86_400], ['h', 3600], ['m', 60], ['s', 1]] as const) {
+    const count = Math.floor(seconds / size);
+    if (count > 0) text += `${count}${unit}`;
+    seconds %= size;
+  }
+  return text;
+}
+
 /** For people, as kubectl writes an age: at most two units, the larger first (`45s`, `3m20s`, `5h12m`, `6d`). Rounds down. */
 export function formatDuration(ms: number): string {
   const seconds = Math.floor(Math.max(0, ms) / 1000);

@@ -1,4 +1,4 @@
-import { formatDuration } from '../api/duration.ts';
+import { formatDuration, formatExactDuration } from '../api/duration.ts';
 import { formatBytes } from '../api/quantity.ts';
 import type { Hold, Holds } from './holds.ts';
 import { holdOf } from './holds.ts';
@@ -81,8 +81,8 @@ function tooManyBytes({ left }: Candidate, { limits }: PlanInput): 'MaxBytes' | 
 /** Each reason in words, for the entry it was given to. */
 const details: Readonly<Record<EvictReason | KeepReason, (judged: Judged, input: PlanInput) => string>> = {
   InUse: ({ hold }) => hold?.detail ?? 'in use',
-  Recent: ({ entry }, { nowMs, protect }) => `${lastUse(entry, nowMs)}, protected for ${formatDuration(protect.minIdleMs)}`,
-  MaxIdle: ({ entry }, { nowMs, limits }) => `${lastUse(entry, nowMs)}, ${formatDuration(limits.maxIdleMs ?? 0)} allowed`,
+  Recent: ({ entry }, { nowMs, protect }) => `${lastUse(entry, nowMs)}, protected for ${formatExactDuration(protect.minIdleMs)}`,
+  MaxIdle: ({ entry }, { nowMs, limits }) => `${lastUse(entry, nowMs)}, ${formatExactDuration(limits.maxIdleMs ?? 0)} allowed`,
   MaxEntries: (judged, { limits }) => `${judged.place}, ${limits.maxEntries ?? 0} allowed`,
   MaxBytes: (judged, { limits }) => `${judged.place}, ${formatBytes(limits.maxBytes ?? 0)} allowed`,
   WithinLimits: (judged) => judged.place,

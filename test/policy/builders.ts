@@ -1,0 +1,47 @@
+import type { Holds } from '../../src/policy/holds.ts';
+import type { Limits } from '../../src/policy/limits.ts';
+import type { PlanInput } from '../../src/policy/plan.ts';
+import type { Entry, EntryName, Snapshot } from '../../src/policy/snapshot.ts';
+
+export const now = Date.parse('2026-06-01T12:00:00Z');
+export const second = 1_000;
+export const minute = 60 * second;
+export const hour = 60 * minute;
+export const day = 24 * hour;
+
+/** An entry named by its key, 100 bytes, last used and cached a day ago. */
+export function entry(key: string, but: Partial<Entry> & { idleMs?: number } = {}): Entry {
+  const { idleMs = day, ...rest } = but;
+  return {
+    name: key as EntryName,
+    key,
+    description: `image ${key}`,
+    sizeBytes: 100,
+    cachedAtMs: now - idleMs,
+    lastAccessedAtMs: now - idleMs,
+    clockAhead: false,
+    stamp: { inode: 1n, mtimeNs: 1n, size: 1 },
+    ...rest,
+  };
+}
+
+/** Entries each last used an hour before the next one; the last one an hour ago. */
+export function leastRecentlyUsedFirst(...keys: string[]): Entry[] {
+  return keys.map((key, i) => entry(key, { idleMs: (keys.length - i) * hour }));
+}
+
+export function snapshotOf(entries: readonly Entry[]): Snapshot {
+  return { takenAtMs: now, entries, damaged: [], leftovers: [], unrecognised: [] };
+}
+
+export const noLimits: Limits = { maxEntries: null, maxBytes: null, maxIdleMs: null };
+
+export function heldBy(box: string, ...keys: string[]): Holds {
+  const hold = { source: 'Box', detail: `box ${box}` } as const;
+  return { entries: new Map(keys.map((key) => [key as EntryName, hold])), everything: undefined, sources: ['Box'] };
+}
+
+export function planInput(entries: readonly Entry[], but: Partial<Limits> & { minIdleMs?: number; holds?: Holds; nowMs?: number } = {}): PlanInput {
+  const { minIdleMs = minute, holds = heldBy('none'), nowMs = now, ...limits } = but;
+  return { snapshot: snapshotOf(entries), limits: { ...noLimits, ...limits }, protect: { minIdleMs }, holds, nowMs };
+}

@@ -1,0 +1,28 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { inLruOrder } from '../../src/policy/lru-order.ts';
+import type { Entry } from '../../src/policy/snapshot.ts';
+import { entry, now } from './builders.ts';
+
+function plainly(entries: readonly Entry[]): Entry[] {
+  const used = (one: Entry): number => (one.clockAhead ? now : one.lastAccessedAtMs);
+  return entries.toSorted((a, b) => used(a) - used(b) || a.cachedAtMs - b.cachedAtMs || (a.key < b.key ? -1 : 1));
+}
+
+describe('the order of last use', () => {
+  const instants = fc.oneof(fc.nat(5), fc.nat(3000), fc.constantFrom(0, 999, 1000, 1001, now, 2 ** 52, -5));
+  const entries = fc
+    .array(fc.record({ lastAccessedAtMs: instants, cachedAtMs: fc.nat(2), clockAhead: fc.boolean() }), { maxLength: 80 })
+    .map((times) => times.map((time, i) => entry(`k${(i * 7919) % 101}-${i}`, time)));
+
+  it('is that of a plain comparison, for crowded seconds and for times far apart alike', () => {
+    fc.assert(fc.property(entries, (some) => {
+      expect(inLruOrder(some, now).map(({ key }) => key)).toEqual(plainly(some).map(({ key }) => key));
+    }), { numRuns: 500 });
+  });
+
+  it('orders a crowded second by when things were cached, then by key', () => {
+    const crowd = Array.from({ length: 100 }, (_, i) => entry(`k${(i * 37) % 100}`, { cachedAtMs: i % 3, lastAccessedAtMs: now }));
+    expect(inLruOrder(crowd, now).map(({ key }) => key)).toEqual(plainly(crowd).map(({ key }) => key));
+  });
+});

@@ -1,0 +1,56 @@
+import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
+import { parseDuration } from '../../src/api/duration.ts';
+import { parseQuantity } from '../../src/api/quantity.ts';
+import type { Plan, PlanInput } from '../../src/policy/plan.ts';
+import { planEviction } from '../../src/policy/plan.ts';
+import { entry, heldBy, planInput } from './builders.ts';
+
+/** One folder a decision, named by the sentence it shows: input.yaml as a person would describe it, plan.txt as it was decided. */
+const goldenDir = join(import.meta.dirname, '../golden/plan');
+
+interface Case {
+  limits: { maxEntries?: number; maxBytes?: string; maxIdle?: string };
+  minIdle?: string;
+  inUse?: Record<string, string>;
+  entries: { key: string; used: string; size: string; clockAhead?: boolean }[];
+}
+
+function inputOf(file: string): PlanInput {
+  const { limits, minIdle = '60s', inUse = {}, entries } = parse(readFileSync(file, 'utf8')) as Case;
+  const made = entries.map(({ key, used, size, clockAhead = false }) =>
+    entry(key, { idleMs: parseDuration(used) ?? NaN, sizeBytes: parseQuantity(size) ?? NaN, clockAhead }));
+  const holds = Object.entries(inUse).map(([key, box]) => heldBy(box, key));
+  return planInput(made, {
+    maxEntries: limits.maxEntries ?? null,
+    maxBytes: limits.maxBytes === undefined ? null : (parseQuantity(limits.maxBytes) ?? NaN),
+    maxIdleMs: limits.maxIdle === undefined ? null : (parseDuration(limits.maxIdle) ?? NaN),
+    minIdleMs: parseDuration(minIdle) ?? NaN,
+    holds: { entries: new Map(holds.flatMap((hold) => [...hold.entries])), everything: undefined, sources: ['Box'] },
+  });
+}
+
+function describePlan(plan: Plan): string {
+  const { inUse, recent } = plan.held;
+  return [
+    ...plan.verdicts.map(({ entry: { key }, verdict, reason, detail }) => `${verdict} ${key}  ${reason}: ${detail}`),
+    `before ${plan.before.entryCount} entries, ${plan.before.totalBytes} bytes`,
+    `after  ${plan.after.entryCount} entries, ${plan.after.totalBytes} bytes`,
+    `held   in use ${inUse.entries} (${inUse.bytes} bytes), recent ${recent.entries} (${recent.bytes} bytes)`,
+    ...plan.unreachable.map(({ limit, allowed, remaining }) => `unreachable ${limit}: ${remaining} left, ${allowed} allowed`),
+    '',
+  ].join('\n');
+}
+
+describe('golden plans', () => {
+  for (const name of readdirSync(goldenDir).toSorted()) {
+    it(name.replaceAll('-', ' '), () => {
+      const decided = describePlan(planEviction(inputOf(join(goldenDir, name, 'input.yaml'))));
+      const file = join(goldenDir, name, 'plan.txt');
+      if (process.env['GOLDEN'] === 'update') writeFileSync(file, decided);
+      expect(decided).toBe(existsSync(file) ? readFileSync(file, 'utf8') : 'no golden file yet; write it with: make golden');
+    });
+  }
+});

@@ -1,0 +1,149 @@
+import { describe, expect, it } from 'vitest';
+import type { PlanInput } from '../../src/policy/plan.ts';
+import { planEviction } from '../../src/policy/plan.ts';
+import { day, entry, heldBy, hour, leastRecentlyUsedFirst, minute, now, planInput, second } from './builders.ts';
+
+/** `old evict MaxEntries: 2nd of 2 by last use, 1 allowed`, least recently used first. */
+function verdicts(input: PlanInput): string[] {
+  return planEviction(input).verdicts.map(({ entry, verdict, reason, detail }) => `${entry.key} ${verdict} ${reason}: ${detail}`);
+}
+
+function evicted(input: PlanInput): string[] {
+  return planEviction(input).evict.map((verdict) => verdict.entry.key);
+}
+
+describe('a plan', () => {
+  it('keeps everything where there is no limit', () => {
+    expect(verdicts(planInput(leastRecentlyUsedFirst('a', 'b')))).toEqual([
+      'a keep WithinLimits: 2nd of 2 by last use',
+      'b keep WithinLimits: 1st of 2 by last use',
+    ]);
+  });
+
+  it('is empty for an empty cache, whatever the limits', () => {
+    const plan = planEviction(planInput([], { maxEntries: 0, maxBytes: 0, maxIdleMs: 0 }));
+    expect(plan).toMatchObject({ verdicts: [], evict: [], unreachable: [], after: { entryCount: 0, totalBytes: 0 } });
+  });
+
+  it('evicts the least recently used beyond maxEntries', () => {
+    expect(verdicts(planInput(leastRecentlyUsedFirst('a', 'b', 'c'), { maxEntries: 1 }))).toEqual([
+      'a evict MaxEntries: 3rd of 3 by last use, 1 allowed',
+      'b evict MaxEntries: 2nd of 3 by last use, 1 allowed',
+      'c keep WithinLimits: 1st of 3 by last use',
+    ]);
+  });
+
+  it('evicts until maxBytes holds, and no further', () => {
+    expect(verdicts(planInput(leastRecentlyUsedFirst('a', 'b', 'c'), { maxBytes: 200 }))).toEqual([
+      'a evict MaxBytes: 3rd of 3 by last use, 200 allowed',
+      'b keep WithinLimits: 2nd of 3 by last use',
+      'c keep WithinLimits: 1st of 3 by last use',
+    ]);
+  });
+
+  it('evicts what was not used for longer than maxIdle', () => {
+    const entries = [entry('older', { idleMs: 8 * day }), entry('exactly', { idleMs: 7 * day }), entry('newer', { idleMs: hour })];
+    expect(verdicts(planInput(entries, { maxIdleMs: 7 * day }))).toEqual([
+      'older evict MaxIdle: last used 8d ago, 7d allowed',
+      'exactly keep WithinLimits: 2nd of 3 by last use',
+      'newer keep WithinLimits: 1st of 3 by last use',
+    ]);
+  });
+
+  it('counts what maxIdle evicts towards the other limits', () => {
+    const entries = [entry('idle', { idleMs: 8 * day }), entry('a', { idleMs: 2 * hour }), entry('b', { idleMs: hour })];
+    expect(evicted(planInput(entries, { maxIdleMs: 7 * day, maxEntries: 2 }))).toEqual(['idle']);
+  });
+
+  it('takes a limit of zero as zero', () => {
+    expect(evicted(planInput(leastRecentlyUsedFirst('a', 'b'), { maxEntries: 0 }))).toEqual(['a', 'b']);
+    expect(evicted(planInput(leastRecentlyUsedFirst('a', 'b'), { maxBytes: 0 }))).toEqual(['a', 'b']);
+    expect(evicted(planInput(leastRecentlyUsedFirst('a', 'b'), { maxIdleMs: 0 }))).toEqual(['a', 'b']);
+  });
+
+  it('never evicts what is in use, and evicts others in its place', () => {
+    const input = planInput(leastRecentlyUsedFirst('used', 'a', 'b'), { maxEntries: 2, holds: heldBy('box-1', 'used') });
+    expect(verdicts(input)).toEqual([
+      'used keep InUse: box box-1',
+      'a evict MaxEntries: 2nd of 3 by last use, 2 allowed',
+      'b keep WithinLimits: 1st of 3 by last use',
+    ]);
+    expect(planEviction(input).verdicts[0]).toMatchObject({ hold: { source: 'Box', detail: 'box box-1' } });
+  });
+
+  it('never evicts what was used within minIdle, even beyond every limit', () => {
+    const entries = [entry('old', { idleMs: hour }), entry('fresh', { idleMs: 59 * second })];
+    expect(verdicts(planInput(entries, { maxEntries: 0, maxBytes: 0, maxIdleMs: 0 }))).toEqual([
+      'old evict MaxIdle: last used 60m ago, 0s allowed',
+      'fresh keep Recent: last used 59s ago, protected for 60s',
+    ]);
+  });
+
+  it('protects nothing by time where minIdle is zero', () => {
+    expect(evicted(planInput([entry('now', { idleMs: 0 })], { maxEntries: 0, minIdleMs: 0 }))).toEqual(['now']);
+  });
+
+  it('names in use before recent, and recent before a limit', () => {
+    const entries = [entry('both', { idleMs: second }), entry('recent', { idleMs: 0 })];
+    const plan = planEviction(planInput(entries, { maxEntries: 0, holds: heldBy('b', 'both') }));
+    expect(plan.verdicts.map((verdict) => verdict.reason)).toEqual(['InUse', 'Recent']);
+    expect(plan.held).toEqual({ inUse: { entries: 1, bytes: 100 }, kept: { entries: 0, bytes: 0 }, recent: { entries: 1, bytes: 100 } });
+  });
+
+  it('reads a last use in the future as now', () => {
+    const ahead = entry('ahead', { clockAhead: true, lastAccessedAtMs: now - 9 * day });
+    expect(verdicts(planInput([ahead, entry('b', { idleMs: hour })], { maxEntries: 1 }))).toEqual([
+      'b evict MaxEntries: 2nd of 2 by last use, 1 allowed',
+      'ahead keep Recent: last use lies in the future, read as now, protected for 60s',
+    ]);
+  });
+
+  it('keeps everything where it is unknown what is in use', () => {
+    const everything = { source: 'Box', detail: 'boxes/ cannot be read' } as const;
+    const holds = { entries: new Map(), everything, sources: [] };
+    const plan = planEviction(planInput(leastRecentlyUsedFirst('a', 'b'), { maxEntries: 0, holds }));
+    expect(plan.verdicts.map(({ reason, detail }) => `${reason}: ${detail}`)).toEqual(['InUse: boxes/ cannot be read', 'InUse: boxes/ cannot be read']);
+    expect(plan.unreachable).toEqual([{ limit: 'MaxEntries', allowed: 0, remaining: 2 }]);
+  });
+
+  it('orders by last use, then by when it was cached, then by key', () => {
+    const entries = [
+      entry('z', { idleMs: hour, cachedAtMs: now - 2 * day }),
+      entry('b', { idleMs: hour, cachedAtMs: now - day }),
+      entry('a', { idleMs: hour, cachedAtMs: now - day }),
+      entry('old', { idleMs: 2 * hour, cachedAtMs: now }),
+    ];
+    expect(planEviction(planInput(entries)).verdicts.map((verdict) => verdict.entry.key)).toEqual(['old', 'z', 'a', 'b']);
+  });
+
+  it('says which limits stay exceeded by what is protected, and by how much', () => {
+    const entries = [entry('used', { sizeBytes: 700 }), entry('free', { sizeBytes: 100 })];
+    const plan = planEviction(planInput(entries, { maxEntries: 0, maxBytes: 500, maxIdleMs: hour, holds: heldBy('b', 'used') }));
+    expect(plan.unreachable).toEqual([
+      { limit: 'MaxEntries', allowed: 0, remaining: 1 },
+      { limit: 'MaxBytes', allowed: 500, remaining: 700 },
+    ]);
+    expect(plan.after).toEqual({ entryCount: 1, totalBytes: 700 });
+  });
+
+  it('holds maxIdle to be out of reach only for what is not in use', () => {
+    const plan = planEviction(planInput([entry('recent', { idleMs: 2 * hour })], { maxIdleMs: hour, minIdleMs: day }));
+    expect(plan.unreachable).toEqual([{ limit: 'MaxIdle', allowed: hour, remaining: 2 * hour }]);
+  });
+
+  it('counts places as people do', () => {
+    const keys = Array.from({ length: 23 }, (_, i) => `k${i}`);
+    const details = planEviction(planInput(leastRecentlyUsedFirst(...keys))).verdicts.map((verdict) => verdict.detail.split(' ')[0]);
+    expect(details.toReversed()).toEqual([
+      '1st', '2nd', '3rd', '4th', '5th', '6th', '7th', '8th', '9th', '10th', '11th', '12th', '13th', '14th', '15th', '16th', '17th', '18th', '19th', '20th',
+      '21st', '22nd', '23rd',
+    ]);
+  });
+
+  it('does not change its input', () => {
+    const input = planInput(Object.freeze(leastRecentlyUsedFirst('b', 'a')) as never, { maxEntries: 1, minIdleMs: minute });
+    const before = structuredClone({ ...input, holds: undefined });
+    planEviction(Object.freeze(input));
+    expect({ ...input, holds: undefined }).toEqual(before);
+  });
+});
