@@ -25,4 +25,9 @@ describe('the order of last use', () => {
     const crowd = Array.from({ length: 100 }, (_, i) => entry(`k${(i * 37) % 100}`, { cachedAtMs: i % 3, lastAccessedAtMs: now }));
     expect(inLruOrder(crowd, now).map(({ key }) => key)).toEqual(plainly(crowd).map(({ key }) => key));
   });
+
+  it('stays exact where times are too far apart to be packed', () => {
+    const wide = Array.from({ length: 2_000 }, (_, i) => entry(`k${i}`, { lastAccessedAtMs: i % 2 === 0 ? i : Number.MAX_SAFE_INTEGER - 500 * i }));
+    expect(inLruOrder(wide, now).map(({ key }) => key)).toEqual(plainly(wide).map(({ key }) => key));
+  });
 });

@@ -1,0 +1,102 @@
+import { describe, expect, it } from 'vitest';
+import type { CachePolicy } from '../../src/api/cachepolicy.gen.ts';
+import { acceptanceNotes, refusals } from '../../src/policy/acceptance.ts';
+import { compilePolicy } from '../../src/policy/compile.ts';
+
+type Spec = CachePolicy['spec'];
+type Cache = Spec['caches'][number];
+
+function cache(but: Partial<Cache> = {}): Cache {
+  return { name: 'rootfs', a3sBox: { home: '/var/lib/a3s-box/home', store: 'Rootfs' }, limits: { maxEntries: 8 }, protect: { minIdle: '60s' }, ...but };
+}
+
+function policy(but: Partial<Spec> = {}): CachePolicy {
+  return {
+    apiVersion: 'cache.a3s.dev/v1alpha1', kind: 'CachePolicy', metadata: { name: 'a3s-box', uid: 'u-1', generation: 3 },
+    spec: { mode: 'Enforce', caches: [cache()], rollout: { maxUnavailable: '10%' }, ...but },
+  };
+}
+
+const roots = ['/var/lib/a3s-box', '/var/cache'];
+
+describe('a compiled policy', () => {
+  it('has paths, numbers and nothing left open', () => {
+    const layers = cache({ name: 'layers', a3sBox: { home: '/var/cache/h', store: 'Layers' }, limits: { maxBytes: '1.5Gi', maxIdle: '7d' }, protect: { minIdle: '1h30m' } });
+    const schedule = { cron: '*/15 * * * *', timeZone: 'UTC', jitter: '90s' };
+    expect(compilePolicy(policy({ mode: 'DryRun', schedule, caches: [cache(), layers] }), { accepted: true })).toEqual({
+      formatVersion: 1,
+      policy: { name: 'a3s-box', uid: 'u-1', generation: 3 },
+      accepted: true,
+      mode: 'DryRun',
+      schedule: { cron: '*/15 * * * *', timeZone: 'UTC', jitterMs: 90_000 },
+      caches: [
+        {
+          name: 'rootfs', format: 'a3s-rootfs', root: '/var/lib/a3s-box/home/cache/rootfs', home: '/var/lib/a3s-box/home',
+          limits: { maxEntries: 8, maxBytes: null, maxIdleMs: null }, protect: { minIdleMs: 60_000 },
+        },
+        {
+          name: 'layers', format: 'a3s-layers', root: '/var/cache/h/cache/layers', home: '/var/cache/h',
+          limits: { maxEntries: null, maxBytes: 1_610_612_736, maxIdleMs: 604_800_000 }, protect: { minIdleMs: 5_400_000 },
+        },
+      ],
+    });
+  });
+
+  it('keeps zero as a limit of zero', () => {
+    const [compiled] = compilePolicy(policy({ caches: [cache({ limits: { maxEntries: 0, maxBytes: 0, maxIdle: '0s' } })] }), { accepted: true }).caches;
+    expect(compiled?.limits).toEqual({ maxEntries: 0, maxBytes: 0, maxIdleMs: 0 });
+  });
+
+  it('is refused where a limit cannot be read, rather than left without it', () => {
+    const broken = (limits: Cache['limits']) => () => compilePolicy(policy({ caches: [cache({ limits })] }), { accepted: true });
+    expect(broken({ maxBytes: '10Gx' })).toThrow('spec.caches[0].limits.maxBytes: cannot read "10Gx"');
+    expect(broken({ maxIdle: 'soon' })).toThrow('spec.caches[0].limits.maxIdle: cannot read "soon"');
+  });
+});
+
+describe('a policy is refused', () => {
+  it('for a home that is not strictly below an allowed root', async () => {
+    for (const home of ['/', '/var/cache', '/var/cache-x/home', '/var', '/etc', '/var/cache/../../etc', '/var/cache/', 'var/cache/x']) {
+      const found = await refusals(policy({ caches: [cache({ a3sBox: { home, store: 'Rootfs' } })] }), roots);
+      expect(found).toEqual([{
+        reason: 'PathNotAllowed', field: 'spec.caches[0].a3sBox.home',
+        message: `${home} is not strictly below an allowed root; allowed are /var/lib/a3s-box, /var/cache`,
+      }]);
+    }
+  });
+
+  it('for everything where no root is allowed', async () => {
+    expect(await refusals(policy(), [])).toMatchObject([{ reason: 'PathNotAllowed', message: expect.stringContaining('allowed are none') }]);
+  });
+
+  it('for a schedule that is none', async () => {
+    expect(await refusals(policy({ schedule: { cron: '60 * * * *', timeZone: 'UTC', jitter: '0s' } }), roots)).toMatchObject([
+      { reason: 'InvalidSchedule', field: 'spec.schedule.cron' },
+    ]);
+  });
+
+  it('for caches within one another', async () => {
+    const inner = cache({ name: 'inner', a3sBox: { home: '/var/lib/a3s-box/home/cache/rootfs/x', store: 'Layers' } });
+    expect(await refusals(policy({ caches: [cache(), inner] }), roots)).toMatchObject([{ reason: 'InvalidCaches', field: 'spec.caches[1].a3sBox.home' }]);
+  });
+
+  it('for nothing else', async () => {
+    const caches = [cache(), cache({ name: 'layers', a3sBox: { home: '/var/lib/a3s-box/home', store: 'Layers' } })];
+    expect(await refusals(policy({ caches, schedule: { cron: '0 3 * * *', timeZone: 'Europe/Berlin', jitter: '1m' } }), roots)).toEqual([]);
+  });
+});
+
+describe('a note says that the runtime prunes itself', () => {
+  const notes = (but: Partial<Cache>) => acceptanceNotes(policy({ caches: [cache(but)] }));
+
+  it('where every limit is at or above its own', () => {
+    expect(notes({ limits: { maxEntries: 10, maxBytes: '10Gi' } })).toEqual([expect.stringContaining('rootfs: the runtime itself keeps at most 10 entries and 10Gi')]);
+  });
+
+  it('and not where a limit is below it, is about time, or for layers', () => {
+    expect(notes({ limits: { maxEntries: 20, maxBytes: '8Gi' } })).toEqual([]);
+    expect(notes({ limits: { maxEntries: 9 } })).toEqual([]);
+    expect(notes({ limits: { maxEntries: 20, maxIdle: '7d' } })).toEqual([]);
+    expect(notes({ limits: { maxEntries: 20 }, a3sBox: { home: '/var/cache/h', store: 'Layers' } })).toEqual([]);
+  });
+});
