@@ -74,6 +74,8 @@ export class ScriptedServer implements AsyncDisposable {
   readonly seen: Seen[] = [];
   /** Where set, every other one is answered with 401. */
   token: string | undefined;
+  /** User agents whose requests arrive no more. */
+  readonly unheard = new Set<string>();
   readonly #clock: SteppedClock;
   readonly #server: http.Server;
   readonly #bookmarkMs: number;
@@ -201,6 +203,7 @@ export class ScriptedServer implements AsyncDisposable {
     let text = '';
     for await (const chunk of request.setEncoding('utf8')) text += chunk;
     const { headers, method = 'GET' } = request;
+    if (this.unheard.has(headers['user-agent'] ?? '')) return;
     const seen: Seen = { verb: verbOf(method, url), path: url.pathname, query: url.searchParams, headers, body: text === '' ? {} : JSON.parse(text), atMs: this.#clock.monotonicMs() };
     this.seen.push(seen);
     if (this.token !== undefined && headers.authorization !== `Bearer ${this.token}`) return status(401, 'Unauthorized')(response, seen, () => undefined);

@@ -1,7 +1,7 @@
 import type { Clock } from '../../src/kube/clock.ts';
 
-/** Real sockets need a moment of real time between two steps. */
-const realMsPerStep = 3;
+/** Between two steps real sockets get this many turns of the event loop: enough for a request and its answer. */
+const turnsPerStep = 12;
 const longestStepMs = 1_000;
 
 /** A clock that stands still until it is stepped. */
@@ -74,6 +74,7 @@ export class SteppedClock implements Clock {
   }
 }
 
-function realPause(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, realMsPerStep));
+async function realPause(): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve, 1));
+  for (let turn = 0; turn < turnsPerStep; turn++) await new Promise((resolve) => setImmediate(resolve));
 }
