@@ -47,7 +47,7 @@ describe('a schedule', () => {
 
   it('stays right where the clock moves by half an hour or at midnight', () => {
     expect(runs('45 1 * * *', 'Australia/Lord_Howe', '2026-04-03T16:00:00Z', 2)).toEqual(['04-04T14:45Z 01:45', '04-05T15:15Z 01:45']);
-    expect(runs('20,31 2 * * *', 'Australia/Lord_Howe', '2026-10-03T15:00:00Z', 3)).toEqual(['10-03T15:31Z 02:31', '10-03T15:50Z 02:50', '10-04T15:20Z 02:20']);
+    expect(runs('20,25,31 2 * * *', 'Australia/Lord_Howe', '2026-10-03T15:00:00Z', 3)).toEqual(['10-03T15:31Z 02:31', '10-03T15:50Z 02:50', '10-03T15:55Z 02:55']);
     expect(runs('0 0 * * *', 'America/Sao_Paulo', '2018-11-03T12:00:00Z', 2)).toEqual(['11-04T03:00Z 01:00', '11-05T02:00Z 00:00']);
   });
 
