@@ -31,14 +31,14 @@ export function cacheDir(): string {
  * Two calls at once, also of two processes, do not fetch or build twice.
  * @throws when one can be neither found, downloaded nor built; the message says why.
  */
-export async function findBinaries<Name extends BinaryName>(names: readonly Name[], log: Log): Promise<Record<Name, string>> {
+export async function findBinaries<Name extends BinaryName>(names: readonly Name[], log: Log, signal?: AbortSignal): Promise<Record<Name, string>> {
   const found = await findPresent(names);
   if (names.some((name) => found.get(name) === undefined)) {
-    await using _lock = await lockCache(log);
+    await using _lock = await lockCache(log, signal);
     for (const [name, path] of await findPresent(names)) found.set(name, path);
     const missing = names.filter((name) => found.get(name) === undefined).map(sourceOf);
-    const left = await downloadAll(missing, log);
-    for (const [index, source] of left.entries()) await build(source, `${index + 1} of ${left.length}`, log);
+    const left = await downloadAll(missing, log, signal);
+    for (const [index, source] of left.entries()) await build(source, `${index + 1} of ${left.length}`, log, signal);
     for (const source of missing) found.set(source.name as Name, cachedPath(source));
   }
   return Object.fromEntries(found) as Record<Name, string>;
@@ -81,7 +81,7 @@ async function publish(source: BinarySource, make: (temporary: string) => Promis
 }
 
 /** @returns those that could not be downloaded. The first that the network refuses ends the attempt. */
-async function downloadAll(sources: readonly BinarySource[], log: Log): Promise<BinarySource[]> {
+async function downloadAll(sources: readonly BinarySource[], log: Log, signal?: AbortSignal): Promise<BinarySource[]> {
   const left = [...sources];
   // There are releases of all of them for Linux only.
   if (process.platform !== 'linux' || process.env['CACHEPOLICY_TEST_NO_DOWNLOAD']) return left;
@@ -89,9 +89,10 @@ async function downloadAll(sources: readonly BinarySource[], log: Log): Promise<
     const { release } = source;
     if (release === undefined) continue;
     try {
-      await withProgress(log, `download ${source.name} (${index + 1} of ${sources.length})`, () => download(source, release));
+      await withProgress(log, `download ${source.name} (${index + 1} of ${sources.length})`, () => download(source, release, signal));
       left.splice(left.indexOf(source), 1);
     } catch (error) {
+      signal?.throwIfAborted();
       log(`no download from ${new URL(release.url).host}: ${(error as Error).message}; building from source instead`);
       break;
     }
@@ -99,12 +100,12 @@ async function downloadAll(sources: readonly BinarySource[], log: Log): Promise<
   return left;
 }
 
-async function download(source: BinarySource, release: Release): Promise<void> {
-  const checksum = await expectedChecksum(release);
+async function download(source: BinarySource, release: Release, signal?: AbortSignal): Promise<void> {
+  const checksum = await expectedChecksum(release, signal);
   await publish(source, async (temporary) => {
     const archive = release.member === undefined ? temporary : `${temporary}.tar.gz`;
     try {
-      const response = await get(release.url);
+      const response = await get(release.url, signal);
       await pipeline(Readable.fromWeb(response.body as Parameters<typeof Readable.fromWeb>[0]), createWriteStream(archive));
       const actual = createHash('sha256').update(await readFile(archive)).digest('hex');
       if (actual !== checksum) throw new Error(`${release.url} has SHA-256 ${actual}, not ${checksum} as published`);
@@ -117,8 +118,8 @@ async function download(source: BinarySource, release: Release): Promise<void> {
   });
 }
 
-async function expectedChecksum(release: Release): Promise<string> {
-  const lines = (await (await get(release.checksumUrl)).text()).trim().split('\n');
+async function expectedChecksum(release: Release, signal?: AbortSignal): Promise<string> {
+  const lines = (await (await get(release.checksumUrl, signal)).text()).trim().split('\n');
   const file = release.url.split('/').at(-1) as string;
   const line = lines.length === 1 ? lines[0] : lines.find((text) => text.trim().endsWith(file));
   const checksum = line?.trim().split(/\s+/)[0];
@@ -126,11 +127,12 @@ async function expectedChecksum(release: Release): Promise<string> {
   return checksum;
 }
 
-async function get(url: string): Promise<Response> {
+async function get(url: string, signal?: AbortSignal): Promise<Response> {
   const abort = new AbortController();
   const firstAnswer = setTimeout(() => abort.abort(new Error(`no answer in ${FIRST_ANSWER_TIMEOUT_MS / 1000} s`)), FIRST_ANSWER_TIMEOUT_MS);
   try {
-    const response = await fetch(url, { signal: AbortSignal.any([abort.signal, AbortSignal.timeout(DOWNLOAD_TIMEOUT_MS)]) });
+    const ends = [abort.signal, AbortSignal.timeout(DOWNLOAD_TIMEOUT_MS), ...(signal === undefined ? [] : [signal])];
+    const response = await fetch(url, { signal: AbortSignal.any(ends) });
     if (!response.ok) throw new Error(`status ${response.status} for ${url}`);
     return response;
   } catch (error) {
@@ -141,13 +143,14 @@ async function get(url: string): Promise<Response> {
   }
 }
 
-async function build(source: BinarySource, position: string, log: Log): Promise<void> {
+async function build(source: BinarySource, position: string, log: Log, signal?: AbortSignal): Promise<void> {
   await publish(source, (temporary) =>
     withProgress(log, `build ${source.name} (${position})`, async () => {
       try {
         await run('go', ['build', '-trimpath', '-o', temporary, ...source.buildArgs], {
           cwd: source.moduleDir,
           env: { ...process.env, CGO_ENABLED: '0' },
+          signal,
         });
       } catch (error) {
         const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
@@ -161,7 +164,7 @@ async function build(source: BinarySource, position: string, log: Log): Promise<
  * One at a time, over all processes of this user. An abstract socket, because the kernel frees it whatever way its holder ends.
  * Elsewhere than on Linux there is none: two runs may then build the same file twice, which harms nothing.
  */
-async function lockCache(log: Log): Promise<AsyncDisposable> {
+async function lockCache(log: Log, signal?: AbortSignal): Promise<AsyncDisposable> {
   if (process.platform !== 'linux') return { [Symbol.asyncDispose]: async () => {} };
   for (let attempt = 0; ; attempt++) {
     const server = createServer();
@@ -172,6 +175,6 @@ async function lockCache(log: Log): Promise<AsyncDisposable> {
     });
     if (held) return { [Symbol.asyncDispose]: () => new Promise<void>((resolve) => server.close(() => resolve())) };
     if (attempt === 0) log('waiting for another run that fetches or builds the same programs');
-    await delay(LOCK_POLL_MS);
+    await delay(LOCK_POLL_MS, undefined, signal === undefined ? {} : { signal });
   }
 }

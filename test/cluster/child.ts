@@ -88,6 +88,8 @@ export async function startChild(command: string, args: readonly string[], optio
     child = spawn(file, argv, {
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
       env: options.env ?? process.env,
+      // Ctrl-C on a terminal is for this process alone: it ends its children in the right order.
+      detached: true,
       stdio: [options.stdin ?? 'ignore', output, output, ...(guard === 'shell' ? (['pipe'] as const) : [])],
     });
     await new Promise<void>((resolve, reject) => child.once('spawn', resolve).once('error', reject));

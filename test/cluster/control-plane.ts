@@ -45,6 +45,8 @@ export interface ControlPlaneOptions {
   readonly kubeletClient?: boolean;
   /** Flags after ours, such as `{'kube-controller-manager': ['--node-monitor-grace-period=20s']}`. */
   readonly extraFlags?: Partial<Record<Component, readonly string[]>>;
+  /** Ends the start: what was started is stopped again. */
+  readonly signal?: AbortSignal | undefined;
   readonly log?: Log;
 }
 
@@ -72,7 +74,7 @@ export interface ControlPlane extends AsyncDisposable {
 export async function startControlPlane(options: ControlPlaneOptions = {}): Promise<ControlPlane> {
   const log = options.log ?? silent;
   const components = startOrder.filter((component) => options.components?.includes(component) ?? true);
-  const binaries = await findBinaries([...components, 'kubectl'], log);
+  const binaries = await findBinaries([...components, 'kubectl'], log, options.signal);
   removeAbandonedRuns(log);
   for (let attempt = 1; ; attempt++) {
     try {
@@ -113,7 +115,7 @@ async function startOnce(
     const logFile = join(runDir.dir('logs'), `${component}.log`);
     const child = await startChild(binaries[component] as string, args, { logFile, stopDeadlineMs: STOP_DEADLINE_MS });
     children.set(component, child);
-    await waitUntil(child, readiness(component, api, join(dir, 'etcd.sock')));
+    await waitUntil(child, readiness(component, api, join(dir, 'etcd.sock')), options.signal);
   };
   const controlPlane: ControlPlane = {
     kubeconfigPath,
@@ -138,6 +140,7 @@ async function startOnce(
   try {
     for (const component of components) {
       log(`starting ${component}`);
+      options.signal?.throwIfAborted();
       await start(component);
     }
   } catch (error) {
@@ -278,9 +281,10 @@ async function answersOk({ server, caFile, adminToken }: Api, path: string): Pro
   });
 }
 
-async function waitUntil(child: Child, ready: () => Promise<boolean>): Promise<void> {
+async function waitUntil(child: Child, ready: () => Promise<boolean>, signal?: AbortSignal): Promise<void> {
   const deadline = performance.now() + READY_DEADLINE_MS;
   while (!(await ready())) {
+    signal?.throwIfAborted();
     const trouble =
       child.exit !== undefined
         ? `ended with ${child.exit.signal ?? `status ${child.exit.code}`}`

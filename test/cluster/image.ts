@@ -9,6 +9,7 @@ import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 
 import { cacheDir } from './binaries.ts';
+import type { LocalImage } from './container-process.ts';
 import { writeImageArchive } from './image-archive.ts';
 import { withProgress, type Log } from './log.ts';
 import { run } from './run.ts';
@@ -27,6 +28,12 @@ const repository = join(import.meta.dirname, '..', '..');
 const inputs = ['deploy/Dockerfile', 'deploy/Dockerfile.dockerignore', 'build.ts', 'package.json', 'package-lock.json', '.npmrc', 'crds', 'src'];
 
 const passwd = 'root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin\n';
+
+/** What stands for the image on process nodes: the bundles that `make build` leaves. */
+export const localOperatorImage: LocalImage = {
+  entrypoint: ['/nodejs/bin/node', '/app/cachepolicy.cjs'],
+  files: { '/nodejs/bin/node': process.execPath, '/app': join(import.meta.dirname, '..', '..', 'dist') },
+};
 
 /** Builds the image unless it was built of the same sources before. @returns an archive for `ctr images import`. */
 export async function buildOperatorImage(log: Log): Promise<string> {

@@ -1,42 +1,44 @@
-/** The end-to-end tests on a kind cluster of their own: builds the image with the container engine, loads it, runs the suite, deletes the cluster. */
-import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+/** The e2e suite on a kind cluster of two workers. Needs kind and a container engine; this program makes the cluster, and removes it. */
+import { spawn } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+
+import { kubernetesVersion } from './binary-sources.ts';
 import { operatorImage } from './image.ts';
+import { stderrLog, withProgress } from './log.ts';
+import { run } from './run.ts';
+import { createRunDir } from './run-dir.ts';
 
-const root = join(import.meta.dirname, '..', '..');
-const name = `cachepolicy-e2e-${process.pid}`;
-const engine = process.env['CONTAINER_ENGINE'] ?? 'docker';
+const repository = join(import.meta.dirname, '..', '..');
+const engine = process.env['KIND_EXPERIMENTAL_PROVIDER'] ?? 'docker';
 
-for (const [program, args] of [[engine, ['info']], ['kind', ['version']]] as const) {
-  if (spawnSync(program, args, { stdio: 'ignore' }).status === 0) continue;
-  console.error(`make e2e-kind needs ${program === 'kind' ? 'kind on PATH' : `a running container engine (${engine}; set CONTAINER_ENGINE for another)`}; make e2e runs the same suite on nodes of its own`);
-  process.exit(2);
+for (const tool of ['kind', engine]) {
+  await run(tool, ['version']).catch(() => {
+    console.error(`make e2e-kind needs ${tool} on PATH. Without it, make e2e runs the same suite on nodes of its own (Linux, root).`);
+    process.exit(1);
+  });
 }
 
-const dir = mkdtempSync(join(tmpdir(), 'cachepolicy-kind-'));
-const kubeconfig = join(dir, 'kubeconfig');
-const config = join(dir, 'kind.yaml');
+using runDir = createRunDir();
+const name = runDir.name.toLowerCase();
+const kubeconfig = join(runDir.path, 'kubeconfig');
+const configFile = join(runDir.path, 'kind.json');
 const worker = { role: 'worker', labels: { 'a3s-box.io/runtime': 'true' } };
-writeFileSync(config, JSON.stringify({ kind: 'Cluster', apiVersion: 'kind.x-k8s.io/v1alpha4', nodes: [{ role: 'control-plane' }, worker, worker] }));
-const env = { ...process.env, KIND_EXPERIMENTAL_PROVIDER: engine === 'docker' ? undefined : engine };
+writeFileSync(configFile, JSON.stringify({ kind: 'Cluster', apiVersion: 'kind.x-k8s.io/v1alpha4', nodes: [{ role: 'control-plane' }, worker, worker] }));
 
-let status = 1;
-process.on('SIGINT', () => undefined);
+// Ctrl-C ends the commands below too. What they have begun is removed before this program ends.
+process.on('SIGINT', () => {});
+const image = `kindest/node:${kubernetesVersion}`;
+const create = ['create', 'cluster', '--name', name, '--image', image, '--kubeconfig', kubeconfig, '--config', configFile, '--wait', '180s'];
 try {
-  run(engine, ['build', '-t', operatorImage, '-f', join(root, 'deploy/Dockerfile'), root]);
-  run('kind', ['create', 'cluster', '--name', name, '--config', config, '--kubeconfig', kubeconfig, '--wait', '180s']);
-  run('kind', ['load', 'docker-image', operatorImage, '--name', name]);
-  const e2e = { ...env, E2E_KUBECONFIG: kubeconfig, E2E_NODE_EXEC: `${engine} exec -i {node}` };
-  status = spawnSync('vitest', ['run', '--project', 'e2e', 'test/e2e/operator.test.ts'], { cwd: root, stdio: 'inherit', env: e2e }).status ?? 1;
+  await withProgress(stderrLog, 'build the image', () => run(engine, ['build', '-f', 'deploy/Dockerfile', '-t', operatorImage, '.'], { cwd: repository }));
+  await withProgress(stderrLog, `create the kind cluster (${image})`, () => run('kind', create));
+  await withProgress(stderrLog, 'load the image', () => run('kind', ['load', 'docker-image', operatorImage, '--name', name]));
+  const env = { ...process.env, E2E_KUBECONFIG: kubeconfig, E2E_NODE_EXEC: `${engine} exec -i {node}` };
+  process.exitCode = await new Promise<number>((resolve, reject) => {
+    const suite = spawn(process.execPath, ['test/run.ts', 'e2e'], { cwd: repository, env, stdio: 'inherit' });
+    suite.once('error', reject).once('exit', (code) => resolve(code ?? 1));
+  });
 } finally {
-  spawnSync('kind', ['delete', 'cluster', '--name', name, '--kubeconfig', kubeconfig], { stdio: 'inherit', env });
-  rmSync(dir, { recursive: true, force: true });
-}
-process.exitCode = status;
-
-function run(program: string, args: readonly string[]): void {
-  const { status: code, signal } = spawnSync(program, args, { stdio: 'inherit', env });
-  if (code !== 0) throw new Error(`${program} ${args[0]} ended with ${code ?? signal}`);
+  await withProgress(stderrLog, 'delete the kind cluster', () => run('kind', ['delete', 'cluster', '--name', name]));
 }

@@ -149,7 +149,7 @@ async function startInit(specPath: string, logFile: string): Promise<Init> {
   // The first process inherits orphans, such as the shims of ended containers. A shell that waits takes note when they end.
   const program = ['sh', '-c', '"$@"; exit $?', 'node-init', process.execPath, join(import.meta.dirname, 'node-init.ts'), specPath];
   const stdio = ['pipe', 'pipe', log] as const;
-  const child = spawn('setpriv', [...guard, ...program], { stdio: [...stdio] }) as ChildProcessByStdio<Writable, Readable, null>;
+  const child = spawn('setpriv', [...guard, ...program], { stdio: [...stdio], detached: true }) as ChildProcessByStdio<Writable, Readable, null>;
   closeSync(log);
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()).once('error', () => resolve()));
   const failed = ended.then(() => {

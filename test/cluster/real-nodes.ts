@@ -49,6 +49,8 @@ export interface RealClusterOptions {
   readonly labels?: Readonly<Record<string, string>>;
   /** Image archives to import into every node. Use them with `imagePullPolicy: Never`. */
   readonly images?: readonly string[];
+  /** Ends the start: what was started is stopped again. */
+  readonly signal?: AbortSignal | undefined;
   readonly log?: Log;
 }
 
@@ -65,11 +67,11 @@ export async function startRealCluster(options: RealClusterOptions = {}): Promis
   const log = options.log ?? silent;
   const accounts = (options.nodes ?? ['node-1', 'node-2']).map((name) => ({ name, token: randomBytes(24).toString('base64url') }));
   const users = accounts.map(({ name, token }) => ({ name: `system:node:${name}`, groups: ['system:nodes'], token }));
-  const binaries = await findBinaries(['containerd', 'containerd-shim-runc-v2', 'ctr', 'kubelet', 'pause'], log);
+  const binaries = await findBinaries(['containerd', 'containerd-shim-runc-v2', 'ctr', 'kubelet', 'pause'], log, options.signal);
 
   // What was started is stopped in the opposite order, also when something below fails.
   await using started = new AsyncDisposableStack();
-  const controlPlane = started.use(await startControlPlane({ log, users, kubeletClient: true }));
+  const controlPlane = started.use(await startControlPlane({ log, users, kubeletClient: true, signal: options.signal }));
   const { runDir } = controlPlane;
   started.defer(() => removeCgroups(runDir.name));
   const apiSocket = join(runDir.path, 'api.sock');
@@ -80,6 +82,7 @@ export async function startRealCluster(options: RealClusterOptions = {}): Promis
   const network = freeNetwork();
   const nodes: RealNode[] = [];
   for (const [index, { name, token }] of accounts.entries()) {
+    options.signal?.throwIfAborted();
     const node = await startRealNode({
       name,
       token,

@@ -1,4 +1,5 @@
 /** The folder of one test cluster. Everything the cluster makes lies in it or carries its name, so that what is left can be found. */
+import { spawnSync } from 'node:child_process';
 import { lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
@@ -7,12 +8,12 @@ import { removeCgroups } from './cgroups.ts';
 import type { Log } from './log.ts';
 
 /** Start of the name of every folder, cgroup and process argument of a test cluster. */
-export const RUN_PREFIX = 'cachepolicy-test-';
+export const RUN_PREFIX = 'cachepolicy-cluster-';
 const OWNER_FILE = 'owner.json';
 
 export interface RunDir extends Disposable {
   readonly path: string;
-  /** Such as `cachepolicy-test-x7Kd2q`. */
+  /** Such as `cachepolicy-cluster-x7Kd2q`. */
   readonly name: string;
   /** A folder below it, made when absent. */
   dir(...names: string[]): string;
@@ -80,7 +81,14 @@ export function removeAbandonedRuns(log: Log): void {
 export function removeTree(path: string): void {
   const mounts = mountPointsBelow(path, readIfPresent('/proc/self/mountinfo'));
   if (mounts.length > 0) throw new Error(`${path} is not removed: mounted below it are ${mounts.join(', ')}`);
-  rmSync(path, { recursive: true, force: true });
+  try {
+    rmSync(path, { recursive: true, force: true });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EACCES') throw error;
+    // Caches hold folders that even their owner may not read; root would not notice.
+    spawnSync('chmod', ['-R', 'u+rwX', path]);
+    rmSync(path, { recursive: true, force: true });
+  }
 }
 
 /** @param mountinfo the content of a `/proc/<pid>/mountinfo`. */
@@ -95,7 +103,7 @@ function readOwner(path: string): Owner | undefined {
 }
 
 /** In clock ticks since boot; tells a process from a later one with the same number. */
-function startTimeOf(pid: number): string | undefined {
+export function startTimeOf(pid: number): string | undefined {
   const stat = readIfPresent(`/proc/${pid}/stat`);
   return stat === '' ? undefined : stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
 }

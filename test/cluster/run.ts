@@ -6,6 +6,8 @@ export interface RunOptions {
   readonly env?: NodeJS.ProcessEnv;
   readonly input?: string;
   readonly timeoutMs?: number;
+  /** Ends the command. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** @returns its standard output. @throws with the command and what it said on standard error when it fails. */
@@ -13,6 +15,7 @@ export async function run(command: string, args: readonly string[], options: Run
   const child = spawn(command, args, {
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     ...(options.timeoutMs === undefined ? {} : { timeout: options.timeoutMs, killSignal: 'SIGKILL' as const }),
+    ...(options.signal === undefined ? {} : { signal: options.signal }),
     env: options.env ?? process.env,
     stdio: ['pipe', 'pipe', 'pipe'],
   });
