@@ -1,4 +1,3 @@
-import { lstatSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { Cache } from '../cache/pass.ts';
@@ -10,8 +9,9 @@ import type { Log } from '../observe/log.ts';
 import { nextAct, planExpiresAtMs } from '../policy/cadence.ts';
 import type { CompiledCache, CompiledPolicy, Mode } from '../policy/compiled.ts';
 import type { CacheState, Problem, RunSummary, Totals } from '../policy/node-report.ts';
-import { noTotals } from '../policy/node-report.ts';
+import { noTotals, problemReason } from '../policy/node-report.ts';
 import { lookOf } from './look.ts';
+import { rootMark } from './root-mark.ts';
 
 export interface CacheWorkerOptions {
   readonly policy: CompiledPolicy;
@@ -190,12 +190,6 @@ export class CacheWorker implements Disposable {
   }
 }
 
-/** Every write of the runtime is a rename in the root: a root whose stamps stand still has not changed. Undefined where there is none. */
-function rootMark(root: string): string | undefined {
-  const stat = lstatSync(root, { bigint: true, throwIfNoEntry: false });
-  return stat && `${stat.dev}:${stat.ino}:${stat.mtimeNs}:${stat.ctimeNs}`;
-}
-
 function runSummary(report: PassReport): RunSummary {
   return {
     finishedAtMs: report.finishedAtMs, trigger: report.trigger, evictedEntries: report.evicted.length,
@@ -220,15 +214,10 @@ function countedUp(totals: Totals, report: PassReport): Totals {
 /** While it is unknown what is in use nothing is evicted: that is a failing cache, though its figures are known. */
 function holdsProblem(report: PassReport): Problem | undefined {
   const error = report.errors.find((each) => each.code === 'ERR_HOLDS_UNREADABLE');
-  return error && { reason: reasonOf(error.code), message: error.message };
+  return error && { reason: problemReason(error.code), message: error.message };
 }
 
 function problemOf(error: unknown): Problem {
   const code = error instanceof OperatorError ? error.code : 'ERR_BUG';
-  return { reason: reasonOf(code), message: messageOf(error) };
-}
-
-/** `ERR_ROOT_MISSING` → `RootMissing` */
-function reasonOf(code: string): string {
-  return code.split('_').slice(1).map((word) => word.charAt(0) + word.slice(1).toLowerCase()).join('');
+  return { reason: problemReason(code), message: messageOf(error) };
 }

@@ -27,25 +27,32 @@ export type Act = { readonly act: 'run'; readonly trigger: 'Start' | 'Change' | 
 
 /** With a schedule limits are applied when it is due and never between; without one, as soon as something calls for it. */
 export function nextAct(input: CadenceInput): Act {
-  const { nowMs, enforced, dueAtMs, lastLook } = input;
+  const { nowMs, enforced, dueAtMs, first } = input;
   if (enforced && dueAtMs !== null && nowMs >= dueAtMs) return { act: 'run', trigger: 'Schedule' };
-  if (!input.first && nowMs - lastLook.endedAtMs < Math.max(leastGapMs, restFactor * lastLook.tookMs)) return { act: 'rest' };
-  if (!calls(input)) return { act: 'rest' };
-  return enforced && dueAtMs === null ? { act: 'run', trigger: input.first ? 'Start' : 'Change' } : { act: 'look' };
+  if (!first && (isTooSoon(input) || !calls(input))) return { act: 'rest' };
+  return enforced && dueAtMs === null ? { act: 'run', trigger: first ? 'Start' : 'Change' } : { act: 'look' };
 }
 
-function calls({ first, rootChanged, nowMs, lastLook, expiresAtMs }: CadenceInput): boolean {
-  return first || rootChanged || nowMs - lastLook.endedAtMs >= lookEveryMs || (expiresAtMs !== null && nowMs >= expiresAtMs);
+/** Never where the clock was set back: it is not known any more how long ago the last look was. */
+function isTooSoon({ nowMs, lastLook }: CadenceInput): boolean {
+  const agoMs = nowMs - lastLook.endedAtMs;
+  return agoMs >= 0 && agoMs < Math.max(leastGapMs, restFactor * lastLook.tookMs);
 }
 
-/** The first moment at which time alone changes what the plan decides. */
+function calls({ rootChanged, nowMs, lastLook, expiresAtMs }: CadenceInput): boolean {
+  const agoMs = nowMs - lastLook.endedAtMs;
+  return rootChanged || agoMs >= lookEveryMs || agoMs < 0 || (expiresAtMs !== null && nowMs >= expiresAtMs);
+}
+
+/** The first moment at which time alone lets an entry go; null where it never does. What is in use does not grow old. */
 export function planExpiresAtMs(plan: Plan, { limits, protect }: Pick<CompiledCache, 'limits' | 'protect'>): number | null {
   let earliest = Infinity;
   for (const { entry, verdict, reason } of plan.verdicts) {
-    if (verdict === 'evict') continue;
-    if (reason === 'Recent' && plan.unreachable.length > 0) earliest = Math.min(earliest, entry.lastAccessedAtMs + protect.minIdleMs);
-    if (reason === 'WithinLimits' && limits.maxIdleMs !== null) earliest = Math.min(earliest, entry.lastAccessedAtMs + limits.maxIdleMs);
+    if (verdict === 'evict' || reason === 'InUse') continue;
+    const freeAtMs = entry.lastAccessedAtMs + protect.minIdleMs;
+    if (reason === 'Recent' && plan.unreachable.length > 0) earliest = Math.min(earliest, freeAtMs);
+    // Protection ends when its time is met, a limit is exceeded when its time is passed.
+    if (limits.maxIdleMs !== null) earliest = Math.min(earliest, Math.max(freeAtMs, entry.lastAccessedAtMs + limits.maxIdleMs + 1));
   }
-  // One ms later: both bounds are passed, not met, when the comparison turns.
-  return earliest === Infinity ? null : earliest + 1;
+  return earliest === Infinity ? null : earliest;
 }

@@ -7,7 +7,9 @@ export const compiledFormatVersion = 1;
 export type Mode = 'Enforce' | 'DryRun' | 'Suspended';
 
 /** The on-disk formats, by the name they have in a compiled policy and in cache/formats/registry.ts. */
-export type FormatName = 'a3s-rootfs' | 'a3s-layers';
+export const formatNames = ['a3s-rootfs', 'a3s-layers'] as const;
+
+export type FormatName = (typeof formatNames)[number];
 
 export interface Schedule {
   readonly cron: string;
@@ -67,8 +69,10 @@ const checks: Readonly<Record<string, (compiled: CompiledPolicy) => boolean>> = 
   caches: ({ caches }) => Array.isArray(caches) && caches.every(isCache),
 };
 
-function isCache({ name, format, root, home, limits, protect }: CompiledCache): boolean {
-  const texts = [name, format, root, home].every((text) => typeof text === 'string' && text !== '');
+function isCache(cache: CompiledCache | null): boolean {
+  if (cache === null) return false;
+  const { name, format, root, home, limits, protect } = cache;
+  const texts = formatNames.includes(format) && [name, root, home].every((text) => typeof text === 'string' && text !== '');
   const amounts = [limits?.maxEntries, limits?.maxBytes, limits?.maxIdleMs].every((limit) => limit === null || isAmount(limit));
   return texts && amounts && isAmount(protect?.minIdleMs);
 }

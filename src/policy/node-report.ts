@@ -1,5 +1,7 @@
-import { formatBytes } from '../api/quantity.ts';
 import type { Finding } from '../api/conditions.ts';
+import { formatDuration } from '../api/duration.ts';
+import { formatBytes } from '../api/quantity.ts';
+import type { ErrorCode } from '../errors.ts';
 import type { Limits } from './limits.ts';
 import type { Plan, Tally } from './plan.ts';
 import type { CacheStats } from './snapshot.ts';
@@ -44,6 +46,11 @@ export interface Problem {
   /** CamelCase of the error code: `RootMissing`. */
   readonly reason: string;
   readonly message: string;
+}
+
+/** `ERR_ROOT_MISSING` → `RootMissing` */
+export function problemReason(code: ErrorCode): string {
+  return code.split('_').slice(1).map((word) => word.charAt(0) + word.slice(1).toLowerCase()).join('');
 }
 
 export interface CacheState {
@@ -148,7 +155,7 @@ function unreachableMessage(state: CacheState): string {
   const figures = look.unreachable.map((gap) =>
     gap.limit === 'MaxBytes' ? `${formatBytes(gap.remaining)} of ${formatBytes(limits.maxBytes ?? 0)}`
     : gap.limit === 'MaxEntries' ? `${gap.remaining} of ${limits.maxEntries ?? 0} entries`
-    : `${gap.remaining} entries idle for too long`);
+    : `idle for ${formatDuration(gap.remaining)} of ${formatDuration(gap.allowed)}`);
   const { inUse, recent } = look.held;
   return `${state.name}: ${figures.join(', ')}; in use ${formatBytes(inUse.bytes)} (${inUse.entries} entries), recent ${formatBytes(recent.bytes)} (${recent.entries})`;
 }

@@ -20,14 +20,14 @@ export class TokenBucket {
 
   spend(nowMs: number): void {
     this.#refill(nowMs);
+    // A full bucket gains nothing while it waits: the next refill counts from here.
+    if (this.#tokens === this.#burst) this.#filledAtMs = nowMs;
     this.#tokens = Math.max(0, this.#tokens - 1);
   }
 
   #refill(nowMs: number): void {
-    const gained = Math.floor((nowMs - this.#filledAtMs) / this.#refillMs);
-    if (gained <= 0) return;
+    const gained = Math.max(0, Math.floor((nowMs - this.#filledAtMs) / this.#refillMs));
     this.#tokens = Math.min(this.#burst, this.#tokens + gained);
-    // A full bucket gains nothing while it waits: the next refill counts from the next spending.
-    this.#filledAtMs = this.#tokens === this.#burst ? nowMs : this.#filledAtMs + gained * this.#refillMs;
+    this.#filledAtMs += gained * this.#refillMs;
   }
 }

@@ -1,0 +1,116 @@
+import { describe, expect, it } from 'vitest';
+import { OperatorError } from '../../src/errors.ts';
+import type { CompiledPolicy } from '../../src/policy/compiled.ts';
+import { parseCompiled } from '../../src/policy/compiled.ts';
+
+const compiled: CompiledPolicy = {
+  formatVersion: 1,
+  policy: { name: 'a3s-box', uid: 'uid-1', generation: 3 },
+  accepted: true,
+  mode: 'Enforce',
+  schedule: { cron: '*/15 * * * *', timeZone: 'Europe/Berlin', jitterMs: 60_000 },
+  caches: [{
+    name: 'rootfs', format: 'a3s-rootfs', root: '/var/lib/a3s-box/home/cache/rootfs', home: '/var/lib/a3s-box/home',
+    limits: { maxEntries: 8, maxBytes: 0, maxIdleMs: null }, protect: { minIdleMs: 60_000 },
+  }],
+};
+
+type Change = (policy: any) => void;
+
+/** The text of the policy after a change to it. */
+function changed(change: Change): string {
+  const copy = structuredClone(compiled);
+  change(copy);
+  return JSON.stringify(copy);
+}
+
+function refusal(text: string): string {
+  try {
+    parseCompiled(text);
+  } catch (error) {
+    if (error instanceof OperatorError && error.code === 'ERR_POLICY_FORMAT') return error.message;
+    throw error;
+  }
+  return 'accepted';
+}
+
+describe('a compiled policy', () => {
+  it('comes back as it was written', () => {
+    expect(parseCompiled(JSON.stringify(compiled))).toEqual(compiled);
+  });
+
+  it('may have no schedule and no caches', () => {
+    expect(parseCompiled(changed((policy) => Object.assign(policy, { schedule: null, caches: [] })))).toMatchObject({ schedule: null, caches: [] });
+  });
+
+  it('may carry fields that this version does not know, at every level', () => {
+    const text = changed((policy) => {
+      policy.later = true;
+      policy.policy.later = 1;
+      policy.schedule.later = {};
+      policy.caches[0].later = [];
+      policy.caches[0].limits.minFree = '20%';
+      policy.caches[0].protect.keep = [];
+    });
+    expect(parseCompiled(text).caches[0]?.limits.maxEntries).toBe(8);
+  });
+
+  it.each([
+    ['another number', (policy) => (policy.formatVersion = 2), 'the compiled policy has format 2; this agent reads 1'],
+    ['the number as a text', (policy) => (policy.formatVersion = '1'), 'the compiled policy has format 1; this agent reads 1'],
+    ['none', (policy) => delete policy.formatVersion, 'the compiled policy has format undefined; this agent reads 1'],
+  ] satisfies [string, Change, string][])('of another format is refused: %s', (_, change, message) => {
+    expect(refusal(changed(change))).toBe(message);
+  });
+
+  it.each(['', '{', 'accepted: true', '\0'])('that is not JSON is refused: %j', (text) => {
+    expect(refusal(text)).toBe('the compiled policy is not JSON');
+  });
+
+  it.each(['null', '1', '"text"', '[]', '{}'])('that is no policy is refused: %s', (text) => {
+    expect(refusal(text)).toMatch(/^the compiled policy has format undefined/);
+  });
+
+  it.each(['maxEntries', 'maxBytes', 'maxIdleMs'])('without %s is refused: what is missing is never "no limit"', (limit) => {
+    expect(refusal(changed((policy) => delete policy.caches[0].limits[limit]))).toBe('the compiled policy has no valid caches');
+  });
+
+  it.each(['maxEntries', 'maxBytes', 'maxIdleMs'])('keeps a %s of zero apart from none', (limit) => {
+    const limits = (value: number | null) => parseCompiled(changed((policy) => (policy.caches[0].limits[limit] = value))).caches[0]?.limits;
+    expect(limits(0)).toMatchObject({ [limit]: 0 });
+    expect(limits(null)).toMatchObject({ [limit]: null });
+  });
+
+  it.each(['"8"', '-1', '1.5', '9007199254740993', 'true', '[]', '{}', '1e400'])('with a limit of %s is refused', (value) => {
+    const text = changed((policy) => (policy.caches[0].limits.maxEntries = 'HERE')).replace('"HERE"', value);
+    expect(refusal(text)).toBe('the compiled policy has no valid caches');
+  });
+
+  it.each([
+    ['policy', (policy) => delete policy.policy],
+    ['policy', (policy) => delete policy.policy.uid],
+    ['policy', (policy) => (policy.policy.generation = '3')],
+    ['accepted', (policy) => delete policy.accepted],
+    ['accepted', (policy) => (policy.accepted = 'true')],
+    ['mode', (policy) => delete policy.mode],
+    ['mode', (policy) => (policy.mode = 'Delete')],
+    ['schedule', (policy) => delete policy.schedule],
+    ['schedule', (policy) => delete policy.schedule.timeZone],
+    ['schedule', (policy) => (policy.schedule.jitterMs = -1)],
+    ['caches', (policy) => delete policy.caches],
+    ['caches', (policy) => (policy.caches = { length: 0 })],
+    ['caches', (policy) => (policy.caches = [null])],
+    ['caches', (policy) => (policy.caches = ['rootfs'])],
+    ['caches', (policy) => delete policy.caches[0].name],
+    ['caches', (policy) => delete policy.caches[0].root],
+    ['caches', (policy) => (policy.caches[0].home = '')],
+    ['caches', (policy) => (policy.caches[0].format = 'tar')],
+    ['caches', (policy) => (policy.caches[0].format = 'constructor')],
+    ['caches', (policy) => delete policy.caches[0].limits],
+    ['caches', (policy) => delete policy.caches[0].protect],
+    ['caches', (policy) => delete policy.caches[0].protect.minIdleMs],
+    ['caches', (policy) => (policy.caches[0].protect.minIdleMs = null)],
+  ] satisfies [string, Change][])('without a valid %s is refused (case %#)', (field, change) => {
+    expect(refusal(changed(change))).toBe(`the compiled policy has no valid ${field}`);
+  });
+});
