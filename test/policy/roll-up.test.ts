@@ -1,0 +1,135 @@
+import { describe, expect, it } from 'vitest';
+import type { Finding } from '../../src/api/conditions.ts';
+import type { AgentPod, Report, RollUpInput } from '../../src/policy/roll-up.ts';
+import { rollUp } from '../../src/policy/roll-up.ts';
+
+const now = Date.parse('2026-11-23T12:00:00Z');
+const inForce: Finding<'Accepted'> = { type: 'Accepted', status: 'True', reason: 'Accepted', message: 'in force' };
+const ago = (seconds: number) => new Date(now - seconds * 1000).toISOString();
+
+function aReport(nodeName: string, change: Partial<Report['status']> = {}): Report {
+  return {
+    nodeName,
+    status: {
+      observedGeneration: 3, policyUID: 'policy-uid', podUID: `pod-${nodeName}`, nodeUID: `node-${nodeName}`, reportTime: ago(10),
+      evictedEntries: 2, evictedBytes: 200,
+      caches: [{
+        name: 'rootfs', stats: { entryCount: 4, totalBytes: 4096 }, size: '4Ki', usage: '50%', overLimit: false,
+        protected: { inUse: { entries: 1, bytes: 1024 }, recent: { entries: 0, bytes: 0 } },
+        totals: { evictedEntries: 2, evictedBytes: 200, revived: 0, raced: 0 }, wouldEvict: { entries: 0, bytes: 0 },
+      }],
+      conditions: [{ type: 'Ready', status: 'True', reason: 'Ready', message: 'fine', lastTransitionTime: ago(10) }],
+      ...change,
+    } as Report['status'],
+  };
+}
+
+const aReadyPod = (nodeName: string): AgentPod => ({ uid: `pod-${nodeName}`, ready: true, notReadySinceMs: now - 3_600_000, waiting: undefined });
+
+function rolledUp(change: Partial<RollUpInput> & { nodes?: readonly string[] } = {}) {
+  const { nodes = ['a', 'b'], ...rest } = change;
+  return rollUp({
+    policy: { uid: 'policy-uid', generation: 3, cacheNames: ['rootfs'], maxUnavailable: '10%' },
+    accepted: inForce, desired: nodes.length, reports: nodes.map((name) => aReport(name)),
+    agents: new Map(nodes.map((name) => [name, aReadyPod(name)])),
+    previous: undefined, departedSince: { evictedEntries: 0, evictedBytes: 0 }, nowMs: now,
+    ...rest,
+  });
+}
+
+type Status = ReturnType<typeof rolledUp>;
+const condition = (status: Status, type: string) => {
+  const found = status.conditions?.find((each) => each.type === type);
+  return found && `${found.status} ${found.reason}`;
+};
+
+describe('the status of a policy', () => {
+  it('adds up the fresh reports of its nodes', () => {
+    const status = rolledUp();
+    expect(status).toMatchObject({
+      observedGeneration: 3, stats: { entryCount: 8, totalBytes: 8192 }, entries: '8', size: '8Ki', usage: '50%', reporting: '2/2',
+      nodes: { desired: 2, reporting: 2, stale: 0, overLimit: 0, failing: 0 }, evictedEntries: 4, evictedBytes: 400, reclaimed: '400',
+    });
+    expect(status.caches?.[0]).toMatchObject({ name: 'rootfs', evictedEntries: 4, protectedBytes: 2048 });
+    expect(['Accepted', 'Programmed', 'Ready'].map((type) => condition(status, type))).toEqual(['True Accepted', 'True Programmed', 'True Ready']);
+  });
+
+  it('has a value in every column and every condition before anything is known', () => {
+    const status = rolledUp({ nodes: [], desired: undefined });
+    expect(status).toMatchObject({ reporting: '0/-', entries: '-', size: '-', usage: '-', evictedEntries: 0, reclaimed: '0' });
+    expect(status.stats).toBeUndefined();
+    expect(['Accepted', 'Programmed', 'Ready'].map((type) => condition(status, type))).toEqual(['True Accepted', 'False NoReports', 'False NotProgrammed']);
+  });
+
+  it('is Unknown where no node matches', () => {
+    const status = rolledUp({ nodes: [], desired: 0 });
+    expect([condition(status, 'Programmed'), condition(status, 'Ready')]).toEqual(['Unknown NoMatchingNode', 'Unknown NoMatchingNode']);
+  });
+
+  it.each([
+    ['an earlier policy of the same name', { policyUID: 'old-uid' }],
+    ['an earlier pod of the same node', { podUID: 'old-pod' }],
+    ['eleven minutes ago', { reportTime: ago(11 * 60) }],
+    ['no time at all', { reportTime: 'never' }],
+  ])('leaves out a report of %s', (_, change) => {
+    const status = rolledUp({ reports: [aReport('a'), aReport('b', change)] });
+    expect(status).toMatchObject({ stats: { entryCount: 4, totalBytes: 4096 }, reporting: '1/2' });
+    expect(condition(status, 'Ready')).toBe('False NodesNotReporting');
+  });
+
+  it('counts a node whose agent has not been ready for a minute as stale, and not before', () => {
+    const silentFor = (seconds: number) => new Map([['a', aReadyPod('a')], ['b', { ...aReadyPod('b'), ready: false, notReadySinceMs: now - seconds * 1000 }]]);
+    expect(rolledUp({ agents: silentFor(59) }).nodes).toMatchObject({ reporting: 2, stale: 0 });
+    const status = rolledUp({ agents: silentFor(60) });
+    expect(status.nodes).toMatchObject({ reporting: 1, stale: 1 });
+    expect(condition(status, 'Stale')).toBe('True AgentsSilent');
+  });
+
+  it('is Programmed only when every fresh report is of this generation', () => {
+    const status = rolledUp({ reports: [aReport('a'), aReport('b', { observedGeneration: 2 })] });
+    expect(condition(status, 'Programmed')).toBe('False Progressing');
+    expect(condition(status, 'Ready')).toBe('False NotProgrammed');
+  });
+
+  it('says in the words of the node what fails', () => {
+    const failing = aReport('b', {
+      caches: [{ name: 'rootfs', problem: { reason: 'RootMissing', message: '/var/x does not exist' } }],
+      conditions: [{ type: 'Degraded', status: 'True', reason: 'CacheFailing', message: 'rootfs: /var/x does not exist', lastTransitionTime: ago(1) }],
+    });
+    const status = rolledUp({ reports: [aReport('a'), failing] });
+    expect(status.nodes).toMatchObject({ failing: 1 });
+    expect(condition(status, 'Degraded')).toBe('True NodesFailing');
+    expect(status.conditions?.find((each) => each.type === 'Ready')).toMatchObject({ status: 'False', reason: 'NodesFailing', message: '1 node: b/rootfs: /var/x does not exist' });
+  });
+
+  it('never lets the evictions fall when a node departs, whether the controller saw it go or not', () => {
+    const before = rolledUp();
+    const seen = rolledUp({ nodes: ['a'], previous: before, departedSince: { evictedEntries: 2, evictedBytes: 200 } });
+    const unseen = rolledUp({ nodes: ['a'], previous: before });
+    expect([seen, unseen].map(({ evictedEntries, evictedBytes }) => ({ evictedEntries, evictedBytes }))).toEqual(Array(2).fill({ evictedEntries: 4, evictedBytes: 400 }));
+    const later = rolledUp({ nodes: ['a'], previous: seen, reports: [aReport('a', { evictedEntries: 5, evictedBytes: 500 })] });
+    expect(later).toMatchObject({ evictedEntries: 7, evictedBytes: 700 });
+  });
+
+  it('keeps the ten fullest and no more, fullest first', () => {
+    const nodes = Array.from({ length: 30 }, (_, index) => `n${index}`);
+    const reports = nodes.map((name, index) => aReport(name, { caches: [{ name: 'rootfs', usage: `${index}%`, stats: { entryCount: 1, totalBytes: 1 } }] }));
+    const status = rolledUp({ nodes, reports });
+    expect(status.fullestNodes).toHaveLength(10);
+    expect(status.fullestNodes?.[0]).toEqual({ nodeName: 'n29', cacheName: 'rootfs', usage: '29%' });
+  });
+
+  it('names nodes on which the agent does not start', () => {
+    const agents = new Map([['a', aReadyPod('a')], ['b', { uid: 'x', ready: false, notReadySinceMs: now - 31_000, waiting: 'ContainerCreating' }]]);
+    const status = rolledUp({ reports: [aReport('a')], agents });
+    expect(status.conditions?.find((each) => each.type === 'Ready')).toMatchObject({ reason: 'AgentNotStarted', message: expect.stringContaining('b (ContainerCreating)') });
+  });
+
+  it('keeps the time of a condition that did not change', () => {
+    const before = rolledUp({ nowMs: now - 60_000, reports: [] });
+    const after = rolledUp({ previous: before });
+    const time = (status: Status, type: string) => status.conditions?.find((each) => each.type === type)?.lastTransitionTime;
+    expect(time(after, 'Accepted')).toBe(time(before, 'Accepted'));
+    expect(time(after, 'Ready')).toBe('2026-11-23T12:00:00Z');
+  });
+});
