@@ -12,25 +12,26 @@ const materialBytes = 0.01;
 
 /** Whether a report differs from the last one told by enough to be told now. */
 export function isMaterial(told: NodeReport | undefined, now: NodeReport): boolean {
-  if (told === undefined) return true;
-  return now.caches.some((cache, index) => {
-    const before = told.caches[index];
-    return before === undefined || before.name !== cache.name || cache.lastRun?.time !== before.lastRun?.time && evicted(cache) || significant(cache, before);
-  }) || conditionsOf(told) !== conditionsOf(now);
+  if (told === undefined || told.caches.length !== now.caches.length) return true;
+  return now.caches.some((cache, index) => isMaterialChange(told.caches[index], cache)) || conditionsOf(told) !== conditionsOf(now);
 }
 
 type Cache = NodeReport['caches'][number];
 
-function evicted(cache: Cache): boolean {
-  return (cache.lastRun?.evictedEntries ?? 0) > 0 || (cache.lastRun?.errors ?? 0) > 0;
-}
-
-function significant(cache: Cache, before: Cache): boolean {
+function isMaterialChange(before: Cache | undefined, cache: Cache): boolean {
+  if (before === undefined || before.name !== cache.name) return true;
+  if (cache.lastRun?.time !== before.lastRun?.time && didSomething(cache.lastRun)) return true;
+  // The conditions only say that a cache fails, and look the same when it fails in another way.
+  if (cache.problem?.message !== before.problem?.message) return true;
   if (cache.stats?.entryCount !== before.stats?.entryCount) return true;
   if (cache.damaged !== before.damaged || cache.leftovers !== before.leftovers) return true;
   if (cache.wouldEvict?.entries !== before.wouldEvict?.entries || cache.protected?.inUse.entries !== before.protected?.inUse.entries) return true;
   const [bytes, bytesBefore] = [cache.stats?.totalBytes ?? 0, before.stats?.totalBytes ?? 0];
   return Math.abs(bytes - bytesBefore) > materialBytes * bytesBefore;
+}
+
+function didSomething(run: Cache['lastRun']): boolean {
+  return run !== undefined && (run.evictedEntries > 0 || run.errors > 0);
 }
 
 function conditionsOf(report: NodeReport): string {
