@@ -1,7 +1,6 @@
 /** The HTTP server for probes and scrapes: /livez, /readyz, /metrics. */
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { monitorEventLoopDelay } from 'node:perf_hooks';
 
 import { messageOf } from '../errors.ts';
 import type { Metrics } from './metrics.ts';
@@ -51,26 +50,27 @@ export async function serveHealth(options: HealthOptions): Promise<{ readonly po
 }
 
 /**
- * Fails where the event loop was held up for so long, on average over the last ten seconds or more, that the process is of no use.
+ * Fails where the event loop turned late by more than the limit, on average over the last window, so that the process is of no use.
  * A single long pause is no reason to restart.
  */
-export function loopDelayCheck(signal: AbortSignal, limitMs = 1_000): Check {
-  const windowMs = 10_000;
-  const resolutionMs = 500;
-  const histogram = monitorEventLoopDelay({ resolution: resolutionMs });
-  histogram.enable();
-  signal.addEventListener('abort', () => histogram.disable(), { once: true });
+export function loopDelayCheck(signal: AbortSignal, { limitMs = 1_000, windowMs = 10_000, tickMs = 500 } = {}): Check {
   let windowStartMs = performance.now();
+  let dueMs = windowStartMs + tickMs;
+  let lateMs = 0;
+  let ticks = 0;
   let verdict: string | undefined;
-  return () => {
-    if (performance.now() - windowStartMs < windowMs) return verdict;
-    // The histogram holds the time between two ticks, of which the resolution was meant.
-    const delayMs = histogram.mean / 1e6 - resolutionMs;
-    verdict = delayMs > limitMs ? `the event loop is held up by ${Math.round(delayMs)} ms on average` : undefined;
-    histogram.reset();
-    windowStartMs = performance.now();
-    return verdict;
-  };
+  const timer = setInterval(() => {
+    const nowMs = performance.now();
+    lateMs += Math.max(0, nowMs - dueMs);
+    ticks += 1;
+    dueMs = nowMs + tickMs;
+    if (nowMs - windowStartMs < windowMs) return;
+    const meanMs = Math.round(lateMs / ticks);
+    verdict = meanMs > limitMs ? `the event loop turned ${meanMs} ms late on average` : undefined;
+    [windowStartMs, lateMs, ticks] = [nowMs, 0, 0];
+  }, tickMs).unref();
+  signal.addEventListener('abort', () => clearInterval(timer), { once: true });
+  return () => verdict;
 }
 
 interface Answer {

@@ -222,13 +222,14 @@ export class ScriptedServer implements AsyncDisposable {
     send(response, code, object);
   }
 
-  #change({ verb, path, body }: Seen): { code: number; object?: unknown } {
+  #change({ verb, path, body, headers }: Seen): { code: number; object?: unknown } {
     const [target = '', subresource] = path.split(/\/(?=status$)/);
     const object = body as unknown as KubeObject;
     if (verb === 'create') return this.#objects.has(`${path}/${object.metadata.name}`) ? { code: 409 } : { code: 201, object: this.put(path, object) };
     const present = this.#objects.get(target);
     const collection = target.slice(0, target.lastIndexOf('/'));
-    if (verb === 'patch' && (present !== undefined || subresource === undefined)) {
+    const mayCreate = headers['content-type'] === 'application/apply-patch+yaml' && subresource === undefined;
+    if (verb === 'patch' && (present !== undefined || mayCreate)) {
       const metadata = { ...present?.metadata, ...object.metadata, name: target.slice(collection.length + 1) };
       return { code: present === undefined ? 201 : 200, object: this.put(collection, { ...present, ...object, metadata }) };
     }
