@@ -73,7 +73,7 @@ describe('the health server', () => {
 
 describe('the check of the event loop', () => {
   it('fails where the loop was held up, and passes again once it turns', async () => {
-    const check = loopDelayCheck(abort.signal, { limitMs: 100, windowMs: 100, tickMs: 10 });
+    const check = loopDelayCheck(abort.signal, { limitMs: 50, windowMs: 100, tickMs: 10 });
     const turn = () => new Promise((resolve) => setTimeout(resolve, 300));
     await turn();
     expect(check()).toBeUndefined();
