@@ -1,0 +1,222 @@
+import { chmodSync, constants, fchmodSync, ftruncateSync } from 'node:fs';
+import { OperatorError } from '../errors.ts';
+import type { DirEntry } from './dir-entries.ts';
+import { batchesOf } from './dir-entries.ts';
+import type { Dir } from './dir.ts';
+import { asDiskError, diskError, errno } from './disk-error.ts';
+import type { Name } from './libc.ts';
+import { mayBeOpenElsewhere, O_PATH, rmdirat, unlinkat } from './libc.ts';
+import { Slices } from './slices.ts';
+import { statAt } from './stat.ts';
+
+/** What became of a tree. It is gone where nothing failed. */
+export interface Deletion {
+  readonly removed: number;
+  readonly failed: number;
+  readonly firstError: OperatorError | undefined;
+}
+
+export interface DeleteOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** All bytes of the tree, where known: spares a stat for every file where none can be large. */
+  readonly totalBytes?: number | undefined;
+}
+
+/** Above this a directory is moved to the top first, so that no more descriptors are held than this, however deep the tree. */
+const maxDepth = 64;
+
+/**
+ * Freeing this much at once takes some milliseconds on ext4 and xfs, and longer where freed blocks are discarded on the device;
+ * larger files are truncated in steps of it.
+ */
+const largeFileBytes = 256 * 1024 * 1024;
+
+/**
+ * Deletes `name` of `container` and everything below it, in slices. Whatever is swapped meanwhile, only names below the open
+ * `container` are removed; no symbolic link is followed and no mount is crossed. Goes on after errors.
+ *
+ * `container` must belong to the caller: parts of deep trees are moved there for a while, as `deep-<n>`, and stay after a crash.
+ * @throws the signal's reason once it is aborted
+ */
+export async function deleteTree(container: Dir, name: Name, { signal, totalBytes }: DeleteOptions = {}): Promise<Deletion> {
+  const walk = new DeleteWalk(container, new Slices(signal), totalBytes === undefined || totalBytes >= largeFileBytes);
+  await walk.run(name);
+  return walk;
+}
+
+class DeleteWalk implements Deletion {
+  removed = 0;
+  failed = 0;
+  firstError: OperatorError | undefined;
+  readonly #container: Dir;
+  readonly #slices: Slices;
+  readonly #mayHoldLargeFiles: boolean;
+  readonly #tops: Name[] = [];
+  #moved = 0;
+
+  constructor(container: Dir, slices: Slices, mayHoldLargeFiles: boolean) {
+    this.#container = container;
+    this.#slices = slices;
+    this.#mayHoldLargeFiles = mayHoldLargeFiles;
+  }
+
+  async run(name: Name): Promise<void> {
+    this.#tops.push(name);
+    for (let top = this.#tops.pop(); top !== undefined; top = this.#tops.pop()) {
+      const stat = statAt(this.#container.fd, top);
+      if (typeof stat === 'number') this.#note('look at', this.#container, top, stat);
+      else if (stat.kind === 'Directory') await this.#directory(this.#container, top, 1);
+      else await this.#file(this.#container, { bytes: toBytes(top), kind: stat.kind });
+    }
+  }
+
+  async #directory(parent: Dir, name: Name, depth: number): Promise<void> {
+    if (depth > maxDepth && this.#moveToTop(parent, name)) return;
+    const dir = this.#open(parent, name);
+    if (dir === undefined) return;
+    using opened = dir;
+    const failedBefore = this.failed;
+    // A directory that changes while it is read may hide names from the reader: look again while that helps.
+    let removedBefore: number;
+    do {
+      removedBefore = this.removed;
+      const subdirectories: Buffer[] = [];
+      await this.#files(opened, subdirectories);
+      for (const each of subdirectories) await this.#directory(opened, each, depth + 1);
+      if (this.#rmdir(parent, name)) return;
+    } while (this.removed > removedBefore && this.failed === failedBefore);
+    if (this.failed === failedBefore) this.#note('remove', parent, name, -errno.ENOTEMPTY);
+  }
+
+  /** Removes what is no directory, and collects the rest. */
+  async #files(dir: Dir, subdirectories: Buffer[]): Promise<void> {
+    try {
+      for (const batch of batchesOf(dir)) {
+        for (const entry of batch) {
+          const kind = entry.kind === 'Unknown' ? kindOf(dir, entry) : entry.kind;
+          if (kind === 'Directory') subdirectories.push(Buffer.from(entry.bytes));
+          else if (kind === 'File' && this.#mayHoldLargeFiles) await this.#file(dir, entry);
+          else this.#unlink(dir, entry.bytes);
+          if (this.#slices.over) await this.#slices.yield();
+        }
+      }
+    } catch (error) {
+      this.#keep(error);
+    }
+  }
+
+  async #file(dir: Dir, entry: DirEntry): Promise<void> {
+    if (entry.kind === 'File') await this.#truncate(dir, entry.bytes);
+    this.#unlink(dir, entry.bytes);
+  }
+
+  /** Gives a large file back in steps. Where that cannot be done it is left to unlink. */
+  async #truncate(dir: Dir, name: Name): Promise<void> {
+    const stat = statAt(dir.fd, name);
+    if (typeof stat === 'number' || stat.allocatedBytes <= largeFileBytes) return;
+    const file = dir.openFileOrErrno(name, constants.O_WRONLY | constants.O_NONBLOCK);
+    if (typeof file === 'number') return;
+    using opened = file;
+    const { nlink, sizeBytes } = opened.stat();
+    // Its content belongs to others too: by a hard link outside of the tree, or because a process that has it open goes on reading.
+    if (nlink !== 1 || mayBeOpenElsewhere(opened.fd)) return;
+    try {
+      for (let size = sizeBytes - largeFileBytes; size > 0; size -= largeFileBytes) {
+        dir.step('truncate', name);
+        ftruncateSync(opened.fd, size);
+        await this.#slices.yield();
+      }
+    } catch (thrown) {
+      this.#keep(asDiskError(`truncate ${opened.path}`, thrown));
+    }
+  }
+
+  #unlink(dir: Dir, name: Name): void {
+    dir.step('unlink', name);
+    let result = unlinkat(dir.fd, name);
+    if (result === -errno.EACCES && makeWritable(dir)) result = unlinkat(dir.fd, name);
+    // Swapped for a directory since it was listed: the next look at this directory finds it as one.
+    if (result !== -errno.EISDIR) this.#count('remove', dir, name, result);
+  }
+
+  /** @returns false where it is not empty (yet) */
+  #rmdir(parent: Dir, name: Name): boolean {
+    parent.step('rmdir', name);
+    let result = rmdirat(parent.fd, name);
+    if (result === -errno.EACCES && makeWritable(parent)) result = rmdirat(parent.fd, name);
+    if (result === -errno.ENOTEMPTY || result === -errno.EEXIST) return false;
+    this.#count('remove', parent, name, result);
+    return true;
+  }
+
+  #open(parent: Dir, name: Name): Dir | undefined {
+    let dir = parent.openDirOrErrno(name);
+    if (dir === -errno.EACCES && makeAccessible(parent, name)) dir = parent.openDirOrErrno(name);
+    if (typeof dir !== 'number') return dir;
+    // Swapped since it was listed.
+    if (dir === -errno.ELOOP || dir === -errno.ENOTDIR) this.#unlink(parent, name);
+    else this.#note('open', parent, name, dir);
+    return undefined;
+  }
+
+  #moveToTop(parent: Dir, name: Name): boolean {
+    const top = `deep-${this.#moved}`;
+    try {
+      const moved = parent.rename(name, this.#container, top);
+      // Taken: left by a walk that crashed. The caller will come to it; only the number is used up.
+      this.#moved += 1;
+      if (moved === 'Moved') this.#tops.push(top);
+      return moved === 'Moved' || this.#moveToTop(parent, name);
+    } catch (error) {
+      this.#keep(error);
+      return true;
+    }
+  }
+
+  #count(act: string, dir: Dir, name: Name, result: number): void {
+    if (result >= 0) this.removed += 1;
+    else this.#note(act, dir, name, result);
+  }
+
+  #note(act: string, dir: Dir, name: Name, result: number): void {
+    if (result !== -errno.ENOENT) this.#keep(diskError(`${act} ${dir.pathOf(name)}`, result));
+  }
+
+  /** Only what the disk reports is an error of one file; everything else ends the walk. */
+  #keep(error: unknown): void {
+    if (!(error instanceof OperatorError)) throw error;
+    this.failed += 1;
+    this.firstError ??= error;
+  }
+}
+
+function toBytes(name: Name): Buffer {
+  return typeof name === 'string' ? Buffer.from(name) : Buffer.from(name.buffer, name.byteOffset, name.length);
+}
+
+function kindOf(dir: Dir, entry: DirEntry): DirEntry['kind'] {
+  const stat = statAt(dir.fd, entry.bytes);
+  return typeof stat === 'number' ? 'Unknown' : stat.kind;
+}
+
+/** Without CAP_DAC_OVERRIDE a directory must be writable to be emptied. What cannot be changed fails at the next try. */
+function makeWritable(dir: Dir): boolean {
+  return succeeds(() => fchmodSync(dir.fd, 0o700));
+}
+
+function makeAccessible(parent: Dir, name: Name): boolean {
+  const file = parent.openFileOrErrno(name, O_PATH | constants.O_DIRECTORY);
+  if (typeof file === 'number') return false;
+  using opened = file;
+  // An O_PATH descriptor takes no fchmod; its /proc name reaches the same inode, and nothing else.
+  return succeeds(() => chmodSync(`/proc/self/fd/${opened.fd}`, 0o700));
+}
+
+function succeeds(act: () => void): boolean {
+  try {
+    act();
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,200 @@
+import { closeSync, constants, fsyncSync } from 'node:fs';
+import { OperatorError } from '../errors.ts';
+import { asDiskError, diskError, errno, errnoName, shown } from './disk-error.ts';
+import type { Name } from './libc.ts';
+import * as libc from './libc.ts';
+import type { Stat } from './stat.ts';
+import { statAt, statOf } from './stat.ts';
+
+/** Called before every step that changes the disk, with the step in words. A test throws from it to stop the disk there. */
+export type Fault = (step: string) => void;
+
+/** An open file descriptor that ends with its scope. */
+export class OpenFile implements Disposable {
+  readonly fd: number;
+  /** For messages only: by the time it is read, something else may be there. */
+  readonly path: string;
+
+  constructor(fd: number, path: string) {
+    this.fd = fd;
+    this.path = path;
+  }
+
+  stat(): Stat {
+    return statOrThrow(statOf(this.fd), this.path);
+  }
+
+  [Symbol.dispose](): void {
+    closeSync(this.fd);
+  }
+}
+
+/**
+ * An open directory. Every method acts on the very directory that was opened, whatever its path leads to by then;
+ * names are single components or relative paths below it, and no symbolic link on them is followed.
+ *
+ * Failures are thrown as ERR_DISK_IO or ERR_DISK_FULL with the path; what is merely absent or taken is a result.
+ */
+export class Dir implements Disposable {
+  readonly fd: number;
+  readonly path: string;
+  readonly #fault: Fault | undefined;
+
+  constructor(fd: number, path: string, fault: Fault | undefined) {
+    this.fd = fd;
+    this.path = path;
+    this.#fault = fault;
+  }
+
+  [Symbol.dispose](): void {
+    closeSync(this.fd);
+  }
+
+  pathOf(name: Name): string {
+    return shown(`${this.path}/${typeof name === 'string' ? name : Buffer.from(name).toString()}`);
+  }
+
+  stat(): Stat {
+    return statOrThrow(statOf(this.fd), this.path);
+  }
+
+  /** @returns undefined where nothing has the name */
+  statOf(name: Name): Stat | undefined {
+    const stat = statAt(this.fd, name);
+    return stat === -errno.ENOENT ? undefined : statOrThrow(stat, this.pathOf(name));
+  }
+
+  /**
+   * Opens a directory on the same mount as this one.
+   * @param crossMounts true where a mount on the way is as good
+   */
+  openDir(name: Name, options: { crossMounts?: boolean } = {}): Dir {
+    const dir = this.openDirOrErrno(name, options);
+    if (typeof dir === 'number') throw diskError(`open ${this.pathOf(name)}`, dir);
+    return dir;
+  }
+
+  /** The same, undefined where nothing has the name. */
+  openDirIfPresent(name: Name, options: { crossMounts?: boolean } = {}): Dir | undefined {
+    const dir = this.openDirOrErrno(name, options);
+    if (dir === -errno.ENOENT) return undefined;
+    if (typeof dir === 'number') throw diskError(`open ${this.pathOf(name)}`, dir);
+    return dir;
+  }
+
+  /** For walks that go on after an error. @returns the directory, or a negated errno */
+  openDirOrErrno(name: Name, { crossMounts = false }: { crossMounts?: boolean } = {}): Dir | number {
+    const fd = libc.openat2(this.fd, name, { flags: libc.openDirFlags, resolve: crossMounts ? libc.resolve.beneath : libc.resolve.sameMount });
+    return fd < 0 ? fd : new Dir(fd, `${this.path}/${typeof name === 'string' ? name : Buffer.from(name).toString()}`, this.#fault);
+  }
+
+  /** @param flags of node:fs constants; O_NOFOLLOW and O_CLOEXEC are implied. @returns the file, or a negated errno */
+  openFileOrErrno(name: Name, flags: number, mode = 0): OpenFile | number {
+    if ((flags & constants.O_CREAT) !== 0) this.step('create', name);
+    const fd = libc.openat2(this.fd, name, { flags: flags | constants.O_NOFOLLOW, mode, resolve: libc.resolve.sameMount });
+    return fd < 0 ? fd : new OpenFile(fd, this.pathOf(name));
+  }
+
+  openFile(name: Name, flags: number, mode = 0): OpenFile {
+    const file = this.openFileOrErrno(name, flags, mode);
+    if (typeof file === 'number') throw diskError(`open ${this.pathOf(name)}`, file);
+    return file;
+  }
+
+  /** @returns false where the name is taken */
+  mkdir(name: Name, mode: number): boolean {
+    this.step('mkdir', name);
+    return done(libc.mkdirat(this.fd, name, mode), [errno.EEXIST], () => `make ${this.pathOf(name)}`);
+  }
+
+  /** Makes the directory where it is missing, and opens it. */
+  ensureDir(name: Name, mode: number): Dir {
+    return this.openDirIfPresent(name) ?? (this.mkdir(name, mode), this.openDir(name));
+  }
+
+  /** Anything but a directory. @returns false where nothing has the name */
+  unlink(name: Name): boolean {
+    this.step('unlink', name);
+    return done(libc.unlinkat(this.fd, name), [errno.ENOENT], () => `remove ${this.pathOf(name)}`);
+  }
+
+  /** An empty directory. @returns false where nothing has the name, or it is not empty */
+  rmdir(name: Name): boolean {
+    this.step('rmdir', name);
+    return done(libc.rmdirat(this.fd, name), [errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST], () => `remove ${this.pathOf(name)}`);
+  }
+
+  symlink(target: Name, name: Name): void {
+    this.step('symlink', name);
+    done(libc.symlinkat(target, this.fd, name), [], () => `make the link ${this.pathOf(name)}`);
+  }
+
+  /** @returns undefined where the name is absent or no symbolic link */
+  readlink(name: Name): string | undefined {
+    const target = libc.readlinkat(this.fd, name);
+    if (typeof target !== 'number') return target.toString();
+    if (target === -errno.ENOENT || target === -errno.EINVAL) return undefined;
+    throw diskError(`read the link ${this.pathOf(name)}`, target);
+  }
+
+  /** Never replaces. @returns 'Absent' where `from` is missing, 'Taken' where `to` exists */
+  rename(from: Name, toDir: Dir, to: Name): 'Moved' | 'Absent' | 'Taken' {
+    this.step('rename', from);
+    const result = libc.renameNoReplace(this.fd, from, toDir.fd, to);
+    if (result >= 0) return 'Moved';
+    if (result === -errno.ENOENT) return 'Absent';
+    if (result === -errno.EEXIST || result === -errno.ENOTEMPTY) return 'Taken';
+    throw this.#renameError('move', from, toDir, to, result);
+  }
+
+  /** Replaces a file `to` of this directory at one moment. */
+  replace(from: Name, to: Name): void {
+    this.step('replace', to);
+    const result = libc.renameReplace(this.fd, from, this.fd, to);
+    if (result < 0) throw diskError(`replace ${this.pathOf(to)}`, result);
+  }
+
+  /** Two names swap what they stand for, at one moment. @returns false where one of them is missing */
+  exchange(name: Name, other: Dir, otherName: Name): boolean {
+    this.step('exchange', name);
+    const result = libc.renameExchange(this.fd, name, other.fd, otherName);
+    if (result >= 0) return true;
+    if (result === -errno.ENOENT) return false;
+    throw this.#renameError('exchange', name, other, otherName, result);
+  }
+
+  /** What was renamed, made and removed here so far survives a power cut. */
+  sync(): void {
+    this.step('sync', '.');
+    try {
+      fsyncSync(this.fd);
+    } catch (thrown) {
+      throw asDiskError(`sync ${shown(this.path)}`, thrown);
+    }
+  }
+
+  /** To be called by whoever changes the disk below here without a method of this class. */
+  step(act: string, name: Name): void {
+    this.#fault?.(`${act} ${this.pathOf(name)}`);
+  }
+
+  #renameError(act: string, from: Name, toDir: Dir, to: Name, result: number): OperatorError {
+    const what = `${act} ${this.pathOf(from)} and ${toDir.pathOf(to)}`;
+    // EINVAL is also what a filesystem answers that knows no flags of renameat2.
+    const unsupported = result === -errno.EINVAL || result === -errno.ENOSYS;
+    return unsupported
+      ? new OperatorError('ERR_ROOT_UNSUPPORTED', `the filesystem of ${shown(this.path)} cannot ${what} at one moment (renameat2: ${errnoName(result)})`)
+      : diskError(what, result);
+  }
+}
+
+function done(result: number, harmless: readonly number[], act: () => string): boolean {
+  if (result >= 0) return true;
+  if (harmless.includes(-result)) return false;
+  throw diskError(act(), result);
+}
+
+function statOrThrow(stat: Stat | number, path: string): Stat {
+  if (typeof stat === 'number') throw diskError(`look at ${shown(path)}`, stat);
+  return stat;
+}

@@ -1,0 +1,48 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { onTestFinished } from 'vitest';
+import type { Dir, Fault } from '../../src/disk/dir.ts';
+import { openRoot } from '../../src/disk/pinned-root.ts';
+
+export const asRoot = process.geteuid?.() === 0;
+
+/** An empty directory that is gone after the test. */
+export function scratchDir(): string {
+  const dir = mkdtempSync(join(tmpdir(), 'cachepolicy-'));
+  onTestFinished(() => rmSync(dir, { recursive: true, force: true }));
+  return dir;
+}
+
+/** Opens a directory as the engine would, its parent being the allowed root; closed after the test. */
+export function pin(path: string, fault?: Fault): Dir {
+  const dir = openRoot(path, { allowedRoots: [dirname(path)], fault });
+  onTestFinished(() => dir[Symbol.dispose]());
+  return dir;
+}
+
+/** Mounts over a directory for the time of the test; needs root. */
+export function mount(...args: readonly string[]): void {
+  const target = args.at(-1) ?? '';
+  execFileSync('mount', args);
+  onTestFinished(() => void execFileSync('umount', ['-l', target]));
+}
+
+/** Everything of a tree that a copy must keep, one line a file. */
+export function listing(dir: string): string[] {
+  const format = '%P\\0%y %m %U:%G %n %T@ %l';
+  const lines = execFileSync('find', [dir, '-mindepth', '1', '-printf', `${format}\\0`], { encoding: 'latin1' }).split('\0');
+  // Pairs of name and description; a directory's own link count says nothing that its entries do not.
+  return lines.flatMap((name, index) => (index % 2 === 0 && name !== '' ? [`${name} | ${lines[index + 1]}`] : [])).toSorted();
+}
+
+/** What a call throws, for tests that look at more than one of its fields. */
+export function thrownBy(act: () => unknown): unknown {
+  try {
+    act();
+  } catch (error) {
+    return error;
+  }
+  throw new Error('nothing was thrown');
+}
