@@ -1,6 +1,8 @@
 import http from 'node:http';
 import https from 'node:https';
+import type { Socket } from 'node:net';
 
+import type { Clock } from './clock.ts';
 import type { Credentials } from './connection.ts';
 
 /** The API server closes what was idle for 90 s: give up earlier, or a request may be sent into a closing socket; but later than a minute, which is how
@@ -8,6 +10,8 @@ import type { Credentials } from './connection.ts';
 const idleSocketMs = 80_000;
 /** With ten probes a second apart (fixed by libuv) a peer that went away without a word is found after 25 s, at no cost for the server. */
 const keepAliveProbeMs = 15_000;
+/** For TCP and TLS together. Shorter than any deadline for an answer, so that after an outage of the network a new try comes soon. */
+const connectMs = 10_000;
 
 export interface Message {
   readonly method: string;
@@ -28,10 +32,12 @@ interface Pools {
 export class Sockets {
   readonly #server: URL;
   readonly #maxSockets: number;
+  readonly #clock: Clock;
   #pools: Pools | undefined;
   #certificates = '';
 
-  constructor(server: URL, maxSockets: number) {
+  constructor(server: URL, maxSockets: number, clock: Clock) {
+    this.#clock = clock;
     this.#server = server;
     this.#maxSockets = maxSockets;
   }
@@ -44,7 +50,7 @@ export class Sockets {
       const abort = () => void request.destroy(signal.reason);
       signal.addEventListener('abort', abort);
       request.once('close', () => signal.removeEventListener('abort', abort));
-      request.once('socket', (socket) => socket.setKeepAlive(true, keepAliveProbeMs));
+      request.once('socket', (socket) => this.#prepare(socket, request));
       request.once('response', resolve);
       request.on('error', reject);
       request.end(message.body);
@@ -69,6 +75,14 @@ export class Sockets {
       agent: longLived ? watches : calls,
     };
     return protocol === 'https:' ? https.request(options) : http.request(options);
+  }
+
+  #prepare(socket: Socket, request: http.ClientRequest): void {
+    socket.setKeepAlive(true, keepAliveProbeMs);
+    if (!socket.connecting) return;
+    const cancel = this.#clock.setTimer(connectMs, () => request.destroy(new Error(`no connection within ${connectMs / 1000} s`)));
+    socket.once(this.#server.protocol === 'https:' ? 'secureConnect' : 'connect', cancel);
+    request.once('close', cancel);
   }
 
   #poolsFor({ ca, cert, key, serverName, insecure }: Credentials): Pools {

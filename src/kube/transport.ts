@@ -62,7 +62,7 @@ export class Transport {
   constructor(connection: Connection, options: TransportOptions = {}) {
     this.#connection = connection;
     this.#clock = options.clock ?? systemClock;
-    this.#sockets = new Sockets(connection.server, options.maxSockets ?? 8);
+    this.#sockets = new Sockets(connection.server, options.maxSockets ?? 8, this.#clock);
     this.#userAgent = options.userAgent ?? 'cachepolicy';
     this.#onAnswer = options.onAnswer ?? (() => undefined);
   }

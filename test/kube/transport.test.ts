@@ -1,3 +1,6 @@
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
+
 import { afterEach, describe, expect, it } from 'vitest';
 
 import { OperatorError } from '../../src/errors.ts';
@@ -144,6 +147,20 @@ describe('a request that fails', () => {
     expect(tookMs).toBeGreaterThanOrEqual(30_000);
     expect(tookMs).toBeLessThan(33_000);
     expect(rig.clock.pendingTimers).toBe(0);
+  });
+
+  it('ends after 10 s where the connection does not come about', async () => {
+    const clock = new SteppedClock();
+    const mute = createServer();
+    await new Promise<void>((resolve) => mute.listen(0, '127.0.0.1', resolve));
+    const server = new URL(`https://127.0.0.1:${(mute.address() as AddressInfo).port}`);
+    const transport = new Transport({ server, namespace: 'default', credentials: async () => ({}) }, { clock });
+    const { error, tookMs } = await settled({ clock }, new KubeClient(transport).get(configMaps, place, { maxAttempts: 1 }));
+    expect(error).toMatchObject({ code: 'ERR_KUBE_UNREACHABLE', message: expect.stringContaining('no connection within 10 s') });
+    expect(tookMs).toBeLessThan(12_000);
+    expect(clock.pendingTimers).toBe(0);
+    transport.close();
+    mute.close();
   });
 
   it('is unreachable where nobody listens', async () => {
