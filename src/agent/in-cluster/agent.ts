@@ -6,6 +6,7 @@ import { loopDelayCheck, serveHealth } from '../../observe/health.ts';
 import { parseListenAddress } from '../../observe/listen-address.ts';
 import type { Log } from '../../observe/log.ts';
 import { runLoop } from '../loop.ts';
+import { belowHostRoot } from './host-root.ts';
 import { ConfigMapSource } from './config-map-source.ts';
 import { readIdentity } from './identity.ts';
 import { NodeCacheSink } from './node-cache-sink.ts';
@@ -43,6 +44,6 @@ export async function runInCluster(options: InClusterOptions, signal: AbortSigna
   };
   await Promise.all([
     sink.run(signal),
-    runLoop(source, sink, signal, { allowedRoots: options.allowedRoots, log, nodeName: identity.nodeName, knownTotals: introduced }),
+    runLoop(source, sink, signal, { allowedRoots: options.allowedRoots.map((root) => belowHostRoot(root)), log, nodeName: identity.nodeName, knownTotals: introduced }),
   ]);
 }

@@ -11,6 +11,7 @@ import type { Log } from '../../observe/log.ts';
 import type { CompiledPolicy } from '../../policy/compiled.ts';
 import { parseCompiled } from '../../policy/compiled.ts';
 import type { PolicySource } from '../loop.ts';
+import { policyBelowHostRoot } from './host-root.ts';
 
 /** Without an answer of the API for this long at the start, the mounted copy of the policy is used until it answers. */
 const mountedCopyAfterMs = 30_000;
@@ -41,7 +42,7 @@ export class ConfigMapSource implements PolicySource {
     const take = (text: string | undefined, from: string) => {
       if (text === undefined || text === latest) return;
       try {
-        const policy = parseCompiled(text);
+        const policy = policyBelowHostRoot(parseCompiled(text));
         latest = text;
         onPolicy(policy);
       } catch (error) {
