@@ -1,0 +1,65 @@
+import { beforeAll, describe, expect, inject, it } from 'vitest';
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import type { PolicyObject } from '../../src/controller/admission.ts';
+import { admit } from '../../src/controller/admission.ts';
+import { desiredChildren } from '../../src/controller/children.ts';
+import { validatePolicy } from '../../src/api/validate.ts';
+import { aPolicy, installOperator, kubectl, namespace, root } from './cluster.ts';
+
+interface Rendered {
+  kind: string;
+  metadata: { name: string; namespace?: string };
+  rules?: { apiGroups: string[]; resources: string[]; verbs: string[] }[];
+  spec?: { template: { spec: object; metadata: object } };
+}
+
+describe('what the operator is allowed to do', () => {
+  let rendered: Rendered[];
+
+  beforeAll(async () => {
+    await installOperator();
+    const kinds = 'deployments,roles,clusterroles,networkpolicies';
+    const names = await kubectl(['kustomize', `${root}deploy`]).then((yaml) => new Set([...yaml.matchAll(/^ {2}name: (\S+)$/gm)].map((match) => match[1])));
+    const all = JSON.parse(await kubectl(['get', kinds, '-A', '-o', 'json'])) as { items: Rendered[] };
+    rendered = all.items.filter((each) => names.has(each.metadata.name));
+  });
+
+  it('holds no wildcard, no secret and no way to more rights', () => {
+    const rules = rendered.filter(({ kind }) => kind.endsWith('Role')).flatMap((role) => (role.rules ?? []).map((rule) => ({ name: role.metadata.name, ...rule })));
+    expect(rules.length).toBeGreaterThan(8);
+    for (const { name, apiGroups, resources, verbs } of rules) {
+      expect([...apiGroups, ...resources, ...verbs], name).not.toContain('*');
+      expect(resources.filter((resource) => /secrets|roles|rolebindings|serviceaccounts|pods\/exec|^nodes/.test(resource)), name).toEqual([]);
+      expect(verbs.filter((verb) => ['escalate', 'bind', 'impersonate', 'deletecollection'].includes(verb)), name).toEqual([]);
+    }
+  });
+
+  it('gives the controller nothing that the Restricted profile would refuse', async () => {
+    const deployment = rendered.find(({ kind }) => kind === 'Deployment');
+    expect(await violations('restricted', deployment?.spec?.template.spec ?? {})).toEqual([]);
+  });
+
+  it('gives an agent one thing that the Baseline profile would refuse, its host paths', async () => {
+    const { policy } = validatePolicy(aPolicy());
+    if (policy === undefined) throw new Error('the policy of the test is invalid');
+    const object = { ...policy, metadata: { ...policy.metadata, uid: 'uid', generation: 1 } } as PolicyObject;
+    const { compiled, rootsInUse } = await admit(object, [object], ['/var/lib/a3s-box']);
+    const daemonSet = desiredChildren({ policy: object, compiled, rootsInUse, namespace, image: 'image:1' }).find(({ kind }) => kind === 'DaemonSet') as unknown as Rendered;
+    expect(await violations('baseline', daemonSet.spec?.template.spec ?? {})).toEqual([expect.stringMatching(/^hostPath volumes/)]);
+  });
+
+  /** What a namespace of the level warns about when it is asked to take the pod; nothing is made. */
+  async function violations(level: 'baseline' | 'restricted', spec: object): Promise<string[]> {
+    const name = `pod-security-${level}`;
+    const labels = { [`pod-security.kubernetes.io/warn`]: level };
+    await kubectl(['apply', '-f', '-'], JSON.stringify({ apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } }));
+    const { kubectlPath, kubeconfigPath } = inject('controlPlane');
+    const job = { apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'probe', namespace: name }, spec: { selector: { matchLabels: { a: 'b' } }, template: { metadata: { labels: { a: 'b' } }, spec } } };
+    const running = promisify(execFile)(kubectlPath, ['--kubeconfig', kubeconfigPath, 'apply', '--dry-run=server', '-f', '-']);
+    running.child.stdin?.end(JSON.stringify(job));
+    const { stderr } = await running;
+    const found = /would violate PodSecurity "[^"]*": (.*)/.exec(stderr)?.[1];
+    return found === undefined ? [] : found.split(/(?<=\)), /);
+  }
+});
