@@ -132,7 +132,7 @@ function bySettled(a: Pod, b: Pod): number {
 
 function agentPod(pod: Pod): AgentPod {
   const ready = pod.status?.conditions?.find((condition) => condition.type === 'Ready');
-  const since = ready?.status === 'False' ? ready.lastTransitionTime : undefined;
+  const since = ready?.status === 'True' ? undefined : ready?.lastTransitionTime;
   const waiting = pod.status?.containerStatuses?.find(({ state }) => state?.waiting)?.state?.waiting?.reason;
   return {
     uid: pod.metadata.uid ?? '',

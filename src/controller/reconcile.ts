@@ -2,6 +2,8 @@ import { isDeepStrictEqual } from 'node:util';
 import { childName, controllerFieldManager } from '../api/names.ts';
 import type { CachePolicyStatus } from '../api/status.ts';
 import type { KubeClient } from '../kube/client.ts';
+import { systemClock } from '../kube/clock.ts';
+import type { Clock } from '../kube/clock.ts';
 import type { KubeObject } from '../kube/objects.ts';
 import { keyOf } from '../kube/objects.ts';
 import { cachePolicies, configMaps, daemonSets, nodeCaches } from '../kube/resource.ts';
@@ -13,7 +15,7 @@ import { TokenBucket } from '../policy/token-bucket.ts';
 import type { Admission, PolicyObject } from './admission.ts';
 import { admit } from './admission.ts';
 import { appliedHashAnnotation, desiredChildren } from './children.ts';
-import type { Inventory } from './inventory.ts';
+import type { Inventory, NodeCacheObject } from './inventory.ts';
 
 export interface DaemonSet extends KubeObject {
   status?: { observedGeneration?: number; desiredNumberScheduled?: number };
@@ -30,6 +32,7 @@ export interface ReconcilerOptions {
   readonly namespace: string;
   readonly image: string;
   readonly log: Log;
+  readonly clock?: Clock;
 }
 
 /** A status changes at most this often: at once twice, then every 5 s. */
@@ -45,14 +48,16 @@ const departedAfterMs = 60_000;
 /** Brings the children and the status of one CachePolicy to what they should be. */
 export class Reconciler {
   readonly #options: ReconcilerOptions;
+  readonly #clock: Clock;
   readonly #buckets = new Map<string, TokenBucket>();
   /** What was applied last, by object: its hash and the version the server gave it. */
   readonly #applied = new Map<string, string>();
-  /** Since when a NodeCache has been without an agent on its node. */
-  readonly #agentlessSince = new Map<string, number>();
+  /** Since when NodeCaches have been without an agent on their node, by policy and then by uid. */
+  readonly #agentlessSince = new Map<string, ReadonlyMap<string, number>>();
 
   constructor(options: ReconcilerOptions) {
     this.#options = options;
+    this.#clock = options.clock ?? systemClock;
   }
 
   async reconcile(name: string, signal: AbortSignal): Promise<{ requeueAfterMs?: number } | void> {
@@ -79,24 +84,27 @@ export class Reconciler {
 
   /** Reports of nodes that have had no agent for a while: the node is gone, or no longer selected. */
   async #removeDeparted(name: string, signal: AbortSignal): Promise<void> {
-    const { inventory, client, log } = this.#options;
+    const { inventory } = this.#options;
     const agents = inventory.agents(name);
-    const nowMs = Date.now();
-    for (const { metadata, spec } of inventory.nodeCaches(name)) {
-      if (agents.has(spec.nodeName)) {
-        this.#agentlessSince.delete(metadata.name);
-        continue;
-      }
-      const sinceMs = this.#agentlessSince.get(metadata.name) ?? nowMs;
-      this.#agentlessSince.set(metadata.name, sinceMs);
-      if (nowMs - sinceMs < departedAfterMs) continue;
-      this.#agentlessSince.delete(metadata.name);
-      try {
-        await client.delete(nodeCaches, { name: metadata.name }, { signal, ...(metadata.uid && { preconditions: { uid: metadata.uid } }) });
-        log.info({ policy: name, node: spec.nodeName }, 'removed the report of a departed node');
-      } catch (error) {
-        if (!isNotFound(error) && !isConflict(error)) throw error;
-      }
+    const nowMs = this.#clock.monotonicMs();
+    const agentless = new Map<string, number>();
+    for (const nodeCache of inventory.nodeCaches(name)) {
+      if (agents.has(nodeCache.spec.nodeName)) continue;
+      const uid = nodeCache.metadata.uid ?? '';
+      const sinceMs = this.#agentlessSince.get(name)?.get(uid) ?? nowMs;
+      if (nowMs - sinceMs < departedAfterMs) agentless.set(uid, sinceMs);
+      else await this.#removeReport(nodeCache, signal);
+    }
+    this.#agentlessSince.set(name, agentless);
+  }
+
+  /** The uid spares a report that was made anew under the same name. */
+  async #removeReport({ metadata: { name, uid }, spec }: NodeCacheObject, signal: AbortSignal): Promise<void> {
+    try {
+      await this.#options.client.delete(nodeCaches, { name }, { signal, ...(uid !== undefined && { preconditions: { uid } }) });
+      this.#options.log.info({ policy: spec.policyName, node: spec.nodeName }, 'removed the report of a departed node');
+    } catch (error) {
+      if (!isNotFound(error) && !isConflict(error)) throw error;
     }
   }
 
@@ -107,11 +115,11 @@ export class Reconciler {
     const departedSince = inventory.departed(name, uid);
     const status = this.#rollUp(policy, admission, departedSince);
     if (isDeepStrictEqual(status, policy.status)) return 0;
-    const bucket = this.#buckets.get(name) ?? new TokenBucket(statusBurst, statusEveryMs, performance.now());
+    const bucket = this.#buckets.get(name) ?? new TokenBucket(statusBurst, statusEveryMs, this.#clock.monotonicMs());
     this.#buckets.set(name, bucket);
-    const waitMs = bucket.waitMs(performance.now());
+    const waitMs = bucket.waitMs(this.#clock.monotonicMs());
     if (waitMs > 0) return waitMs;
-    bucket.spend(performance.now());
+    bucket.spend(this.#clock.monotonicMs());
     // The version makes two leaders at once harmless: the one with the older view is refused.
     const metadata = { name, ...(resourceVersion !== undefined && { resourceVersion }) };
     const { apiVersion, kind } = policy;
@@ -139,13 +147,14 @@ export class Reconciler {
       agents: inventory.agents(name),
       previous: policy.status,
       departedSince,
-      nowMs: Date.now(),
+      nowMs: this.#clock.wallMs(),
     });
   }
 
   /** Its objects go by their owner references, and its NodeCaches likewise. */
   #forget(name: string): void {
     this.#buckets.delete(name);
+    this.#agentlessSince.delete(name);
     this.#options.inventory.forget(name);
     for (const key of this.#applied.keys()) if (key.endsWith(`/${childName(name)}`)) this.#applied.delete(key);
   }

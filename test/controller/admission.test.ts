@@ -1,0 +1,109 @@
+import { describe, expect, it } from 'vitest';
+import type { PolicyObject } from '../../src/controller/admission.ts';
+import { admit } from '../../src/controller/admission.ts';
+import { aCacheSpec, allowedRoots, aPolicy } from './builders.ts';
+
+const home = (path: string, store: 'Rootfs' | 'Layers' = 'Rootfs') => aCacheSpec({ a3sBox: { home: path, store } });
+const older = (spec: Partial<PolicyObject['spec']> = {}, metadata: Partial<PolicyObject['metadata']> = {}) =>
+  aPolicy(spec, { name: 'older', uid: 'older-uid', creationTimestamp: '2025-01-01T00:00:00Z', ...metadata });
+
+async function admitted(policy: PolicyObject, { others = [], roots = allowedRoots }: { others?: readonly PolicyObject[]; roots?: readonly string[] } = {}) {
+  const { accepted, ...rest } = await admit(policy, [...others, policy], roots);
+  return { ...rest, accepted: `${accepted.status} ${accepted.reason}: ${accepted.message}` };
+}
+
+describe('a policy that is right by itself', () => {
+  it('is in force', async () => {
+    const admission = await admitted(aPolicy());
+    expect(admission.accepted).toBe('True Accepted: in force');
+    expect(admission.compiled).toMatchObject({ accepted: true, mode: 'Enforce', policy: { name: 'a3s-box', uid: 'policy-uid', generation: 1 } });
+  });
+
+  it('names the allowed roots its caches lie below, each once, sorted, and no other', async () => {
+    const caches = [home('/var/lib/a3s-box/b'), home('/var/cache/a'), home('/var/lib/a3s-box/c')];
+    expect((await admitted(aPolicy({ caches }), { roots: ['/var/lib/a3s-box', '/srv', '/var/cache'] })).rootsInUse).toEqual(['/var/cache', '/var/lib/a3s-box']);
+  });
+
+  it('is told where its limits change nothing', async () => {
+    const { accepted } = await admitted(aPolicy({ caches: [aCacheSpec({ limits: { maxEntries: 10 } })] }));
+    expect(accepted).toMatch(/^True Accepted: in force; rootfs: the runtime itself keeps at most 10 entries/);
+  });
+
+  it('keeps its schedule', async () => {
+    const { compiled } = await admitted(aPolicy({ schedule: { cron: '*/15 * * * *', timeZone: 'Europe/Berlin', jitter: '60s' } }));
+    expect(compiled.schedule).toEqual({ cron: '*/15 * * * *', timeZone: 'Europe/Berlin', jitterMs: 60_000 });
+  });
+});
+
+describe('a policy that cannot be in force', () => {
+  it('names the path that is not allowed, and mounts nothing for it', async () => {
+    const admission = await admitted(aPolicy({ caches: [home('/var/cache/a'), home('/etc/a3s')] }));
+    expect(admission.accepted).toBe('False PathNotAllowed: spec.caches[1].a3sBox.home: /etc/a3s is not strictly below an allowed root; allowed are /var/lib/a3s-box, /var/cache');
+    expect(admission).toMatchObject({ rootsInUse: ['/var/cache'], compiled: { accepted: false } });
+  });
+
+  it.each(['/var/cache-x/home', '/var/cache', '/var', '/var/cache/../etc', '/var/cache//x', '/var/cache/x/', '/var/cache/./x'])('does not get at %s through /var/cache', async (path) => {
+    const admission = await admitted(aPolicy({ caches: [home(path)] }));
+    expect(admission.accepted).toMatch(/^False PathNotAllowed/);
+    expect(admission.rootsInUse).toEqual([]);
+  });
+
+  it('is refused whole where no root is allowed at all', async () => {
+    expect((await admitted(aPolicy(), { roots: [] })).accepted).toMatch(/^False PathNotAllowed: .*allowed are none$/);
+  });
+
+  it('never sends a schedule that was refused to an agent', async () => {
+    const admission = await admitted(aPolicy({ schedule: { cron: '61 * * * *', timeZone: 'UTC', jitter: '0s' } }));
+    expect(admission.accepted).toMatch(/^False InvalidSchedule: spec.schedule.cron: "61 \* \* \* \*"/);
+    expect(admission.compiled).toMatchObject({ accepted: false, schedule: null });
+  });
+
+  it('names every fault at once, under the reason of the first', async () => {
+    const { accepted } = await admitted(aPolicy({ schedule: { cron: '* * * *', timeZone: 'UTC', jitter: '0s' }, caches: [home('/etc/x')] }));
+    expect(accepted).toMatch(/^False InvalidSchedule: spec.schedule.cron: .*; spec.caches\[0\].a3sBox.home: /);
+  });
+
+  it('may not name one directory twice', async () => {
+    const caches = [aCacheSpec(), aCacheSpec({ name: 'again' })];
+    expect((await admitted(aPolicy({ caches }))).accepted).toMatch(/^False InvalidCaches: spec.caches\[1\]/);
+  });
+});
+
+describe('two policies for one directory', () => {
+  it('are decided for the older', async () => {
+    const newer = aPolicy();
+    const { accepted, compiled } = await admitted(newer, { others: [older()] });
+    expect(accepted).toMatch(/^False Conflicted: CachePolicy older is older and governs a directory that this one names/);
+    expect(compiled.accepted).toBe(false);
+    expect((await admitted(older(), { others: [newer] })).accepted).toBe('True Accepted: in force');
+  });
+
+  it('of one age are decided by name', async () => {
+    const twin = older({}, { creationTimestamp: '2026-01-01T00:00:00Z' });
+    expect((await admitted(twin, { others: [aPolicy()] })).accepted).toMatch(/^False Conflicted: CachePolicy a3s-box/);
+    expect((await admitted(aPolicy(), { others: [twin] })).accepted).toMatch(/^True/);
+  });
+
+  it('do not meet where they select different nodes', async () => {
+    const others = [older({ nodeSelector: { pool: 'a' } })];
+    expect((await admitted(aPolicy({ nodeSelector: { pool: 'b' } }), { others })).accepted).toMatch(/^True/);
+    expect((await admitted(aPolicy({ nodeSelector: { zone: 'b' } }), { others })).accepted).toMatch(/^False Conflicted/);
+  });
+
+  it('do not meet in different stores of one home', async () => {
+    expect((await admitted(aPolicy(), { others: [older({ caches: [home('/var/lib/a3s-box/home', 'Layers')] })] })).accepted).toMatch(/^True/);
+  });
+
+  it('meet in a home inside a cache of the other', async () => {
+    const inside = home('/var/lib/a3s-box/home/cache/rootfs/x');
+    expect((await admitted(aPolicy({ caches: [inside] }), { others: [older()] })).accepted).toMatch(/^False Conflicted/);
+  });
+
+  it.each([
+    ['is being deleted', older({}, { deletionTimestamp: '2026-01-02T00:00:00Z' })],
+    ['is itself not allowed', older({ caches: [aCacheSpec(), { ...home('/etc/x'), name: 'etc' }] })],
+    ['has an invalid schedule', older({ schedule: { cron: 'never', timeZone: 'UTC', jitter: '0s' } })],
+  ])('do not stand in the way of the newer where the older %s', async (_, other) => {
+    expect((await admitted(aPolicy(), { others: [other] })).accepted).toMatch(/^True/);
+  });
+});

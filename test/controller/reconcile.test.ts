@@ -1,0 +1,370 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import { aCacheSpec, aNodeCache, aPod, aPolicy } from './builders.ts';
+import { Scenario } from './scenario.ts';
+
+const configMap = 'apply ConfigMap cachepolicy-system/cachepolicy-a3s-box';
+const daemonSet = 'apply DaemonSet cachepolicy-system/cachepolicy-a3s-box';
+const status = 'status a3s-box';
+const second = 1_000;
+
+let scenario: Scenario;
+
+beforeEach(() => {
+  scenario = new Scenario();
+  scenario.shows(scenario.policies, aPolicy());
+});
+
+/** The policy at rest: applied, and its agents report from these nodes. */
+async function running(...nodes: string[]): Promise<void> {
+  await scenario.calls();
+  for (const node of nodes) {
+    scenario.shows(scenario.pods, aPod(node));
+    scenario.shows(scenario.nodeCaches, aNodeCache(node));
+  }
+  scenario.shows(scenario.daemonSets, { ...scenario.child('DaemonSet'), status: { observedGeneration: 1, desiredNumberScheduled: nodes.length } });
+  await scenario.calls();
+  expect(await scenario.calls()).toEqual([]);
+  // Whatever the pace of the status was, it is forgotten.
+  scenario.clock.jump(60 * second);
+}
+
+const compiled = () => JSON.parse(scenario.child('ConfigMap').data?.['policy.json'] ?? '');
+
+describe('a new policy', () => {
+  it('gets its ConfigMap, its agents and a status, in this order', async () => {
+    expect(await scenario.reconcile()).toEqual({ calls: [configMap, daemonSet, status], again: 30 * second });
+  });
+
+  it('has a value in every column and every condition from the first reconcile on', async () => {
+    await scenario.calls();
+    expect(scenario.status).toMatchObject({ reporting: '0/-', entries: '-', size: '-', usage: '-', evictedEntries: 0, reclaimed: '0' });
+    expect(['Accepted', 'Programmed', 'Ready'].map((type) => scenario.condition(type))).toEqual(['True Accepted', 'False NoReports', 'False NotProgrammed']);
+  });
+
+  it('causes no further write when it is looked at again', async () => {
+    await scenario.calls();
+    expect(await scenario.reconcile()).toEqual({ calls: [], again: 30 * second });
+    scenario.clock.jump(600 * second);
+    expect(await scenario.calls()).toEqual([]);
+  });
+
+  it('is applied once more, and its status refused, while the watch does not show the first writes yet', async () => {
+    scenario.watchLags = true;
+    await scenario.calls();
+    expect(await scenario.reconcile()).toEqual({ calls: [configMap, daemonSet, status], again: second });
+    scenario.catchUp();
+    expect(await scenario.calls()).toEqual([]);
+  });
+});
+
+describe('a change of the policy', () => {
+  it('of a limit writes the ConfigMap and then the status, and leaves the agents alone', async () => {
+    await running('node-1');
+    scenario.edit((spec) => (spec.caches[0]!.limits = { maxEntries: 4 }));
+    expect(await scenario.calls()).toEqual([configMap, status]);
+    expect(compiled()).toMatchObject({ policy: { generation: 2 }, caches: [{ limits: { maxEntries: 4, maxBytes: null, maxIdleMs: null } }] });
+    expect([scenario.condition('Programmed'), scenario.condition('Ready')]).toEqual(['False Progressing', 'False NotProgrammed']);
+
+    scenario.shows(scenario.nodeCaches, aNodeCache('node-1', { observedGeneration: 2 }));
+    expect(await scenario.calls()).toEqual([status]);
+    expect([scenario.condition('Programmed'), scenario.condition('Ready')]).toEqual(['True Programmed', 'True Ready']);
+  });
+
+  it('of the mode, the schedule and the paths below the same root leaves the agents alone', async () => {
+    await running('node-1');
+    const edits: Parameters<Scenario['edit']>[0][] = [
+      (spec) => (spec.mode = 'DryRun'),
+      (spec) => (spec.schedule = { cron: '0 3 * * *', timeZone: 'UTC', jitter: '0s' }),
+      (spec) => (spec.caches[0]!.a3sBox.home = '/var/lib/a3s-box/other'),
+      (spec) => spec.caches.push(aCacheSpec({ name: 'layers', a3sBox: { home: '/var/lib/a3s-box/home', store: 'Layers' } })),
+    ];
+    for (const edit of edits) {
+      scenario.clock.jump(60 * second);
+      scenario.edit(edit);
+      expect(await scenario.calls()).toEqual([configMap, status]);
+    }
+  });
+
+  it.each([
+    ['nodeSelector', (spec) => (spec.nodeSelector = { 'a3s-box.io/runtime': 'true' })],
+    ['tolerations', (spec) => (spec.tolerations = [{ key: 'dedicated', operator: 'Exists' }])],
+    ['rollout', (spec) => (spec.rollout = { maxUnavailable: 2 })],
+    ['a path below another root', (spec) => (spec.caches[0]!.a3sBox.home = '/var/cache/a3s')],
+  ] satisfies [string, Parameters<Scenario['edit']>[0]][])('of %s writes the agents, too', async (_, edit) => {
+    await running('node-1');
+    scenario.edit(edit);
+    expect(await scenario.calls()).toEqual([configMap, daemonSet, status]);
+  });
+
+  it('to a path that is not allowed tells the agents to evict nothing, and says why', async () => {
+    await running('node-1');
+    scenario.edit((spec) => (spec.caches[0]!.a3sBox.home = '/etc'));
+    expect(await scenario.calls()).toEqual([configMap, daemonSet, status]);
+    expect(compiled()).toMatchObject({ accepted: false });
+    expect(['Accepted', 'Programmed', 'Ready'].map((type) => scenario.condition(type))).toEqual(['False PathNotAllowed', 'False NotAccepted', 'False NotAccepted']);
+  });
+
+  it('of the allowed roots reaches the agents although no policy changed', async () => {
+    await running('node-1');
+    scenario.allowedRoots = ['/srv'];
+    expect(await scenario.calls()).toEqual([configMap, daemonSet, status]);
+    expect(compiled()).toMatchObject({ accepted: false });
+    scenario.allowedRoots = ['/var/lib/a3s-box', '/srv'];
+    scenario.clock.jump(60 * second);
+    expect(await scenario.calls()).toEqual([configMap, daemonSet, status]);
+    expect(compiled()).toMatchObject({ accepted: true });
+  });
+
+  it('of roots that it does not use touches nothing', async () => {
+    await running('node-1');
+    scenario.allowedRoots = ['/srv', '/var/lib/a3s-box'];
+    expect(await scenario.calls()).toEqual([]);
+  });
+});
+
+describe('a child that is not as it should be', () => {
+  it('is written again when somebody changed the ConfigMap', async () => {
+    await running('node-1');
+    scenario.shows(scenario.configMaps, { ...scenario.child('ConfigMap'), data: { 'policy.json': '{}' } } as never);
+    expect(await scenario.calls()).toEqual([configMap]);
+    expect(compiled()).toMatchObject({ policy: { name: 'a3s-box' } });
+    expect(await scenario.calls()).toEqual([]);
+  });
+
+  it('is written again when somebody changed the spec of the DaemonSet', async () => {
+    await running('node-1');
+    const present = scenario.child('DaemonSet');
+    const metadata = { ...present.metadata, generation: 2 };
+    scenario.shows(scenario.daemonSets, { ...present, metadata, spec: {}, status: { observedGeneration: 2, desiredNumberScheduled: 1 } } as never);
+    // Until it has been counted again nobody knows how many agents there should be, and the status says so.
+    expect(await scenario.calls()).toEqual([daemonSet, status]);
+    expect(scenario.child('DaemonSet').spec).toHaveProperty('template');
+    expect(scenario.status.reporting).toBe('1/-');
+  });
+
+  it('is left alone when only its status changed', async () => {
+    await running('node-1');
+    const present = scenario.child('DaemonSet');
+    scenario.shows(scenario.daemonSets, { ...present, status: { ...present.status, numberReady: 1 } } as never);
+    expect(await scenario.calls()).toEqual([]);
+  });
+
+  it('is made again when somebody deleted it', async () => {
+    await running('node-1');
+    scenario.shows(scenario.configMaps, scenario.child('ConfigMap'), 'DELETED');
+    scenario.shows(scenario.daemonSets, scenario.child('DaemonSet'), 'DELETED');
+    expect((await scenario.calls()).slice(0, 2)).toEqual([configMap, daemonSet]);
+  });
+
+  it('is written once by a new controller, which changes neither it nor the status', async () => {
+    await running('node-1');
+    const before = [scenario.child('ConfigMap'), scenario.child('DaemonSet')];
+    scenario.restartController();
+    expect(await scenario.calls()).toEqual([configMap, daemonSet]);
+    expect([scenario.child('ConfigMap'), scenario.child('DaemonSet')]).toEqual(before);
+    expect(await scenario.calls()).toEqual([]);
+  });
+
+  it('is rolled when a new controller brings a new image', async () => {
+    await running('node-1');
+    scenario.image = 'cachepolicy:2';
+    scenario.restartController();
+    expect((await scenario.calls()).slice(0, 2)).toEqual([configMap, daemonSet]);
+    expect(JSON.stringify(scenario.child('DaemonSet').spec)).toContain('"cachepolicy:2"');
+  });
+});
+
+describe('the status', () => {
+  const reports = (entryCount: number) => aNodeCache('node-1', { caches: [{ name: 'rootfs', stats: { entryCount, totalBytes: entryCount } }] });
+
+  it('follows the reports: twice at once, then every five seconds', async () => {
+    await running('node-1');
+    const told: (string | undefined)[] = [];
+    for (const entryCount of [1, 2, 3]) {
+      scenario.shows(scenario.nodeCaches, reports(entryCount));
+      const { calls, again } = await scenario.reconcile();
+      told.push(`${calls.join()} again in ${again}`);
+    }
+    expect(told).toEqual([`${status} again in 30000`, `${status} again in 30000`, ' again in 5000']);
+    expect(scenario.status.entries).toBe('2');
+
+    scenario.clock.jump(4 * second);
+    expect(await scenario.reconcile()).toEqual({ calls: [], again: second });
+    scenario.clock.jump(second);
+    expect(await scenario.calls()).toEqual([status]);
+    expect(scenario.status.entries).toBe('3');
+  });
+
+  it('paces each policy by itself', async () => {
+    await running('node-1');
+    for (const entryCount of [1, 2]) {
+      scenario.shows(scenario.nodeCaches, reports(entryCount));
+      await scenario.calls();
+    }
+    scenario.shows(scenario.policies, aPolicy({ nodeSelector: { other: 'nodes' } }, { name: 'other', uid: 'other-uid' }));
+    expect(await scenario.calls('other')).toContain('status other');
+  });
+
+  it('is not written for a report that says the same at a later time', async () => {
+    await running('node-1');
+    scenario.shows(scenario.nodeCaches, aNodeCache('node-1', { reportTime: '2026-01-01T00:00:50Z' }));
+    expect(await scenario.calls()).toEqual([]);
+  });
+
+  it('turns stale by time alone, without an event', async () => {
+    await running('node-1');
+    scenario.clock.jump(12 * 60 * second);
+    expect(await scenario.calls()).toEqual([status]);
+    expect([scenario.condition('Stale'), scenario.condition('Ready')]).toEqual(['True AgentsSilent', 'False NotProgrammed']);
+  });
+
+  it.each([
+    ['a conflict', 409, 'Conflict'],
+    ['a policy that is gone', 404, 'NotFound'],
+  ])('looks again soon after %s, and takes it for no failure', async (_, code, reason) => {
+    await running('node-1');
+    scenario.shows(scenario.nodeCaches, reports(1));
+    scenario.refuse(status, code, reason);
+    expect(await scenario.reconcile()).toEqual({ calls: [status], again: second });
+    expect(await scenario.calls()).toEqual([status]);
+    expect(scenario.status.entries).toBe('1');
+  });
+
+  it('fails with any other answer, and is written by the next try', async () => {
+    await running('node-1');
+    scenario.shows(scenario.nodeCaches, reports(1));
+    scenario.refuse(status, 500, 'InternalError');
+    await expect(scenario.reconcile()).rejects.toThrow('500 InternalError');
+    expect(await scenario.calls()).toEqual([status]);
+  });
+
+  it('is not written before the children are', async () => {
+    scenario.refuse(daemonSet, 403, 'Forbidden');
+    await expect(scenario.reconcile()).rejects.toThrow('403 Forbidden');
+    expect(scenario.status).toEqual({});
+    expect(await scenario.calls()).toEqual([daemonSet, status]);
+  });
+});
+
+describe('a node that departs', () => {
+  const remove = 'delete NodeCache a3s-box.node-2 of report-node-2';
+
+  /** Its pod is gone, its report is not. */
+  async function departed(): Promise<void> {
+    await running('node-1', 'node-2');
+    scenario.shows(scenario.pods, aPod('node-2'), 'DELETED');
+  }
+
+  it('loses its report after a minute without an agent, and not before', async () => {
+    await departed();
+    expect(await scenario.calls()).toEqual([status]);
+    scenario.clock.jump(59 * second);
+    expect(await scenario.calls()).not.toContain(remove);
+    scenario.clock.jump(second);
+    expect(await scenario.calls()).toEqual([remove, status]);
+    expect(await scenario.calls()).toEqual([]);
+  });
+
+  it('keeps it where an agent comes back in time', async () => {
+    await departed();
+    await scenario.calls();
+    scenario.clock.jump(59 * second);
+    scenario.shows(scenario.pods, aPod('node-2', { uid: 'new-pod' }));
+    await scenario.calls();
+    scenario.clock.jump(second);
+    scenario.shows(scenario.pods, aPod('node-2', { uid: 'new-pod' }), 'DELETED');
+    await scenario.calls();
+    scenario.clock.jump(59 * second);
+    expect(await scenario.calls()).not.toContain(remove);
+  });
+
+  it('has what it evicted carried on', async () => {
+    await departed();
+    await scenario.calls();
+    scenario.clock.jump(60 * second);
+    await scenario.calls();
+    expect(scenario.nodeCaches.get('a3s-box.node-2')).toBeUndefined();
+    expect(scenario.status).toMatchObject({ evictedEntries: 4, evictedBytes: 4096, departed: { evictedEntries: 2, evictedBytes: 2048 } });
+    scenario.clock.jump(60 * second);
+    scenario.shows(scenario.nodeCaches, aNodeCache('node-1', { evictedEntries: 3, reportTime: '2026-01-01T00:03:00Z' }));
+    await scenario.calls();
+    expect(scenario.status).toMatchObject({ evictedEntries: 5, departed: { evictedEntries: 2 } });
+  });
+
+  it('has nothing counted twice when the status is refused at first', async () => {
+    await departed();
+    await scenario.calls();
+    scenario.clock.jump(60 * second);
+    scenario.refuse(status, 409, 'Conflict');
+    await scenario.calls();
+    await scenario.calls();
+    expect(scenario.status).toMatchObject({ evictedEntries: 4, departed: { evictedEntries: 2 } });
+  });
+
+  it.each([
+    ['gone already', 404, 'NotFound'],
+    ['a new one of the same name', 409, 'Conflict'],
+  ])('does not mind a report that is %s', async (_, code, reason) => {
+    await departed();
+    await scenario.calls();
+    scenario.clock.jump(60 * second);
+    scenario.refuse(remove, code, reason);
+    expect(await scenario.calls()).toContain(remove);
+  });
+
+  it('keeps a report that was made anew for a whole minute, too', async () => {
+    await departed();
+    await scenario.calls();
+    scenario.shows(scenario.nodeCaches, aNodeCache('node-2', {}, { uid: 'report-anew' }));
+    scenario.clock.jump(60 * second);
+    expect((await scenario.calls()).filter((call) => call.startsWith('delete'))).toEqual([]);
+    scenario.clock.jump(60 * second);
+    expect(await scenario.calls()).toContain('delete NodeCache a3s-box.node-2 of report-anew');
+  });
+});
+
+describe('a policy that is deleted', () => {
+  it('causes no call: its objects go by their owner references', async () => {
+    await running('node-1');
+    scenario.shows(scenario.policies, scenario.policies.get('a3s-box')!, 'DELETED');
+    expect(await scenario.reconcile()).toEqual({ calls: [], again: undefined });
+  });
+
+  it('causes no call while it is being deleted', async () => {
+    await running('node-1');
+    const policy = scenario.policies.get('a3s-box')!;
+    scenario.shows(scenario.policies, { ...policy, metadata: { ...policy.metadata, deletionTimestamp: '2026-01-01T00:01:00Z' } });
+    scenario.shows(scenario.nodeCaches, aNodeCache('node-1', { evictedEntries: 9 }));
+    expect(await scenario.calls()).toEqual([]);
+  });
+
+  it('that never was causes none either', async () => {
+    expect(await scenario.calls('unheard-of')).toEqual([]);
+  });
+
+  it('leaves nothing behind of what its nodes had evicted', async () => {
+    await running('node-1');
+    scenario.shows(scenario.policies, scenario.policies.get('a3s-box')!, 'DELETED');
+    scenario.shows(scenario.nodeCaches, scenario.nodeCaches.get('a3s-box.node-1')!, 'DELETED');
+    expect(scenario.inventory.departed('a3s-box', 'policy-uid')).toMatchObject({ evictedEntries: 2 });
+    await scenario.calls();
+    expect(scenario.inventory.departed('a3s-box', 'policy-uid')).toMatchObject({ evictedEntries: 0 });
+  });
+
+  it('and made again under the same name starts anew, without waiting for the pace of the old one', async () => {
+    await running('node-1');
+    for (const evictedEntries of [7, 8]) {
+      scenario.shows(scenario.nodeCaches, aNodeCache('node-1', { evictedEntries }));
+      expect(await scenario.calls()).toEqual([status]);
+    }
+    scenario.shows(scenario.policies, scenario.policies.get('a3s-box')!, 'DELETED');
+    await scenario.calls();
+    scenario.shows(scenario.policies, aPolicy({}, { uid: 'second-uid' }));
+    expect(await scenario.calls()).toEqual([configMap, daemonSet, status]);
+    expect(scenario.child('DaemonSet').metadata.ownerReferences).toMatchObject([{ uid: 'second-uid', controller: true }]);
+    // The old policy's report is still there, and counts for nothing.
+    expect(scenario.status).toMatchObject({ entries: '-', evictedEntries: 0, reporting: '0/1' });
+    scenario.shows(scenario.nodeCaches, scenario.nodeCaches.get('a3s-box.node-1')!, 'DELETED');
+    expect(await scenario.calls()).toEqual([]);
+  });
+});

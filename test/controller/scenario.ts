@@ -1,0 +1,173 @@
+import { Inventory, trimPod } from '../../src/controller/inventory.ts';
+import type { NodeCacheObject, Pod } from '../../src/controller/inventory.ts';
+import type { PolicyObject } from '../../src/controller/admission.ts';
+import type { DaemonSet } from '../../src/controller/reconcile.ts';
+import { Reconciler } from '../../src/controller/reconcile.ts';
+import type { ApplyOptions, DeleteOptions, KubeClient } from '../../src/kube/client.ts';
+import { keyOf } from '../../src/kube/objects.ts';
+import type { KubeObject } from '../../src/kube/objects.ts';
+import type { Resource } from '../../src/kube/resource.ts';
+import { KubeStatusError } from '../../src/kube/status-error.ts';
+import { Store } from '../../src/kube/store.ts';
+import { silentLog } from '../../src/observe/log.ts';
+import { SteppedClock } from '../kube/stepped-clock.ts';
+import { allowedRoots } from './builders.ts';
+
+type Child = KubeObject & { data?: Record<string, string>; spec?: unknown };
+
+/**
+ * A controller with real stores in front of a server that does as an API server would with the few calls a reconcile makes:
+ * versions and generations, conflicts, uids. It records every call; what the server has, the watch shows unless it is told to lag.
+ */
+export class Scenario {
+  readonly clock = new SteppedClock();
+  readonly policies = new Store<PolicyObject>({ log: silentLog });
+  readonly configMaps = new Store<KubeObject>({ log: silentLog });
+  readonly daemonSets = new Store<DaemonSet>({ log: silentLog });
+  readonly nodeCaches = new Store<NodeCacheObject>({ log: silentLog });
+  readonly pods = new Store<Pod>({ log: silentLog, trim: trimPod });
+  readonly inventory = new Inventory(this.nodeCaches, this.pods, () => undefined);
+  allowedRoots: readonly string[] = allowedRoots;
+  image = 'cachepolicy:1';
+  /** While true, what is written stays unseen. */
+  watchLags = false;
+  readonly #server = new Map<string, Child>();
+  readonly #unseen: (() => void)[] = [];
+  #version = 100;
+  #calls: string[] = [];
+  #refusal: { call: string; error: Error } | undefined;
+  #reconciler = this.#newReconciler();
+
+  /** Reconciles the policy. @returns the calls it made, and when it wants to look again */
+  async reconcile(name = 'a3s-box'): Promise<{ calls: string[]; again: number | undefined }> {
+    this.#calls = [];
+    const result = await this.#reconciler.reconcile(name, new AbortController().signal);
+    return { calls: this.#calls, again: result?.requeueAfterMs };
+  }
+
+  /** The calls of a reconcile that nothing was said about beforehand. */
+  async calls(name = 'a3s-box'): Promise<string[]> {
+    return (await this.reconcile(name)).calls;
+  }
+
+  restartController(): void {
+    this.#reconciler = this.#newReconciler();
+  }
+
+  /** What the watch shows next of an object that somebody else wrote. */
+  shows<T extends KubeObject>(store: Store<T>, object: T, change: 'MODIFIED' | 'DELETED' = 'MODIFIED'): void {
+    const shown = structuredClone(object);
+    shown.metadata.resourceVersion = String((this.#version += 1));
+    if (change === 'DELETED') this.#server.delete(keyOf(shown) + shown.kind);
+    else this.#server.set(keyOf(shown) + shown.kind, shown);
+    store.apply({ type: change, object: shown });
+  }
+
+  /** An admin changes the spec. */
+  edit(change: (spec: PolicyObject['spec']) => void, name = 'a3s-box'): void {
+    const policy = structuredClone(this.policies.get(name));
+    if (policy === undefined) throw new Error(`no policy ${name}`);
+    change(policy.spec);
+    policy.metadata.generation = (policy.metadata.generation ?? 0) + 1;
+    this.shows(this.policies, policy);
+  }
+
+  get status(): NonNullable<PolicyObject['status']> {
+    return this.policies.get('a3s-box')?.status ?? {};
+  }
+
+  /** `True Ready` */
+  condition(type: string): string | undefined {
+    const found = this.status.conditions?.find((each) => each.type === type);
+    return found && `${found.status} ${found.reason}`;
+  }
+
+  child(kind: 'ConfigMap' | 'DaemonSet'): Child & DaemonSet {
+    const child = this.#server.get(`cachepolicy-system/cachepolicy-a3s-box${kind}`);
+    if (child === undefined) throw new Error(`no ${kind}`);
+    return child;
+  }
+
+  /** The next such call is answered so. */
+  refuse(call: string, status: number, reason: string): void {
+    this.#refusal = { call, error: new KubeStatusError(call, status, { reason }) };
+  }
+
+  catchUp(): void {
+    this.watchLags = false;
+    for (const show of this.#unseen.splice(0)) show();
+  }
+
+  #newReconciler(): Reconciler {
+    const { policies, daemonSets, configMaps, inventory, clock } = this;
+    const client = {
+      apply: async (_: Resource, object: Child, options: ApplyOptions) => this.#apply(object, options),
+      applyStatus: async (_: Resource, object: PolicyObject, options: ApplyOptions) => this.#applyStatus(object, options),
+      delete: async (resource: Resource, place: { name: string }, options: DeleteOptions) => this.#delete(resource, place.name, options),
+    };
+    return new Reconciler({
+      client: client as unknown as KubeClient, policies, daemonSets, configMaps, inventory, clock,
+      allowedRoots: () => this.allowedRoots, namespace: 'cachepolicy-system', image: this.image, log: silentLog,
+    });
+  }
+
+  #apply(wanted: Child, options: ApplyOptions): Child {
+    this.#record(`apply ${wanted.kind} ${keyOf(wanted)}`, options);
+    const present = this.#server.get(keyOf(wanted) + wanted.kind);
+    const object = this.#asServed(wanted, present);
+    this.#show(object.kind === 'DaemonSet' ? this.daemonSets : this.configMaps, object);
+    return structuredClone(object);
+  }
+
+  /** As the server has it afterwards: an apply that changes nothing makes no new version, only a changed DaemonSet spec makes a new generation. */
+  #asServed(wanted: Child, present: Child | undefined): Child {
+    const object = structuredClone({ ...present, ...wanted, metadata: { ...present?.metadata, ...wanted.metadata } });
+    const text = ({ metadata: { resourceVersion: _, generation: __, ...metadata }, ...rest }: Child) => JSON.stringify({ ...rest, metadata });
+    if (present !== undefined && text(object) === text(present)) return present;
+    object.metadata.resourceVersion = String((this.#version += 1));
+    if (object.kind === 'DaemonSet') {
+      const changed = JSON.stringify(object.spec) !== JSON.stringify(present?.spec);
+      object.metadata.generation = (present?.metadata.generation ?? 0) + (changed ? 1 : 0);
+    }
+    this.#server.set(keyOf(object) + object.kind, object);
+    return object;
+  }
+
+  #applyStatus(wanted: PolicyObject, options: ApplyOptions): PolicyObject {
+    const name = wanted.metadata.name;
+    this.#record(`status ${name}`, options);
+    const present = this.#server.get(`${name}CachePolicy`) as PolicyObject | undefined;
+    if (present === undefined) throw new KubeStatusError('PATCH', 404, { reason: 'NotFound' });
+    if (wanted.metadata.resourceVersion !== present.metadata.resourceVersion) throw new KubeStatusError('PATCH', 409, { reason: 'Conflict' });
+    const metadata = { ...present.metadata, resourceVersion: String((this.#version += 1)) };
+    const object: PolicyObject = { ...present, metadata, status: JSON.parse(JSON.stringify(wanted.status)) };
+    this.#server.set(`${name}CachePolicy`, object);
+    this.#show(this.policies, object);
+    return object;
+  }
+
+  #delete(resource: Resource, name: string, { preconditions }: DeleteOptions): void {
+    this.#record(`delete ${resource.kind} ${name} of ${preconditions?.uid ?? 'any uid'}`);
+    const present = this.nodeCaches.get(name);
+    if (present !== undefined) this.#later(() => this.nodeCaches.apply({ type: 'DELETED', object: present }));
+  }
+
+  #record(call: string, options?: ApplyOptions): void {
+    this.#calls.push(call);
+    if (options !== undefined && options.fieldManager !== 'cachepolicy-controller') throw new Error(`${call} as ${options.fieldManager}`);
+    const refusal = this.#refusal;
+    if (refusal === undefined || !call.startsWith(refusal.call)) return;
+    this.#refusal = undefined;
+    throw refusal.error;
+  }
+
+  #show<T extends KubeObject>(store: Store<T>, object: KubeObject): void {
+    const shown = structuredClone(object) as T;
+    this.#later(() => store.apply({ type: 'MODIFIED', object: shown }));
+  }
+
+  #later(show: () => void): void {
+    if (this.watchLags) this.#unseen.push(show);
+    else show();
+  }
+}
