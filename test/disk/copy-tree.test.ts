@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { copyTree, openSource } from '../../src/disk/copy-tree.ts';
 import { rootfsKeys, unpackHome } from '../fixtures/homes.ts';
-import { asRoot, listing, mount, pin, scratchDir } from './scratch.ts';
+import { asRoot, listing, makeDeep, mount, pin, scratchDir } from './scratch.ts';
 
 /** Copies `<scratch>/source` to `<scratch>/target/copy`. */
 function layout() {
@@ -82,7 +82,7 @@ test('a file larger than any buffer is whole', async () => {
 
 test('a tree deeper than any path can say is copied', async () => {
   const { source, target, copy } = layout();
-  execFileSync('bash', ['-c', 'for i in {1..1200}; do mkdir level__ && cd level__ || exit 1; done; echo bottom > file'], { cwd: source });
+  makeDeep(source, { levels: 1200 });
   expect(await copy()).toBe(7);
   expect(execFileSync('find', [target, '-name', 'file'], { encoding: 'utf8' }).length).toBeGreaterThan(1200 * 8);
 });

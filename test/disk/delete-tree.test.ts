@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { deleteTree } from '../../src/disk/delete-tree.ts';
 import { unpackHome } from '../fixtures/homes.ts';
-import { asRoot, mount, pin, scratchDir } from './scratch.ts';
+import { asRoot, makeDeep, mount, pin, scratchDir } from './scratch.ts';
 
 /** `<scratch>/box/tree` to delete, and `<scratch>/canary` that must never change. */
 function layout() {
@@ -68,7 +68,7 @@ test('names of any bytes, FIFOs and sockets go', async () => {
 test('a tree deeper than any path can say goes without a descriptor for each level', async () => {
   const { box } = layout();
   // 1,500 levels of 8 bytes: beyond PATH_MAX.
-  execFileSync('bash', ['-c', 'for i in {1..1500}; do mkdir level__ && cd level__ && echo x > file || exit 1; done'], { cwd: join(box, 'tree') });
+  makeDeep(join(box, 'tree'), { levels: 1500, fileInEach: true });
   let most = 0;
   const root = pin(box, () => {
     most = Math.max(most, readdirSync('/proc/self/fd').length);
@@ -83,7 +83,7 @@ test('a tree deeper than any path can say goes without a descriptor for each lev
 test('parts that a crashed walk left at the top are in nobody\'s way', async () => {
   const { box, tree } = layout();
   mkdirSync(join(box, 'deep-0'));
-  execFileSync('bash', ['-c', 'for i in {1..100}; do mkdir d && cd d; done'], { cwd: tree });
+  makeDeep(tree, { levels: 100 });
   expect(await deleteTree(pin(box), 'tree')).toMatchObject({ failed: 0 });
   expect(readdirSync(box)).toEqual(['deep-0']);
 });

@@ -46,3 +46,16 @@ export function thrownBy(act: () => unknown): unknown {
   }
   throw new Error('nothing was thrown');
 }
+
+/** A chain of directories below `path`, longer than any path can say, with one file in the last or in each. */
+export function makeDeep(path: string, { levels, fileInEach = false }: { levels: number; fileInEach?: boolean }): void {
+  const script = `
+import os, sys
+os.chdir(sys.argv[1])
+for level in range(${levels}):
+    os.mkdir('level__')
+    os.chdir('level__')
+    if ${fileInEach ? 'True' : `level == ${levels - 1}`}: open('file', 'w').write('bottom\\n')
+`;
+  execFileSync('python3', ['-c', script, path]);
+}
