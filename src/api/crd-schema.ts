@@ -25,7 +25,7 @@ const bounds = new Set(['minLength', 'minimum', 'maximum', 'minItems', 'minPrope
 
 /** Fills in defaults, in place, and checks as the API server does with field validation Strict: types, bounds, unknown fields, keys of lists. */
 export function checkSchema(schema: CrdSchema, value: unknown): SchemaProblem[] {
-  dropDefaultedNulls(schema, value);
+  dropNulls(schema, value);
   const ajv = new Ajv({ allErrors: true, verbose: true, strict: false, useDefaults: true, validateFormats: false });
   const validate = ajv.compile(toJsonSchema(schema) as object);
   validate(value);
@@ -56,11 +56,11 @@ function own<T>(record: Readonly<Record<string, T>> | undefined, name: string): 
   return record !== undefined && Object.hasOwn(record, name) ? record[name] : undefined;
 }
 
-/** The API server takes `mode:` without a value as absent where there is a default, and only there. */
-function dropDefaultedNulls(schema: CrdSchema, value: unknown): void {
+/** The API server takes a field without a value (`mode:`) as absent. [tried on 1.36] */
+function dropNulls(schema: CrdSchema, value: unknown): void {
   visit(schema, value, [], ({ properties }, found) => {
     if (!isObject(found)) return;
-    for (const name of Object.keys(found)) if (found[name] === null && own(properties, name)?.default !== undefined) delete found[name];
+    for (const name of Object.keys(found)) if (found[name] === null && own(properties, name) !== undefined) delete found[name];
   });
 }
 

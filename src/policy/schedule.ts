@@ -16,7 +16,7 @@ const names = /\b(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|sun|mon|tue|we
 export function scheduleProblem({ cron, timeZone }: Pick<Schedule, 'cron' | 'timeZone'>): { field: 'cron' | 'timeZone'; message: string } | undefined {
   const problem = cronProblem(cron);
   if (problem !== undefined) return { field: 'cron', message: `"${cron}" is not a schedule: ${problem}` };
-  if (!isTimeZone(timeZone)) return { field: 'timeZone', message: `"${timeZone}" is not a time zone; write an IANA name, such as Europe/Berlin` };
+  if (!isTimeZone(timeZone)) return { field: 'timeZone', message: `"${timeZone}": timeZone must be an IANA time zone name, such as Europe/Berlin` };
   return undefined;
 }
 

@@ -112,7 +112,7 @@ describe('a schedule is refused', () => {
 
   it('for a zone that is none', () => {
     expect(scheduleProblem({ cron: '* * * * *', timeZone: 'Mars/Olympus' })).toEqual({
-      field: 'timeZone', message: '"Mars/Olympus" is not a time zone; write an IANA name, such as Europe/Berlin',
+      field: 'timeZone', message: '"Mars/Olympus": timeZone must be an IANA time zone name, such as Europe/Berlin',
     });
   });
 
