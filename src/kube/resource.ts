@@ -1,4 +1,5 @@
 /** Where the objects of one kind are found in the API. */
+import { apiVersion } from '../api/names.ts';
 
 export interface Resource {
   /** `v1`, or `group/version`. */
@@ -24,8 +25,8 @@ export const nodes: Resource = { apiVersion: 'v1', kind: 'Node', plural: 'nodes'
 export const events: Resource = { apiVersion: 'v1', kind: 'Event', plural: 'events', namespaced: true };
 export const daemonSets: Resource = { apiVersion: 'apps/v1', kind: 'DaemonSet', plural: 'daemonsets', namespaced: true };
 export const leases: Resource = { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease', plural: 'leases', namespaced: true };
-export const cachePolicies: Resource = { apiVersion: 'cache.a3s.dev/v1alpha1', kind: 'CachePolicy', plural: 'cachepolicies', namespaced: false };
-export const nodeCaches: Resource = { apiVersion: 'cache.a3s.dev/v1alpha1', kind: 'NodeCache', plural: 'nodecaches', namespaced: false };
+export const cachePolicies: Resource = { apiVersion, kind: 'CachePolicy', plural: 'cachepolicies', namespaced: false };
+export const nodeCaches: Resource = { apiVersion, kind: 'NodeCache', plural: 'nodecaches', namespaced: false };
 
 /** The path of a collection, an object or a subresource, with its query. */
 export function pathOf(resource: Resource, place: Place, query: Query = {}): string {

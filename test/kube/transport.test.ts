@@ -6,7 +6,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { OperatorError } from '../../src/errors.ts';
 import { KubeClient } from '../../src/kube/client.ts';
 import type { Credentials } from '../../src/kube/connection.ts';
-import { configMaps } from '../../src/kube/resource.ts';
+import { configMaps, nodeCaches } from '../../src/kube/resource.ts';
 import { isAlreadyExists, isConflict, isNotFound, KubeStatusError } from '../../src/kube/status-error.ts';
 import { Transport } from '../../src/kube/transport.ts';
 import { issuedBy, selfSigned } from './certificate.ts';
@@ -56,6 +56,26 @@ describe('a request', () => {
     stale.metadata.resourceVersion = '1';
     expect(await rig.client.replace(configMaps, stale).catch(isConflict)).toBe(true);
     expect(await rig.client.delete(configMaps, place, { preconditions: { uid: 'other' } }).catch(isConflict)).toBe(true);
+  });
+
+  it('says what it is about in its path, query and body', async () => {
+    await using rig = await startServer();
+    rig.server.put(collection, configMap('a'));
+    const { client } = rig;
+    await client.deleteCollection(configMaps, { namespace: 'default', labelSelector: 'app in (x, y)', propagationPolicy: 'Background' }).catch(() => undefined);
+    await client.applyStatus(configMaps, configMap('a'), { fieldManager: 'me', force: false });
+    await client.patch(configMaps, place, { type: 'json', body: [] });
+    await client.delete(configMaps, place, { preconditions: { uid: 'uid-101', resourceVersion: '7' } });
+    await client.list(configMaps, { fieldSelector: 'metadata.name=a' });
+    await client.get(nodeCaches, { name: 'a/b?c', namespace: 'ignored' }).catch(() => undefined);
+    expect(rig.server.seen.map(({ path, query, headers, body }) => [path, query.toString(), headers['content-type'], body])).toMatchObject([
+      [collection, 'labelSelector=app+in+%28x%2C+y%29', 'application/json', { kind: 'DeleteOptions', propagationPolicy: 'Background' }],
+      [`${collection}/a/status`, 'fieldManager=me&force=false', 'application/apply-patch+yaml', { metadata: { name: 'a' } }],
+      [`${collection}/a`, '', 'application/json-patch+json', []],
+      [`${collection}/a`, '', 'application/json', { kind: 'DeleteOptions', preconditions: { uid: 'uid-101', resourceVersion: '7' } }],
+      ['/api/v1/configmaps', 'fieldSelector=metadata.name%3Da', undefined, {}],
+      ['/apis/cache.a3s.dev/v1alpha1/nodecaches/a%2Fb%3Fc', '', undefined, {}],
+    ]);
   });
 
   it('that is refused by something in between keeps the first words of it', async () => {
