@@ -12,7 +12,7 @@ export const conditionReasons = {
   /** Programmed, no node failing or over a limit, and enough nodes report. */
   Ready: ['Ready', 'NotAccepted', 'NotProgrammed', 'NodesFailing', 'OverLimit', 'NodesNotReporting', 'AgentNotStarted', 'NoMatchingNode', 'CacheFailing'],
   /** Some cache cannot be read or enforced. */
-  Degraded: ['NodesFailing', 'CacheFailing', 'PolicyFormat'],
+  Degraded: ['NodesFailing', 'CacheFailing'],
   /** A limit stays exceeded because what is over it is protected. */
   LimitUnreachable: ['HeldInUse', 'HeldRecent'],
   /** Agents are silent. */
