@@ -6,8 +6,8 @@ import { runInCluster } from './in-cluster/agent.ts';
 import { stopSignal } from './stop-signal.ts';
 import { version } from '../version.ts';
 
-const log = createLog();
-try {
+/** Not at the top level: the bundle is CommonJS, where nothing can be awaited there. */
+async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
       policy: { type: 'string' },
@@ -20,7 +20,10 @@ try {
   await runInCluster({
     policyName: values.policy, mountedFile: values.config, allowedRoots: values['allowed-root'], listen: values.listen, agentVersion: version, log,
   }, stopSignal());
-} catch (error) {
+}
+
+const log = createLog();
+main().catch((error: unknown) => {
   log.error({ err: error }, messageOf(error));
   process.exitCode = error instanceof OperatorError && errorKinds[error.code].audience === 'user' ? 2 : 1;
-}
+});
