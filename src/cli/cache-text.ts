@@ -1,0 +1,75 @@
+import { formatDuration, formatExactDuration } from '../api/duration.ts';
+import { formatBytes } from '../api/quantity.ts';
+import type { PassReport } from '../cache/report.ts';
+import { idleMsOf } from '../policy/lru-order.ts';
+import type { Plan, Tally } from '../policy/plan.ts';
+import type { Snapshot } from '../policy/snapshot.ts';
+import { statsOf } from '../policy/snapshot.ts';
+import { formatUsage } from '../policy/usage.ts';
+import type { Outcome } from './outcome.ts';
+import { bar, count, pad, printable } from './table.ts';
+import type { Target } from './targets.ts';
+
+/** `rootfs  /var/lib/a3s-box/home/cache/rootfs`, and what failed there. */
+export function headingText({ target, errors }: Outcome, title: string): string {
+  const lines = errors.map(({ entry, message }) => `  failed: ${entry === undefined ? '' : `${printable(entry)}: `}${printable(message)}\n`);
+  return `${title}  ${target.cache.root}\n${lines.join('')}`;
+}
+
+/** A line with a bar for each limit, as things stand in a snapshot. */
+export function limitsText({ cache: { limits } }: Target, snapshot: Snapshot, plan: Plan): string {
+  const { entryCount, totalBytes } = statsOf(snapshot);
+  const idleMs = longestIdleMs(snapshot, plan);
+  const rows: (readonly [string, string, number])[] = [
+    ['entries', limits.maxEntries === null ? `${entryCount}` : `${entryCount} of ${limits.maxEntries}`, ratio(entryCount, limits.maxEntries)],
+    ['bytes', limits.maxBytes === null ? formatBytes(totalBytes) : `${formatBytes(totalBytes)} of ${formatBytes(limits.maxBytes)}`, ratio(totalBytes, limits.maxBytes)],
+  ];
+  if (limits.maxIdleMs !== null) rows.push(['idle', `${formatDuration(idleMs)} of ${formatExactDuration(limits.maxIdleMs)}`, ratio(idleMs, limits.maxIdleMs)]);
+  const width = Math.max(...rows.map(([, text]) => text.length));
+  return rows.map(([name, text, used]) => `  ${pad(name, 9)} ${pad(text, width)}${barText(used)}`.trimEnd()).map((line) => `${line}\n`).join('');
+}
+
+/** Of the entries that no one uses. */
+function longestIdleMs({ entries, takenAtMs }: Snapshot, plan: Plan): number {
+  const inUse = new Set(plan.verdicts.filter(({ reason }) => reason === 'InUse').map(({ entry }) => entry.name));
+  return entries.reduce((longest, entry) => (inUse.has(entry.name) ? longest : Math.max(longest, idleMsOf(entry, takenAtMs))), 0);
+}
+
+/** NaN where there is no limit. */
+function ratio(actual: number, allowed: number | null): number {
+  if (allowed === null) return NaN;
+  if (allowed === 0) return actual === 0 ? 0 : Infinity;
+  return actual / allowed;
+}
+
+function barText(used: number): string {
+  return Number.isNaN(used) ? '' : ` ${bar(used)} ${formatUsage(used).padStart(5)}`;
+}
+
+/** What is protected, and what of the limits that puts out of reach. */
+export function heldText({ held, unreachable }: Plan): string {
+  const words: Record<string, (n: number) => string> = { MaxEntries: String, MaxBytes: formatBytes, MaxIdle: formatDuration };
+  const gaps = unreachable.map(({ limit, allowed, remaining }) => `  ${limit} cannot be met: ${words[limit]?.(remaining)} of ${words[limit]?.(allowed)} stay, protected\n`);
+  return `held: ${held.inUse.entries} in use, ${held.kept.entries} kept, ${held.recent.entries} recent\n${gaps.join('')}`;
+}
+
+/** What is in the directory and is no entry. Nothing where there is nothing. */
+export function oddText({ damaged, leftovers, unrecognised }: PassReport['after']): string {
+  const kinds = new Map<string, number>();
+  for (const { kind } of leftovers) kinds.set(kind, (kinds.get(kind) ?? 0) + 1);
+  return [
+    ...damaged.map(({ name, reason, message }) => `  damaged ${printable(name)}: ${reason}: ${printable(message)}\n`),
+    ...(leftovers.length > 0 ? [`  ${count(leftovers.length, 'leftover', 'leftovers')}: ${[...kinds].map(([kind, n]) => `${n} ${kind}`).join(', ')}\n`] : []),
+    ...(unrecognised.length > 0 ? [`  not recognised, never touched: ${unrecognised.map(printable).join(', ')}\n`] : []),
+  ].join('');
+}
+
+export function tallyText({ entries, bytes }: Tally): string {
+  return `${count(entries, 'entry', 'entries')}, ${formatBytes(bytes)}`;
+}
+
+/** The beginning of a key, enough to tell entries apart. */
+export function shortKey(key: string): string {
+  const digest = /^(sha256:)?([0-9a-f]{64})$/.exec(key);
+  return digest === null ? key : `${digest[1] ?? ''}${digest[2]?.slice(0, 12)}`;
+}

@@ -1,0 +1,39 @@
+import { CommanderError } from 'commander';
+import { messageOf, OperatorError } from '../errors.ts';
+import type { Io } from './io.ts';
+import { printable } from './table.ts';
+
+/** Done; something failed, all else was still done; the input is wrong and nothing was touched. */
+export const exitCodes = { done: 0, failed: 1, wrongInput: 2 } as const;
+
+export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes];
+
+/** Input with mistakes: each is one line that names the place, what is wrong, and what to write instead. */
+export class InputError extends OperatorError {
+  readonly lines: readonly string[];
+
+  constructor(lines: readonly string[]) {
+    super('ERR_INPUT_INVALID', lines.join('; '));
+    this.lines = lines;
+  }
+}
+
+/** Tells what ended a command, a line each and never a stack, and returns the exit code that goes with it. */
+export function tellFailure(error: unknown, io: Io): ExitCode {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.done : exitCodes.wrongInput;
+  if (error instanceof InputError) {
+    for (const line of error.lines) io.err(`${printable(line)}\n`);
+    return exitCodes.wrongInput;
+  }
+  if (error instanceof OperatorError) {
+    io.err(`${printable(error.message)} (${error.hint})\n`);
+    return error.audience === 'user' ? exitCodes.wrongInput : exitCodes.failed;
+  }
+  io.err(`internal error: ${printable(messageOf(error))}${firstFrame(error)}; please report it with this line\n`);
+  return exitCodes.failed;
+}
+
+function firstFrame(error: unknown): string {
+  const frame = error instanceof Error ? /\n\s+(at [^\n]+)/.exec(error.stack ?? '')?.[1] : undefined;
+  return frame === undefined ? '' : ` ${frame}`;
+}

@@ -1,0 +1,60 @@
+import { stopSignal } from '../agent/stop-signal.ts';
+import { formatDuration } from '../api/duration.ts';
+import { formatBytes } from '../api/quantity.ts';
+import type { PassReport } from '../cache/report.ts';
+import { idleMsOf } from '../policy/lru-order.ts';
+import { headingText, shortKey } from './cache-text.ts';
+import type { ExitCode } from './exit.ts';
+import type { Io } from './io.ts';
+import { outJson } from './io.ts';
+import type { PolicyOptions } from './options.ts';
+import type { Outcome } from './outcome.ts';
+import { cacheJson } from './outcome.ts';
+import { exitCodeOf, look, passOver } from './passes.ts';
+import { table } from './table.ts';
+import { openTargets, titleOf } from './targets.ts';
+
+const heading = ['KEY', 'DESCRIPTION', 'SIZE', 'USED', 'VERDICT', 'REASON'];
+
+/** Shows the fate of everything in the caches, with the plan's own words for it. */
+export async function explain(options: PolicyOptions, io: Io): Promise<ExitCode> {
+  const { targets } = await openTargets(options);
+  const outcomes = await passOver(targets, { allowedRoots: options.allowedRoot }, look(stopSignal()));
+  if (options.output === 'json') outJson(io, { caches: outcomes.map(explainJson) });
+  else io.out(outcomes.map((outcome) => explainText(outcome, titleOf(outcome.target, targets), options.output === 'wide')).join('\n'));
+  return exitCodeOf(outcomes);
+}
+
+function explainJson(outcome: Outcome) {
+  const verdicts = outcome.report?.plan.verdicts ?? [];
+  const entries = verdicts.map(({ entry: { key, description, sizeBytes, cachedAtMs, lastAccessedAtMs, clockAhead }, verdict, reason, detail }) => ({
+    key, description, sizeBytes, cachedAt: isoTime(cachedAtMs), lastAccessed: isoTime(lastAccessedAtMs), clockAhead, verdict, reason, detail,
+  }));
+  return { ...cacheJson(outcome), entries };
+}
+
+function isoTime(ms: number): string {
+  return new Date(ms).toISOString();
+}
+
+function explainText(outcome: Outcome, title: string, wholeKeys: boolean): string {
+  const { report } = outcome;
+  if (report === undefined) return headingText(outcome, title);
+  return `${headingText(outcome, title)}${table(heading, [...entryRows(report, wholeKeys), ...otherRows(report)])}`;
+}
+
+function entryRows({ plan, before }: PassReport, wholeKeys: boolean): string[][] {
+  return plan.verdicts.map(({ entry, verdict, reason, detail }) => [
+    wholeKeys ? entry.key : shortKey(entry.key), entry.description, formatBytes(entry.sizeBytes),
+    entry.clockAhead ? 'ahead' : `${formatDuration(idleMsOf(entry, before.takenAtMs))} ago`, verdict, `${reason}: ${detail}`,
+  ]);
+}
+
+/** What is in the directory and is no entry: not counted, not evicted. */
+function otherRows({ before: { damaged, leftovers, unrecognised } }: PassReport): string[][] {
+  return [
+    ...damaged.map(({ name, reason, message }) => [shortKey(name), '-', '-', '-', 'damaged', `${reason}: ${message}`]),
+    ...leftovers.map(({ name, kind, removable }) => [shortKey(name), '-', '-', '-', 'leftover', `${kind}: ${removable ? 'old enough, the next pass removes it' : 'too young to be sure that it is one'}`]),
+    ...unrecognised.map((name) => [name, '-', '-', '-', 'unknown', 'not recognised, never touched']),
+  ];
+}

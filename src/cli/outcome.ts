@@ -1,0 +1,69 @@
+import type { PassError, PassReport } from '../cache/report.ts';
+import type { Tally } from '../policy/plan.ts';
+import type { CacheStats, Leftover, Snapshot } from '../policy/snapshot.ts';
+import { statsOf } from '../policy/snapshot.ts';
+import { formatUsage, usageOf } from '../policy/usage.ts';
+import type { Target } from './targets.ts';
+
+/** What a command did in one cache. */
+export interface Outcome {
+  readonly target: Target;
+  /** Undefined where the cache could not be read at all; then `errors` says why. */
+  readonly report: PassReport | undefined;
+  readonly errors: readonly PassError[];
+}
+
+/** The part of JSON output that every command shares. The names are those of the NodeCache's status where it has the same. */
+export interface CacheJson {
+  readonly name: string;
+  readonly policy: string;
+  readonly root: string;
+  readonly mode: string;
+  /** Null where the cache could not be read. */
+  readonly stats: CacheStats | null;
+  readonly usage: string;
+  readonly held: { readonly inUse: Tally; readonly kept: Tally; readonly recent: Tally };
+  readonly damaged: readonly { readonly name: string; readonly reason: string; readonly message: string }[];
+  readonly leftovers: readonly Pick<Leftover, 'name' | 'kind'>[];
+  readonly unrecognised: readonly string[];
+  readonly errors: readonly PassError[];
+}
+
+const nothing: Tally = { entries: 0, bytes: 0 };
+
+export function cacheJson({ target, report, errors }: Outcome): CacheJson {
+  const { cache, policyName, mode } = target;
+  const stats = report && statsOf(report.after);
+  return {
+    name: cache.name,
+    policy: policyName,
+    root: cache.root,
+    mode,
+    stats: stats ?? null,
+    usage: usageText(target, report?.after),
+    held: report?.plan.held ?? { inUse: nothing, kept: nothing, recent: nothing },
+    damaged: report?.after.damaged ?? [],
+    leftovers: (report?.after.leftovers ?? []).map(({ name, kind }) => ({ name, kind })),
+    unrecognised: report?.after.unrecognised ?? [],
+    errors,
+  };
+}
+
+/** Entries that go with a key, a size and the limit they break: evicted, or to be evicted. */
+export function goingJson(entries: readonly { readonly key: string; readonly sizeBytes: number; readonly reason: string }[]) {
+  return entries.map(({ key, sizeBytes, reason }) => ({ key, sizeBytes, reason }));
+}
+
+export function usageText({ cache }: Target, snapshot: Snapshot | undefined): string {
+  return formatUsage(snapshot && usageOf(statsOf(snapshot), cache.limits));
+}
+
+export function tallyOf(entries: readonly { readonly sizeBytes: number }[]): Tally {
+  return { entries: entries.length, bytes: entries.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) };
+}
+
+/** Of the planned evictions those that have not happened. */
+export function notEvicted(report: PassReport) {
+  const gone = new Set(report.evicted.map(({ key }) => key));
+  return report.plan.evict.filter(({ entry }) => !gone.has(entry.key)).map(({ entry, reason, detail }) => ({ ...entry, reason, detail }));
+}

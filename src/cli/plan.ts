@@ -1,0 +1,35 @@
+import { stopSignal } from '../agent/stop-signal.ts';
+import { headingText, heldText, limitsText, oddText, tallyText } from './cache-text.ts';
+import type { ExitCode } from './exit.ts';
+import type { Io } from './io.ts';
+import { outJson } from './io.ts';
+import { tellNotes } from './notes.ts';
+import type { PolicyOptions } from './options.ts';
+import type { Outcome } from './outcome.ts';
+import { cacheJson, goingJson, notEvicted, tallyOf } from './outcome.ts';
+import { exitCodeOf, look, passOver } from './passes.ts';
+import { openTargets, titleOf } from './targets.ts';
+
+/** Shows what prune would evict, and changes nothing. */
+export async function plan(options: PolicyOptions, io: Io): Promise<ExitCode> {
+  const { targets, policies } = await openTargets(options);
+  tellNotes(policies, { scheduleIgnored: true }, io);
+  const outcomes = await passOver(targets, { allowedRoots: options.allowedRoot }, look(stopSignal()));
+  if (options.output === 'json') outJson(io, { caches: outcomes.map(planJson) });
+  else io.out(outcomes.map((outcome) => planText(outcome, titleOf(outcome.target, targets))).join('\n'));
+  return exitCodeOf(outcomes);
+}
+
+/** Also what prune prints where it may evict nothing. */
+export function planJson(outcome: Outcome) {
+  const { report } = outcome;
+  return { ...cacheJson(outcome), evicted: goingJson(report?.evicted ?? []), wouldEvict: goingJson(report ? notEvicted(report) : []) };
+}
+
+export function planText(outcome: Outcome, title: string): string {
+  const { report, target } = outcome;
+  const heading = headingText(outcome, title);
+  if (report === undefined) return heading;
+  const would = `  would evict ${tallyText(tallyOf(notEvicted(report)))}; ${heldText(report.plan)}`;
+  return `${heading}${limitsText(target, report.after, report.plan)}${would}${oddText(report.after)}`;
+}

@@ -1,0 +1,34 @@
+import { stopSignal } from '../agent/stop-signal.ts';
+import { formatBytes } from '../api/quantity.ts';
+import { statsOf } from '../policy/snapshot.ts';
+import type { ExitCode } from './exit.ts';
+import type { Io } from './io.ts';
+import { outJson } from './io.ts';
+import type { PolicyOptions } from './options.ts';
+import type { Outcome } from './outcome.ts';
+import { cacheJson, usageText } from './outcome.ts';
+import { exitCodeOf, look, passOver } from './passes.ts';
+import { table } from './table.ts';
+import { openTargets, titleOf } from './targets.ts';
+
+const heading = ['CACHE', 'ENTRIES', 'SIZE', 'USAGE', 'HELD', 'DAMAGED', 'LEFTOVERS', 'ROOT'];
+
+/** Shows the figures of each cache; what is not known stands as `-`. */
+export async function stats(options: PolicyOptions, io: Io): Promise<ExitCode> {
+  const { targets } = await openTargets(options);
+  const outcomes = await passOver(targets, { allowedRoots: options.allowedRoot }, look(stopSignal()));
+  if (options.output === 'json') outJson(io, { caches: outcomes.map((outcome) => ({ ...cacheJson(outcome), filesystem: outcome.report?.filesystem ?? null })) });
+  else io.out(table(heading, outcomes.map((outcome) => row(outcome, titleOf(outcome.target, targets)))));
+  if (options.output !== 'json') for (const { target, errors } of outcomes) for (const { message } of errors) io.err(`${target.cache.name}: ${message}\n`);
+  return exitCodeOf(outcomes);
+}
+
+function row({ target, report }: Outcome, title: string): string[] {
+  if (report === undefined) return [title, '-', '-', '-', '-', '-', '-', target.cache.root];
+  const { entryCount, totalBytes } = statsOf(report.after);
+  const { inUse, kept, recent } = report.plan.held;
+  return [
+    title, String(entryCount), formatBytes(totalBytes), usageText(target, report.after), String(inUse.entries + kept.entries + recent.entries),
+    String(report.after.damaged.length), String(report.after.leftovers.length), target.cache.root,
+  ];
+}
