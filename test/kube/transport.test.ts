@@ -42,6 +42,8 @@ describe('a request', () => {
     await using rig = await startServer();
     rig.server.put(collection, Object.assign(configMap('a', { v: '1' }), { futureField: [1] }));
     expect(await rig.client.get(configMaps, place)).toMatchObject({ data: { v: '1' }, futureField: [1] });
+    // The items of a list come without their kind.
+    expect((await rig.client.list(configMaps, { namespace: 'default' })).items).toMatchObject([{ apiVersion: 'v1', kind: 'ConfigMap', futureField: [1] }]);
   });
 
   it('that is refused says what was asked, the status and the reason', async () => {
@@ -361,6 +363,13 @@ describe('a watch', () => {
     for await (const event of await rig.client.watch(configMaps, { resourceVersion: '1', timeoutSeconds: 300 })) events.push(event);
     expect(events).toHaveLength(2);
     expect(events[1]).toMatchObject({ type: 'ADDED', object: { data: { v: 'ключ 🔑' } } });
+  });
+
+  it('that is disposed of is cut', async () => {
+    await using rig = await startServer({ bookmarkMs: 0 });
+    const path = `${collection}?watch=true`;
+    (await rig.transport.open({ method: 'GET', path, repeatable: true }))[Symbol.dispose]();
+    await rig.clock.passUntil(() => rig.server.count('watch') === 1 && rig.server.openWatches === 0, 1_000);
   });
 
   it('that is left is cut', async () => {
