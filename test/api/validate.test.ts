@@ -47,6 +47,11 @@ describe('something that is no policy', () => {
     expect(problems(value)).toEqual([': a CachePolicy is an object that starts with apiVersion: cache.a3s.dev/v1alpha1']);
   });
 
+  it('one without a name is told what a name is', () => {
+    const { metadata: _, ...nameless } = policy();
+    expect(problems(nameless)).toEqual([": metadata.name must be a DNS label (lower-case letters, digits and '-') of at most 45 characters"]);
+  });
+
   it('another kind or version is named', () => {
     expect(problems({ apiVersion: 'v1', kind: 'ConfigMap' })).toEqual(['kind: Unsupported value "ConfigMap"; only CachePolicy is read here']);
     expect(problems({ ...policy(), apiVersion: 'cache.a3s.dev/v1' })).toEqual(['apiVersion: Unsupported value "cache.a3s.dev/v1"; write cache.a3s.dev/v1alpha1']);
