@@ -45,3 +45,22 @@ export interface PassReport {
   /** When the trash of this pass may be purged, or null when there is none. */
   readonly purgeDueAtMs: number | null;
 }
+
+/** Where a pass or a purge is. Counts are of entries. */
+export interface PassProgress {
+  readonly step: 'Settle' | 'Evict' | 'Purge';
+  readonly done: number;
+  readonly total: number;
+  /** How long this step waits, for who shows it; only with Settle. */
+  readonly waitMs?: number;
+}
+
+/** What a purge deleted of what had been evicted before. */
+export interface PurgeReport {
+  readonly purgedEntries: number;
+  /** As the metadata of the entries said. */
+  readonly purgedBytes: number;
+  /** When there will be something to purge again, or null. */
+  readonly nextDueAtMs: number | null;
+  readonly errors: readonly PassError[];
+}

@@ -163,6 +163,13 @@ export class Dir implements Disposable {
     throw this.#renameError('exchange', name, other, otherName, result);
   }
 
+  /** Sets both times of what has the name, a symbolic link itself. */
+  touch(name: Name, atMs: number): void {
+    this.step('touch', name);
+    const ns = BigInt(Math.floor(atMs)) * 1_000_000n;
+    done(libc.utimensat(this.fd, name, ns, ns), [errno.ENOENT], () => `set the times of ${this.pathOf(name)}`);
+  }
+
   /** What was renamed, made and removed here so far survives a power cut. */
   sync(): void {
     this.step('sync', '.');

@@ -36,10 +36,10 @@ function notOpened(dir: Dir, name: string, result: number): SmallFile {
 
 function contentOf(file: OpenFile, stat: Stat, maxBytes: number): SmallFile {
   if (scratch.length < maxBytes + 1) scratch = Buffer.allocUnsafeSlow(maxBytes + 1);
-  let length = 0;
+  let length: number;
   try {
-    // It may have grown since the stat: one byte more than allowed tells.
-    for (let read = 1; read > 0 && length <= maxBytes; length += read) read = readSync(file.fd, scratch, length, maxBytes + 1 - length, length);
+    // It may have grown since the stat: one byte more than allowed tells. A short read of a regular file is its end.
+    length = readSync(file.fd, scratch, 0, maxBytes + 1, 0);
   } catch (error) {
     return { outcome: 'Unreadable', message: `cannot read ${file.path}: ${reasonOf((error as { errno?: number }).errno ?? -errno.EIO)}` };
   }

@@ -1,0 +1,189 @@
+import { tryLock } from '../disk/lock.ts';
+import { Slices } from '../disk/slices.ts';
+import { diskError, errno } from '../disk/disk-error.ts';
+import type { Holds } from '../policy/holds.ts';
+import { holdOf } from '../policy/holds.ts';
+import type { Entry, EntryName } from '../policy/snapshot.ts';
+import type { EvictionStep } from './formats/format.ts';
+import { readMetadata } from './metadata-file.ts';
+import { drop } from './recover.ts';
+import { restore } from './restore.ts';
+import type { Site } from './site.ts';
+import { note } from './site.ts';
+import type { ItemId } from './trash.ts';
+import { evictionLinkTarget, isEvictionLink, itemMetadata, itemTree, newItemId } from './trash.ts';
+
+export interface Victim {
+  readonly name: EntryName;
+  /** The entry as it was planned; undefined for a directory without metadata, which leaves the same way. */
+  readonly entry: Entry | undefined;
+}
+
+export interface EvictionResult {
+  readonly gone: readonly Victim[];
+  /** Taken out, then found wanted, and put back. */
+  readonly revived: number;
+  /** Found changed or locked before anything was taken out, and left alone. */
+  readonly raced: number;
+}
+
+interface Leaving {
+  readonly victim: Victim;
+  readonly item: ItemId;
+}
+
+/**
+ * Takes entries out of the runtime's sight and into the trash, all of them in the steps that the format orders, waiting for the
+ * whole batch at once. To be called under the pass lock, after the holds were read and the plan was made from them.
+ *
+ * It may stop anywhere: after every step each entry is whole, and either served or a miss; `recover` goes on from there. Order on
+ * the disk is the order of these calls, because journaling filesystems write renames in order; so no step waits for the disk.
+ *
+ * An aborted signal brings back what has not left yet.
+ */
+export async function evict(site: Site, victims: readonly Victim[]): Promise<EvictionResult> {
+  const eviction = new Eviction(site, victims);
+  for (const step of site.format.evictionOrder) await eviction.steps[step]();
+  return eviction;
+}
+
+class Eviction implements EvictionResult {
+  readonly gone: Victim[] = [];
+  revived = 0;
+  raced = 0;
+  readonly #site: Site;
+  readonly #victims: readonly Victim[];
+  readonly #total: number;
+  readonly #slices = new Slices();
+  #leaving: Leaving[] = [];
+
+  readonly steps: Readonly<Record<EvictionStep, () => Promise<void>>> = {
+    MoveMetadata: () => this.#moveAllMetadata(),
+    Settle: () => this.#settle(),
+    ExchangeForLink: () => this.#forEachUnwanted((leaving) => this.#exchangeForLink(leaving)),
+    RemoveLink: () => this.#forEachUnwanted((leaving) => this.#removeLink(leaving)),
+  };
+
+  constructor(site: Site, victims: readonly Victim[]) {
+    this.#site = site;
+    this.#victims = victims;
+    this.#total = victims.length;
+  }
+
+  async #moveAllMetadata(): Promise<void> {
+    for (const victim of this.#victims) {
+      if (this.#slices.over) await this.#slices.yield();
+      if (this.#site.signal?.aborted) return;
+      try {
+        const item = this.#moveMetadata(victim);
+        if (item === undefined) this.raced += 1;
+        else this.#leaving.push({ victim, item });
+      } catch (error) {
+        note(this.#site.errors, error, victim.name);
+      }
+    }
+  }
+
+  /** From here on the runtime sees a miss; a put may adopt the directory, and nothing is lost. @returns undefined where the entry is not as planned */
+  #moveMetadata({ name, entry }: Victim): ItemId | undefined {
+    const { root, trash, format } = this.#site;
+    using lock = tryLock(root, format.lockName(name));
+    if (lock === undefined) return undefined;
+    const directory = root.statOf(name);
+    if (directory?.kind !== 'Directory') return undefined;
+    if (directory.mountId !== root.stat().mountId) throw diskError(`evict ${root.pathOf(name)}`, -errno.EXDEV);
+    if (!this.#isAsPlanned(name, entry)) return undefined;
+    const item = newItemId(name);
+    // A crash after it: an empty item, dropped.
+    trash.mkdir(item.id, 0o700);
+    using dir = trash.openDir(item.id);
+    // A crash after it: metadata in the trash, directory in the root; put back.
+    if (entry !== undefined) root.rename(format.metadataName(name), dir, itemMetadata);
+    return item;
+  }
+
+  /** last_accessed ticks in whole seconds: only the file itself tells whether anybody wrote it since. */
+  #isAsPlanned(name: EntryName, entry: Entry | undefined): boolean {
+    const { root, format } = this.#site;
+    if (entry === undefined) return root.statOf(format.metadataName(name)) === undefined;
+    const file = readMetadata(root, format, name);
+    if (file.outcome !== 'Read') return false;
+    const { stamp, metadata } = file;
+    const sameFile = stamp.inode === entry.stamp.inode && stamp.mtimeNs === entry.stamp.mtimeNs && stamp.size === entry.stamp.size;
+    const sameUse = entry.clockAhead || metadata.lastAccessedAtMs === entry.lastAccessedAtMs;
+    return sameFile && sameUse && metadata.sizeBytes === entry.sizeBytes;
+  }
+
+  /** Whoever looked at the entry just before has the time to show it: by metadata, or by a marker. */
+  async #settle(): Promise<void> {
+    if (this.#leaving.length === 0) return;
+    const { clock, settleMs, signal, onProgress } = this.#site;
+    onProgress({ step: 'Settle', done: this.#total - this.#leaving.length, total: this.#total, waitMs: settleMs });
+    await clock.sleep(settleMs, signal);
+  }
+
+  /** Gives back what is wanted after all, and takes the rest a step further. */
+  async #forEachUnwanted(act: (leaving: Leaving) => boolean): Promise<void> {
+    if (this.#leaving.length === 0) return;
+    const batch = this.#leaving;
+    this.#leaving = [];
+    const holds = this.#site.readHolds();
+    for (const leaving of batch) {
+      if (this.#slices.over) await this.#slices.yield();
+      this.#site.onProgress({ step: 'Evict', done: this.gone.length, total: this.#total });
+      try {
+        if (this.#actUnderLock(leaving, holds, act)) this.#leaving.push(leaving);
+        else await this.#giveBack(leaving);
+      } catch (error) {
+        note(this.#site.errors, error, leaving.victim.name);
+        // Half way out is no place to stay. What cannot be given back now is given back by the next pass.
+        await this.#giveBack(leaving).catch((again: unknown) => note(this.#site.errors, again, leaving.victim.name));
+      }
+    }
+  }
+
+  /** Under the entry's lock no metadata is written between the look and the act. @returns false where the entry is wanted */
+  #actUnderLock({ victim, item }: Leaving, holds: Holds, act: (leaving: Leaving) => boolean): boolean {
+    const { root, format, signal } = this.#site;
+    using lock = tryLock(root, format.lockName(victim.name));
+    // Somebody writes the metadata at this moment.
+    if (lock === undefined) return false;
+    const wanted = root.statOf(format.metadataName(victim.name)) !== undefined || holdOf(holds, victim.name) !== undefined;
+    return !wanted && signal?.aborted !== true && act({ victim, item });
+  }
+
+  async #giveBack({ item }: Leaving): Promise<void> {
+    const { root, signal } = this.#site;
+    // Something else has taken the directory away: the runtime's own prune.
+    if (root.statOf(item.name) === undefined && !this.#hasTree(item)) {
+      drop(this.#site, item);
+      this.raced += 1;
+      return;
+    }
+    if ((await restore(this.#site, item)) && signal?.aborted !== true) this.revived += 1;
+  }
+
+  /** A put can adopt the directory no more, while every path and mount still reaches the whole tree. @returns false where it is no directory any more */
+  #exchangeForLink({ item }: Leaving): boolean {
+    const { root, trash } = this.#site;
+    if (root.statOf(item.name)?.kind !== 'Directory') return false;
+    using dir = trash.openDir(item.id);
+    // A crash after it: the link lies in the item; it is removed, and the metadata put back.
+    dir.symlink(evictionLinkTarget(item), itemTree);
+    // A crash after it: link in the root, tree in the item; exchanged back, and the metadata put back.
+    return root.exchange(item.name, dir, itemTree) && this.#hasTree(item);
+  }
+
+  /** A crash after it: an item at rest, evicted. */
+  #removeLink({ victim, item }: Leaving): boolean {
+    const { root } = this.#site;
+    // Somebody may have removed it, and put a new entry in its place.
+    if (isEvictionLink(root, item.name, item)) root.unlink(item.name);
+    this.gone.push(victim);
+    return true;
+  }
+
+  #hasTree({ id }: ItemId): boolean {
+    return this.#site.trash.statOf(`${id}/${itemTree}`)?.kind === 'Directory';
+  }
+}

@@ -1,0 +1,11 @@
+import { a3sStore } from './a3s-store.ts';
+
+/** `<home>/cache/layers`: extracted OCI layers by digest. Nobody marks their use, so `protect.minIdle` is all that guards them. */
+export const a3sLayers = a3sStore({
+  name: 'a3s-layers',
+  holdSources: [],
+  keyField: 'digest',
+  hasDescription: false,
+  directoryOf: (digest) => digest.replaceAll(':', '_'),
+  ordinaryName: /^sha256_[0-9a-f]{64}$/,
+});

@@ -1,0 +1,59 @@
+import type { FormatName } from '../../policy/compiled.ts';
+import type { HoldSource } from '../../policy/holds.ts';
+import type { DamageReason, EntryName } from '../../policy/snapshot.ts';
+
+/** What a metadata file says of its entry. Times in ms since the epoch; the formats keep whole seconds on disk. */
+export interface Metadata {
+  readonly key: string;
+  readonly description: string;
+  readonly sizeBytes: number;
+  readonly cachedAtMs: number;
+  readonly lastAccessedAtMs: number;
+}
+
+export interface Damage {
+  readonly damage: DamageReason;
+  /** What is wrong, to stand behind the path: `"size_bytes" is -5`. */
+  readonly message: string;
+}
+
+/** What a name in the root can be, judged by the name alone. */
+export type Role =
+  | { readonly role: 'Entry' | 'Metadata'; readonly name: EntryName }
+  /** Lock: made beside each metadata file, never removed. Own: our folder. Neither is anything to report. */
+  | { readonly role: 'Staging' | 'Temp' | 'Lock' | 'Own' | 'Unrecognised' };
+
+/**
+ * One step of taking entries out. The order is the format's, because its reader decides what a hit is.
+ * Crash safety and meaning of each: cache/evict.ts.
+ */
+export type EvictionStep = 'MoveMetadata' | 'Settle' | 'ExchangeForLink' | 'RemoveLink';
+
+/** How one kind of store lies on disk. One file per format, registered in registry.ts; nothing else knows formats apart. */
+export interface Format {
+  readonly name: FormatName;
+  /** What can tell that an entry is in use; see cache/holds. */
+  readonly holdSources: readonly HoldSource[];
+  readonly evictionOrder: readonly EvictionStep[];
+
+  /** @returns undefined where the key cannot be one of this format */
+  nameOf(key: string): EntryName | undefined;
+  roleOf(name: string): Role;
+  /** Whether a directory without metadata was once an entry, rather than somebody's own. */
+  looksLikeEntry(name: EntryName): boolean;
+
+  metadataName(name: EntryName): string;
+  lockName(name: EntryName): string;
+  /** Fresh names for a directory and a file on their way in, as the runtime chooses them. */
+  stagingName(): string;
+  tempName(): string;
+
+  /** Total: whatever the bytes are, they are metadata of that entry or damage. */
+  parseMetadata(bytes: Buffer, name: EntryName): Metadata | Damage;
+  /** As the runtime writes it. */
+  serialiseMetadata(metadata: Metadata): string;
+}
+
+/** More is damage: the runtime writes 200 bytes and a description. */
+export const maxMetadataBytes = 64 * 1024;
+export const metadataMode = 0o600;

@@ -1,0 +1,33 @@
+import type { Dir } from '../disk/dir.ts';
+import type { FileLock } from '../disk/lock.ts';
+import { tryLock, waitForLock } from '../disk/lock.ts';
+import { shown } from '../disk/disk-error.ts';
+import { OperatorError } from '../errors.ts';
+
+/** What we keep below a cache root: `lock`, `state` and `trash/`. The runtime skips dot names. */
+export const ownFolder = '.cachepolicy';
+export const trashFolder = 'trash';
+const lockName = 'lock';
+const folderMode = 0o700;
+
+/**
+ * Makes what is missing of our folder, and takes the lock that one pass at a time holds.
+ * @throws ERR_LOCK_BUSY where another process works in this cache
+ */
+export function lockPasses(root: Dir): FileLock {
+  using own = root.ensureDir(ownFolder, folderMode);
+  const lock = tryLock(own, lockName, 0o600);
+  if (lock === undefined) throw new OperatorError('ERR_LOCK_BUSY', `another process works in ${shown(root.path)}`);
+  return lock;
+}
+
+/** The same, waiting for a pass to end. */
+export async function waitForPasses(root: Dir, options: { timeoutMs: number; signal?: AbortSignal | undefined }): Promise<FileLock> {
+  using own = root.ensureDir(ownFolder, folderMode);
+  return await waitForLock(own, lockName, options);
+}
+
+export function openTrash(root: Dir): Dir {
+  using own = root.ensureDir(ownFolder, folderMode);
+  return own.ensureDir(trashFolder, folderMode);
+}

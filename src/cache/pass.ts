@@ -1,0 +1,227 @@
+import type { Dir, Fault } from '../disk/dir.ts';
+import type { Filesystem, RootIdentity } from '../disk/pinned-root.ts';
+import { filesystemOf, identityOf, isSameRoot, openRoot } from '../disk/pinned-root.ts';
+import { shown } from '../disk/disk-error.ts';
+import { Slices } from '../disk/slices.ts';
+import { OperatorError } from '../errors.ts';
+import type { CompiledCache, Mode } from '../policy/compiled.ts';
+import type { Plan } from '../policy/plan.ts';
+import { planEviction } from '../policy/plan.ts';
+import type { EntryName, Snapshot } from '../policy/snapshot.ts';
+import type { EvictionResult } from './evict.ts';
+import { evict } from './evict.ts';
+import type { Format } from './formats/format.ts';
+import { formats } from './formats/registry.ts';
+import type { HoldsReading } from './holds/read-holds.ts';
+import { readHolds } from './holds/read-holds.ts';
+import { abandonedDirectories, removeLeftovers } from './leftovers.ts';
+import { lockPasses, openTrash, ownFolder, trashFolder } from './own-folder.ts';
+import { deleteGarbage, doomItems, PurgeBackoff, purgeDueAtMs } from './purge.ts';
+import { recover } from './recover.ts';
+import type { EvictedEntry, PassError, PassProgress, PassReport, PurgeReport, Trigger } from './report.ts';
+import { scan } from './scan.ts';
+import type { Clock, Site } from './site.ts';
+import { systemClock } from './site.ts';
+import { proveExchange } from './trash.ts';
+
+export interface CacheOptions {
+  readonly allowedRoots: readonly string[];
+  /** How long whoever has just looked at an entry has to show it; waited for twice a batch. Default 2,000 ms. */
+  readonly settleMs?: number;
+  /** How long evicted entries rest in the trash, in case they are wanted after all. Default 60,000 ms. */
+  readonly restMs?: number;
+  /** How long nothing may have changed in what a put left behind before it goes. Default a day. */
+  readonly leftoverAgeMs?: number;
+  readonly clock?: Clock;
+  /** For tests: called before every step that changes the disk. */
+  readonly fault?: Fault;
+}
+
+export interface WorkOptions {
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((progress: PassProgress) => void) | undefined;
+}
+
+export interface PassOptions extends WorkOptions {
+  /** Only Enforce writes anything below the root. */
+  readonly mode: Mode;
+  readonly trigger: Trigger;
+}
+
+/** What would happen to a cache, and why. */
+export interface Outlook {
+  readonly snapshot: Snapshot;
+  readonly reading: HoldsReading;
+  readonly plan: Plan;
+  readonly filesystem: Filesystem;
+}
+
+/**
+ * One cache of a policy, for as long as its spec stands. Nothing is open between two calls; what is kept is which directory the
+ * last pass worked in, and what could not be deleted.
+ *
+ * Every method throws OperatorError where the whole cache fails: ERR_PATH_NOT_ALLOWED, ERR_ROOT_*, ERR_LOCK_BUSY, ERR_DISK_*.
+ * What fails for single entries is reported, and the rest goes on.
+ */
+export class Cache implements Disposable {
+  readonly #spec: CompiledCache;
+  readonly #options: Required<Omit<CacheOptions, 'fault'>> & Pick<CacheOptions, 'fault'>;
+  readonly #format: Format;
+  readonly #backoff = new PurgeBackoff();
+  #identity: RootIdentity | undefined;
+  #canExchange = false;
+
+  constructor(spec: CompiledCache, options: CacheOptions) {
+    this.#spec = spec;
+    this.#options = { settleMs: 2_000, restMs: 60_000, leftoverAgeMs: 86_400_000, clock: systemClock, ...options };
+    this.#format = formats[spec.format];
+  }
+
+  /** Forgets the directory that was worked in. */
+  [Symbol.dispose](): void {
+    this.#identity = undefined;
+  }
+
+  /** What lies there now. Reads only: takes no lock, writes nothing. */
+  async scan(signal?: AbortSignal): Promise<Snapshot> {
+    using root = this.#openRoot();
+    return await this.#scan(root, signal);
+  }
+
+  /** What a pass would do now. Reads only, too. */
+  async plan(signal?: AbortSignal): Promise<Outlook> {
+    using root = this.#openRoot();
+    return await this.#plan(root, this.#readHolds(), signal);
+  }
+
+  /**
+   * Applies the limits: recover, scan, plan, evict, remove leftovers. Where something is evicted that takes two settles. What was
+   * evicted rests in the trash then, for `purge` to delete once `purgeDueAtMs` has come. Without Enforce it ends with the plan.
+   *
+   * Aborting brings back what has not left yet, and rejects with the signal's reason.
+   */
+  async pass({ mode, trigger, ...work }: PassOptions): Promise<PassReport> {
+    const startedAtMs = this.#options.clock.now();
+    using root = this.#openRoot();
+    this.#refuseReplaced(root);
+    const outcome = mode === 'Enforce' ? await this.#enforce(root, work) : lookedAt(await this.#plan(root, this.#readHolds(), work.signal));
+    return {
+      cacheName: this.#spec.name, root: this.#spec.root, trigger, startedAtMs, finishedAtMs: this.#options.clock.now(),
+      filesystem: filesystemOf(root), ...outcome,
+    };
+  }
+
+  /**
+   * Deletes what has rested long enough, after one more look at what is in use. Off every lock as soon as that is decided, so that
+   * passes may run meanwhile.
+   */
+  async purge(work: WorkOptions = {}): Promise<PurgeReport> {
+    using root = this.#openRoot();
+    using trash = root.openDirIfPresent(`${ownFolder}/${trashFolder}`);
+    if (trash === undefined) return { purgedEntries: 0, purgedBytes: 0, nextDueAtMs: null, errors: [] };
+    const { restMs } = this.#options;
+    const site = this.#siteAt(root, trash, work);
+    const doomed = await this.#doom(site);
+    return await deleteGarbage(site, doomed, { restMs, backoff: this.#backoff });
+  }
+
+  async #enforce(root: Dir, work: WorkOptions): Promise<PassOutcome> {
+    using _lock = lockPasses(root);
+    using trash = openTrash(root);
+    const site = this.#siteAt(root, trash, work);
+    const reading = this.#readHolds();
+    await recover(site, reading.holds);
+    const { snapshot, plan } = await this.#plan(root, reading, work.signal);
+    const sweep = { snapshot, holds: reading.holds, leftoverAgeMs: this.#options.leftoverAgeMs };
+    const victims = [...plan.evict.map(({ entry }) => ({ name: entry.name, entry })), ...abandonedDirectories(site, sweep)];
+    if (victims.length > 0) this.#refuseWithoutExchange(trash);
+    const result = await evict(site, victims);
+    work.signal?.throwIfAborted();
+    const removed = await removeLeftovers(site, sweep);
+    const orphans = result.gone.filter(({ entry }) => entry === undefined).map(({ name }) => name);
+    return {
+      before: snapshot,
+      after: without(snapshot, result, new Set([...removed, ...orphans])),
+      plan,
+      evicted: evictedOf(plan, result),
+      revived: result.revived,
+      raced: result.raced,
+      holdSources: reading.holds.sources,
+      leftoversRemoved: removed.length + orphans.length,
+      errors: [...errorsOf(reading), ...site.errors],
+      purgeDueAtMs: purgeDueAtMs(site, { restMs: this.#options.restMs, retryMs: 0, backoff: this.#backoff }),
+    };
+  }
+
+  async #doom(site: Site) {
+    using _lock = lockPasses(site.root);
+    return await doomItems(site, site.readHolds(), this.#options.restMs);
+  }
+
+  async #plan(root: Dir, reading: HoldsReading, signal: AbortSignal | undefined): Promise<Outlook> {
+    const { limits, protect } = this.#spec;
+    const snapshot = await this.#scan(root, signal);
+    const plan = planEviction({ snapshot, limits, protect, holds: reading.holds, nowMs: this.#options.clock.now() });
+    return { snapshot, reading, plan, filesystem: filesystemOf(root) };
+  }
+
+  async #scan(root: Dir, signal: AbortSignal | undefined): Promise<Snapshot> {
+    const { clock, leftoverAgeMs } = this.#options;
+    return await scan(root, this.#format, { nowMs: clock.now(), leftoverAgeMs, slices: new Slices(signal) });
+  }
+
+  #readHolds(): HoldsReading {
+    return readHolds({ home: this.#spec.home, allowedRoots: this.#options.allowedRoots }, this.#format);
+  }
+
+  #openRoot(): Dir {
+    const { allowedRoots, fault } = this.#options;
+    return openRoot(this.#spec.root, { allowedRoots, fault });
+  }
+
+  /** A directory that has taken the place of the one before may not be what anybody meant: it is taken up by the next pass. */
+  #refuseReplaced(root: Dir): void {
+    const known = this.#identity;
+    this.#identity = identityOf(root);
+    if (known === undefined || isSameRoot(known, this.#identity)) return;
+    this.#canExchange = false;
+    throw new OperatorError('ERR_ROOT_REPLACED', `${shown(root.path)} is another directory than in the pass before`);
+  }
+
+  #refuseWithoutExchange(trash: Dir): void {
+    if (!this.#canExchange) proveExchange(trash);
+    this.#canExchange = true;
+  }
+
+  #siteAt(root: Dir, trash: Dir, { signal, onProgress = () => {} }: WorkOptions): Site {
+    const { clock, settleMs } = this.#options;
+    return { root, trash, format: this.#format, clock, settleMs, readHolds: () => this.#readHolds().holds, signal, onProgress, errors: [] };
+  }
+}
+
+type PassOutcome = Omit<PassReport, 'cacheName' | 'root' | 'trigger' | 'startedAtMs' | 'finishedAtMs' | 'filesystem'>;
+
+function lookedAt({ snapshot, reading, plan }: Outlook): PassOutcome {
+  return {
+    before: snapshot, after: snapshot, plan, evicted: [], revived: 0, raced: 0, holdSources: reading.holds.sources, leftoversRemoved: 0,
+    errors: errorsOf(reading), purgeDueAtMs: null,
+  };
+}
+
+function errorsOf({ error }: HoldsReading): PassError[] {
+  return error === undefined ? [] : [error];
+}
+
+function evictedOf(plan: Plan, { gone }: EvictionResult): EvictedEntry[] {
+  const names = new Set<EntryName>(gone.map(({ name }) => name));
+  return plan.evict.flatMap(({ entry: { name, key, description, sizeBytes }, reason }) => (names.has(name) ? [{ key, description, sizeBytes, reason }] : []));
+}
+
+function without(snapshot: Snapshot, { gone }: EvictionResult, leftoversGone: ReadonlySet<string>): Snapshot {
+  const names = new Set<EntryName>(gone.map(({ name }) => name));
+  return {
+    ...snapshot,
+    entries: names.size === 0 ? snapshot.entries : snapshot.entries.filter(({ name }) => !names.has(name)),
+    leftovers: snapshot.leftovers.filter(({ name }) => !leftoversGone.has(name)),
+  };
+}

@@ -1,0 +1,109 @@
+import { deleteTree } from '../disk/delete-tree.ts';
+import { msOf } from '../disk/stat.ts';
+import type { Holds } from '../policy/holds.ts';
+import { readMetadata } from './metadata-file.ts';
+import { drop, fateOf, look } from './recover.ts';
+import type { PurgeReport } from './report.ts';
+import { restore } from './restore.ts';
+import type { Site } from './site.ts';
+import { note } from './site.ts';
+import type { ItemId } from './trash.ts';
+import { contentOf, itemMetadata } from './trash.ts';
+
+/** Evicted entries whose deletion has been decided, by their name in the trash. */
+export type Doomed = ReadonlyMap<string, { readonly sizeBytes: number }>;
+
+/**
+ * Decides, under the pass lock, which items of the trash have rested long enough and are still wanted by nobody, by the name they
+ * had: what came into use meanwhile goes back; where something newer has the name, the old one stays until that is unused too.
+ */
+export async function doomItems(site: Site, holds: Holds, restMs: number): Promise<Doomed> {
+  const doomed = new Map<string, { sizeBytes: number }>();
+  const nowMs = site.clock.now();
+  for (const item of contentOf(site.trash, site.format).items) {
+    try {
+      const found = look(site, item, holds);
+      const fate = fateOf(found);
+      if (fate === 'Restore') await restore(site, item);
+      else if (fate === 'Drop' || (!found.isHeld && restsUntilMs(site, item, { restMs, nowMs }) <= nowMs)) doom(site, item, doomed);
+    } catch (error) {
+      note(site.errors, error, item.name);
+    }
+  }
+  return doomed;
+}
+
+/** When there is something to purge, or null where the trash is empty. @param retryMs when to ask again for what is due and had to stay */
+export function purgeDueAtMs(site: Site, { restMs, retryMs, backoff }: { restMs: number; retryMs: number; backoff: PurgeBackoff }): number | null {
+  const nowMs = site.clock.now();
+  const { items, garbage } = contentOf(site.trash, site.format);
+  const dueAtMs = items.map((item) => restsUntilMs(site, item, { restMs, nowMs })).map((ms) => (ms <= nowMs ? nowMs + retryMs : ms));
+  const times = [...dueAtMs, ...garbage.map((name) => Math.max(nowMs, backoff.nextTryAtMs(name)))];
+  return times.length === 0 ? null : times.reduce((first, ms) => Math.min(first, ms));
+}
+
+/** How soon to ask again whether a name that is held is free: a purge that finds nothing to do must not follow upon itself. */
+const retryMs = 10_000;
+
+/** Counted from the moment the directory came in. A clock that was set back would let it rest for years: then it starts anew. */
+function restsUntilMs({ trash }: Site, { id }: ItemId, { restMs, nowMs }: { restMs: number; nowMs: number }): number {
+  const stat = trash.statOf(id);
+  if (stat === undefined) return nowMs;
+  const cameInMs = msOf(stat.modifiedNs);
+  if (cameInMs <= nowMs) return cameInMs + restMs;
+  trash.touch(id, nowMs);
+  return nowMs + restMs;
+}
+
+function doom(site: Site, item: ItemId, doomed: Map<string, { sizeBytes: number }>): void {
+  using dir = site.trash.openDir(item.id);
+  const file = readMetadata(dir, site.format, item.name, itemMetadata);
+  const garbage = drop(site, item);
+  if (file.outcome === 'Read') doomed.set(garbage, { sizeBytes: file.metadata.sizeBytes });
+}
+
+/** What could not be deleted is tried again after 1 min, 2 min, … up to an hour. Kept between passes. */
+export class PurgeBackoff {
+  readonly #failures = new Map<string, { count: number; nextTryAtMs: number }>();
+
+  failed(name: string, nowMs: number): void {
+    const count = (this.#failures.get(name)?.count ?? 0) + 1;
+    this.#failures.set(name, { count, nextTryAtMs: nowMs + Math.min(3_600_000, 60_000 * 2 ** (count - 1)) });
+  }
+
+  succeeded(name: string): void {
+    this.#failures.delete(name);
+  }
+
+  /** 0 where nothing failed. */
+  nextTryAtMs(name: string): number {
+    return this.#failures.get(name)?.nextTryAtMs ?? 0;
+  }
+}
+
+/**
+ * Deletes all garbage of the trash, off every lock: nobody else wants any of it, and two that delete the same come to the same end.
+ * A crash leaves garbage.
+ * @throws the signal's reason once it is aborted
+ */
+export async function deleteGarbage(site: Site, doomed: Doomed, { restMs, backoff }: { restMs: number; backoff: PurgeBackoff }): Promise<PurgeReport> {
+  const { trash, format, clock, signal, errors, onProgress } = site;
+  const due = contentOf(trash, format).garbage.filter((name) => backoff.nextTryAtMs(name) <= clock.now());
+  let purgedEntries = 0;
+  let purgedBytes = 0;
+  for (const [done, name] of due.entries()) {
+    onProgress({ step: 'Purge', done, total: due.length });
+    const sizeBytes = doomed.get(name)?.sizeBytes;
+    const { firstError } = await deleteTree(trash, name, { signal, totalBytes: sizeBytes });
+    if (firstError !== undefined) {
+      note(errors, firstError);
+      backoff.failed(name, clock.now());
+      continue;
+    }
+    backoff.succeeded(name);
+    if (sizeBytes === undefined) continue;
+    purgedEntries += 1;
+    purgedBytes += sizeBytes;
+  }
+  return { purgedEntries, purgedBytes, nextDueAtMs: purgeDueAtMs(site, { restMs, retryMs, backoff }), errors };
+}

@@ -1,0 +1,66 @@
+import type { Holds } from '../policy/holds.ts';
+import { holdOf } from '../policy/holds.ts';
+import { restore } from './restore.ts';
+import type { Site } from './site.ts';
+import { note } from './site.ts';
+import type { ItemId } from './trash.ts';
+import { contentOf, isEvictionLink, itemTree, newGarbageName } from './trash.ts';
+
+/** What an item of the trash and its name in the root look like, whoever left them so. */
+export interface Found {
+  /** The item holds the directory. */
+  readonly hasTree: boolean;
+  readonly inRoot: 'Nothing' | 'Directory' | 'OurLink' | 'Other';
+  readonly rootHasMetadata: boolean;
+  readonly isHeld: boolean;
+}
+
+/** Restore: the entry comes back. Rest: evicted, waits for its purge. Drop: nothing is left of the entry. */
+export type Fate = 'Restore' | 'Rest' | 'Drop';
+
+export function fateOf({ hasTree, inRoot, rootHasMetadata, isHeld }: Found): Fate {
+  // Stopped between the exchange and its end.
+  if (hasTree && inRoot === 'OurLink') return 'Restore';
+  // In use after all; or the runtime hit it while it left, and wrote its metadata again.
+  if (hasTree && inRoot === 'Nothing' && (isHeld || rootHasMetadata)) return 'Restore';
+  if (hasTree) return 'Rest';
+  // Stopped before the exchange.
+  if (inRoot === 'Directory') return 'Restore';
+  return 'Drop';
+}
+
+export function look({ root, trash, format }: Site, item: ItemId, holds: Holds): Found {
+  const inRoot = root.statOf(item.name)?.kind;
+  const link = inRoot === 'Link' && isEvictionLink(root, item.name, item);
+  return {
+    hasTree: trash.statOf(`${item.id}/${itemTree}`)?.kind === 'Directory',
+    inRoot: inRoot === undefined ? 'Nothing' : inRoot === 'Directory' ? 'Directory' : link ? 'OurLink' : 'Other',
+    rootHasMetadata: root.statOf(format.metadataName(item.name)) !== undefined,
+    isHeld: holdOf(holds, item.name) !== undefined,
+  };
+}
+
+/**
+ * Finishes, at the start of a pass, what an earlier one left undone. The pass lock excludes every other pass, so that whatever is
+ * half done was left by a process that stopped.
+ */
+export async function recover(site: Site, holds: Holds): Promise<void> {
+  for (const item of contentOf(site.trash, site.format).items) {
+    try {
+      const fate = fateOf(look(site, item, holds));
+      if (fate === 'Restore') await restore(site, item);
+      else if (fate === 'Drop') drop(site, item);
+    } catch (error) {
+      note(site.errors, error, item.name);
+    }
+  }
+}
+
+/** Begins the deletion of an item, at one moment: from here on it is garbage, and no crash brings any of it back. */
+export function drop({ root, trash }: Site, item: ItemId): string {
+  if (isEvictionLink(root, item.name, item)) root.unlink(item.name);
+  const garbage = newGarbageName();
+  trash.rename(item.id, trash, garbage);
+  return garbage;
+}
+

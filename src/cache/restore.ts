@@ -1,0 +1,65 @@
+import type { Dir } from '../disk/dir.ts';
+import type { FileLock } from '../disk/lock.ts';
+import { waitForLock } from '../disk/lock.ts';
+import { OperatorError } from '../errors.ts';
+import { readMetadata, writeMetadata } from './metadata-file.ts';
+import type { Site } from './site.ts';
+import { note } from './site.ts';
+import type { ItemId } from './trash.ts';
+import { isEvictionLink, itemMetadata, itemTree } from './trash.ts';
+
+/** The runtime holds an entry's lock for a few milliseconds. Whoever holds it longer was stopped. */
+const patienceMs = 1_000;
+
+/**
+ * Brings an entry back from wherever its eviction stood: the directory first, the metadata second, so that it is served only
+ * once it is whole. Every step leaves a state from which the same call goes on.
+ * @returns false where the name is taken by something newer; then nothing was changed
+ */
+export async function restore(site: Site, item: ItemId): Promise<boolean> {
+  const { root, trash, format } = site;
+  using lock = await lockIfFree(site, item);
+  using dir = trash.openDir(item.id);
+  const tree = dir.statOf(itemTree);
+  if (tree?.kind === 'Directory') {
+    // A crash here: the entry stands as before, its metadata with the true size.
+    if (lock !== undefined) keepSize(site, dir, item);
+    if (isEvictionLink(root, item.name, item)) {
+      // A crash after it: directory in the root, link in the item.
+      root.exchange(item.name, dir, itemTree);
+      dir.unlink(itemTree);
+    } else if (dir.rename(itemTree, root, item.name) !== 'Moved') {
+      return false;
+    }
+  } else if (tree !== undefined) {
+    dir.unlink(itemTree);
+  }
+  // A crash here: metadata in the trash, directory in the root. Where metadata is back already it is newer than ours.
+  if (dir.rename(itemMetadata, root, format.metadataName(item.name)) === 'Taken') dir.unlink(itemMetadata);
+  // A crash here: an empty item.
+  trash.rmdir(item.id);
+  return true;
+}
+
+/** Without the lock nothing is lost either: each move is refused where something newer has the name. */
+async function lockIfFree({ root, format }: Site, { name }: ItemId): Promise<FileLock | undefined> {
+  try {
+    return await waitForLock(root, format.lockName(name), { timeoutMs: patienceMs });
+  } catch (error) {
+    if (error instanceof OperatorError) return undefined;
+    throw error;
+  }
+}
+
+/** A put that adopted the directory while it was leaving measured only what it could still see: the size known before is the true one. */
+function keepSize(site: Site, dir: Dir, { name }: ItemId): void {
+  const { root, format, errors } = site;
+  const before = readMetadata(dir, format, name, itemMetadata);
+  const now = readMetadata(root, format, name);
+  if (before.outcome !== 'Read' || now.outcome !== 'Read' || before.metadata.sizeBytes === now.metadata.sizeBytes) return;
+  try {
+    writeMetadata(root, format, name, { ...now.metadata, sizeBytes: before.metadata.sizeBytes });
+  } catch (error) {
+    note(errors, error, name);
+  }
+}

@@ -1,0 +1,140 @@
+import { batchesOf } from '../disk/dir-entries.ts';
+import type { Dir } from '../disk/dir.ts';
+import { asDiskError } from '../disk/disk-error.ts';
+import type { Slices } from '../disk/slices.ts';
+import type { FileKind } from '../disk/stat.ts';
+import { msOf } from '../disk/stat.ts';
+import { newestChangeMs } from '../disk/tree-age.ts';
+import { OperatorError } from '../errors.ts';
+import type { Damaged, Entry, EntryName, Leftover, LeftoverKind, Snapshot } from '../policy/snapshot.ts';
+import type { Format, Metadata } from './formats/format.ts';
+import { readMetadata } from './metadata-file.ts';
+import { isEvictionLink, leftInTrash } from './trash.ts';
+
+export interface ScanOptions {
+  readonly nowMs: number;
+  /** A leftover that nothing has changed for this long belongs to nobody any more. */
+  readonly leftoverAgeMs: number;
+  readonly slices: Slices;
+}
+
+/**
+ * Reads what lies in a cache root: in slices, without a lock, writing nothing. Whatever lies there, it is an entry, damage,
+ * a leftover or unrecognised.
+ * @throws ERR_ROOT_UNREADABLE where the root itself cannot be read
+ */
+export async function scan(root: Dir, format: Format, options: ScanOptions): Promise<Snapshot> {
+  return await new Scan(root, format, options).run();
+}
+
+/** What stands under one entry's name. */
+interface Found {
+  tree: FileKind | undefined;
+  metadata: FileKind | undefined;
+}
+
+class Scan {
+  readonly #root: Dir;
+  readonly #format: Format;
+  readonly #options: ScanOptions;
+  readonly #found = new Map<EntryName, Found>();
+  readonly #entries: Entry[] = [];
+  readonly #damaged: Damaged[] = [];
+  readonly #leftovers: Leftover[] = [];
+  readonly #unrecognised: string[] = [];
+
+  constructor(root: Dir, format: Format, options: ScanOptions) {
+    this.#root = root;
+    this.#format = format;
+    this.#options = options;
+  }
+
+  async run(): Promise<Snapshot> {
+    const unfinished = await this.#sort();
+    for (const [name, found] of this.#found) {
+      await this.#look(name, found);
+      if (this.#options.slices.over) await this.#options.slices.yield();
+    }
+    for (const { name, kind } of unfinished) await this.#unfinished(name, kind);
+    this.#leftovers.push(...leftInTrash(this.#root, this.#format));
+    return { takenAtMs: this.#options.nowMs, entries: this.#entries, damaged: this.#damaged, leftovers: this.#leftovers, unrecognised: this.#unrecognised };
+  }
+
+  /** First by name alone: nothing is opened before all names are known. @returns puts that did not finish, or are not finished */
+  async #sort(): Promise<{ name: string; kind: LeftoverKind }[]> {
+    const unfinished: { name: string; kind: LeftoverKind }[] = [];
+    try {
+      for (const batch of batchesOf(this.#root)) {
+        for (const { bytes, kind } of batch) {
+          const name = bytes.toString();
+          const role = this.#format.roleOf(name);
+          const trueKind = kind === 'Unknown' ? (this.#root.statOf(name)?.kind ?? kind) : kind;
+          if (role.role === 'Entry') this.#at(role.name).tree = trueKind;
+          else if (role.role === 'Metadata') this.#at(role.name).metadata = trueKind;
+          else if (role.role === 'Staging' && trueKind === 'Directory') unfinished.push({ name, kind: 'Staging' });
+          else if (role.role === 'Temp' && trueKind === 'File') unfinished.push({ name, kind: 'Temp' });
+          else if (role.role !== 'Own' && !(role.role === 'Lock' && trueKind === 'File')) this.#unrecognised.push(name);
+        }
+        if (this.#options.slices.over) await this.#options.slices.yield();
+      }
+    } catch (error) {
+      throw asUnreadable(asDiskError(`read ${this.#root.path}`, error));
+    }
+    return unfinished;
+  }
+
+  #at(name: EntryName): Found {
+    let found = this.#found.get(name);
+    if (found === undefined) this.#found.set(name, (found = { tree: undefined, metadata: undefined }));
+    return found;
+  }
+
+  async #look(name: EntryName, { tree, metadata }: Found): Promise<void> {
+    // An eviction in its last seconds, or one that crashed there: the next pass finishes it.
+    if (tree === 'Link' && isEvictionLink(this.#root, name)) return;
+    if (metadata === undefined) {
+      if (tree === 'Directory' && this.#format.looksLikeEntry(name)) await this.#unfinished(name, 'Orphan');
+      else this.#unrecognised.push(name);
+      return;
+    }
+    if (tree !== undefined && tree !== 'Directory') {
+      this.#damaged.push({ name, reason: 'NotADirectory', message: `${this.#root.pathOf(name)} is ${tree === 'Link' ? 'a symbolic link' : 'no directory'}` });
+      return;
+    }
+    const file = readMetadata(this.#root, this.#format, name);
+    if (file.outcome === 'Damaged') this.#damaged.push({ name, reason: file.reason, message: file.message });
+    else if (file.outcome === 'Read' && tree === undefined) this.#leftover(name, 'Ghost', msOf(file.changedNs));
+    else if (file.outcome === 'Read') this.#entries.push(entryOf(name, file.metadata, file.stamp, this.#options.nowMs));
+    // Absent: evicted or replaced while we look. The next scan knows better.
+  }
+
+  async #unfinished(name: string, kind: LeftoverKind): Promise<void> {
+    const stat = this.#root.statOf(name);
+    if (stat === undefined) return;
+    const { nowMs, leftoverAgeMs, slices } = this.#options;
+    const ownChangeMs = msOf(stat.changedNs);
+    const enoughMs = nowMs - leftoverAgeMs;
+    // The tree is walked only where its top looks old enough.
+    this.#leftover(name, kind, ownChangeMs > enoughMs ? ownChangeMs : await newestChangeMs(this.#root, name, { enoughMs, slices }));
+  }
+
+  #leftover(name: string, kind: LeftoverKind, changedAtMs: number): void {
+    const { nowMs, leftoverAgeMs } = this.#options;
+    this.#leftovers.push({ name, kind, changedAtMs, removable: changedAtMs <= nowMs - leftoverAgeMs });
+  }
+}
+
+/** A clock ahead of ours is read as used now: such an entry is the last to go, and is counted. */
+function entryOf(name: EntryName, metadata: Metadata, stamp: Entry['stamp'], nowMs: number): Entry {
+  const { key, description, sizeBytes, cachedAtMs, lastAccessedAtMs } = metadata;
+  return {
+    name, key, description, sizeBytes, stamp,
+    cachedAtMs: Math.min(cachedAtMs, nowMs),
+    lastAccessedAtMs: Math.min(lastAccessedAtMs, nowMs),
+    clockAhead: lastAccessedAtMs > nowMs,
+  };
+}
+
+function asUnreadable(error: unknown): unknown {
+  return error instanceof OperatorError ? new OperatorError('ERR_ROOT_UNREADABLE', error.message, { cause: error.cause }) : error;
+}

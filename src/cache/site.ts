@@ -1,0 +1,50 @@
+import type { Dir } from '../disk/dir.ts';
+import { OperatorError } from '../errors.ts';
+import type { Holds } from '../policy/holds.ts';
+import type { EntryName } from '../policy/snapshot.ts';
+import type { Format } from './formats/format.ts';
+import type { PassError, PassProgress } from './report.ts';
+
+/** Time, as an engine needs it; tests step it. */
+export interface Clock {
+  /** The wall clock, ms since the epoch: what is compared with times on disk. */
+  now(): number;
+  /** Waits, or ends early once the signal is aborted. Never rejects. */
+  sleep(ms: number, signal?: AbortSignal): Promise<void>;
+}
+
+export const systemClock: Clock = {
+  now: () => Date.now(),
+  sleep: (ms, signal) =>
+    new Promise((resolve) => {
+      if (signal?.aborted) return resolve();
+      const wake = () => {
+        clearTimeout(timer);
+        signal?.removeEventListener('abort', wake);
+        resolve();
+      };
+      const timer = setTimeout(wake, ms);
+      signal?.addEventListener('abort', wake);
+    }),
+};
+
+/** What every step of a pass over one cache works with, while the pass lock is held. */
+export interface Site {
+  readonly root: Dir;
+  readonly trash: Dir;
+  readonly format: Format;
+  readonly clock: Clock;
+  readonly settleMs: number;
+  /** Reads anew what is in use. Nothing is remembered: a box may have started a moment ago. */
+  readonly readHolds: () => Holds;
+  readonly signal: AbortSignal | undefined;
+  readonly onProgress: (progress: PassProgress) => void;
+  /** What failed while all else went on. */
+  readonly errors: PassError[];
+}
+
+/** An error of one entry is noted; everything else (a bug, a disk that stopped, a filesystem that cannot do it) ends the pass. */
+export function note(errors: PassError[], error: unknown, entry?: EntryName | string): void {
+  if (!(error instanceof OperatorError) || error.code === 'ERR_ROOT_UNSUPPORTED') throw error;
+  errors.push({ code: error.code, message: error.message, ...(entry !== undefined && { entry }) });
+}
