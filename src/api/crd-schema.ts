@@ -1,7 +1,7 @@
 import { Ajv } from 'ajv';
-import type { ErrorObject } from 'ajv';
+import type { ErrorObject, ValidateFunction } from 'ajv';
 import type { FieldPath, Problem } from './problem.ts';
-import { quote } from './problem.ts';
+import { formatPath, quote } from './problem.ts';
 
 /** The part of a structural schema that is read here; every other keyword is JSON Schema. */
 export interface CrdSchema {
@@ -26,12 +26,23 @@ const bounds = new Set(['minLength', 'minimum', 'maximum', 'minItems', 'minPrope
 /** Fills in defaults, in place, and checks as the API server does with field validation Strict: types, bounds, unknown fields, keys of lists. */
 export function checkSchema(schema: CrdSchema, value: unknown): SchemaProblem[] {
   dropNulls(schema, value);
-  const ajv = new Ajv({ allErrors: true, verbose: true, strict: false, useDefaults: true, validateFormats: false });
-  const validate = ajv.compile(toJsonSchema(schema) as object);
+  const validate = compiled(schema);
   validate(value);
   const problems = (validate.errors ?? []).map((error) => ({ ...toProblem(error, value), wrongShape: !bounds.has(error.keyword) }));
   visit(schema, value, [], (at, found, path) => problems.push(...duplicateKeys(at, found, path)));
-  return problems;
+  // The first of a field says enough: what has the wrong type is also none of the allowed values.
+  return problems.filter(({ path }, i) => problems.findIndex((other) => formatPath(other.path) === formatPath(path)) === i);
+}
+
+const validators = new WeakMap<CrdSchema, ValidateFunction>();
+
+function compiled(schema: CrdSchema): ValidateFunction {
+  let validate = validators.get(schema);
+  if (validate === undefined) {
+    validate = new Ajv({ allErrors: true, verbose: true, strict: false, useDefaults: true, validateFormats: false }).compile(toJsonSchema(schema) as object);
+    validators.set(schema, validate);
+  }
+  return validate;
 }
 
 /** Calls for every part of a value that the schema describes, with its path. */

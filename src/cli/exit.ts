@@ -1,4 +1,5 @@
 import { CommanderError } from 'commander';
+import type { ErrorCode } from '../errors.ts';
 import { messageOf, OperatorError } from '../errors.ts';
 import type { Io } from './io.ts';
 import { printable } from './table.ts';
@@ -18,6 +19,10 @@ export class InputError extends OperatorError {
   }
 }
 
+const wrongInput: ReadonlySet<ErrorCode> = new Set([
+  'ERR_INPUT_INVALID', 'ERR_INPUT_UNREADABLE', 'ERR_PATH_NOT_ALLOWED', 'ERR_ENTRY_NAME', 'ERR_KUBE_CONFIG',
+]);
+
 /** Tells what ended a command, a line each and never a stack, and returns the exit code that goes with it. */
 export function tellFailure(error: unknown, io: Io): ExitCode {
   if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.done : exitCodes.wrongInput;
@@ -27,7 +32,11 @@ export function tellFailure(error: unknown, io: Io): ExitCode {
   }
   if (error instanceof OperatorError) {
     io.err(`${printable(error.message)} (${error.hint})\n`);
-    return error.audience === 'user' ? exitCodes.wrongInput : exitCodes.failed;
+    return wrongInput.has(error.code) ? exitCodes.wrongInput : exitCodes.failed;
+  }
+  if (error instanceof Error && error.name === 'AbortError') {
+    io.err('stopped; what had not left a cache yet is back, the rest goes with the next run\n');
+    return exitCodes.failed;
   }
   io.err(`internal error: ${printable(messageOf(error))}${firstFrame(error)}; please report it with this line\n`);
   return exitCodes.failed;

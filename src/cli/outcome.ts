@@ -1,4 +1,4 @@
-import type { PassError, PassReport } from '../cache/report.ts';
+import type { PassError, PassReport, PurgeReport } from '../cache/report.ts';
 import type { Tally } from '../policy/plan.ts';
 import type { CacheStats, Leftover, Snapshot } from '../policy/snapshot.ts';
 import { statsOf } from '../policy/snapshot.ts';
@@ -11,6 +11,8 @@ export interface Outcome {
   /** Undefined where the cache could not be read at all; then `errors` says why. */
   readonly report: PassReport | undefined;
   readonly errors: readonly PassError[];
+  /** What was deleted for good; undefined where there was nothing to delete. */
+  readonly purged?: PurgeReport;
 }
 
 /** The part of JSON output that every command shares. The names are those of the NodeCache's status where it has the same. */

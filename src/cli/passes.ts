@@ -24,13 +24,20 @@ export async function passOver(targets: readonly Target[], settings: CacheSettin
 }
 
 async function outcomeOf(target: Target, settings: CacheSettings, work: Work): Promise<Outcome> {
-  try {
+  return await attempt({ target, report: undefined, errors: [] }, async () => {
     using cache = new Cache(target.cache, settings);
     const report = await work(cache, target);
     return { target, report, errors: report.errors };
+  });
+}
+
+/** What `act` comes to, or what was known before and the error that ended it. */
+export async function attempt(before: Outcome, act: () => Promise<Outcome>): Promise<Outcome> {
+  try {
+    return await act();
   } catch (error) {
     if (!(error instanceof OperatorError)) throw error;
-    return { target, report: undefined, errors: [{ code: error.code, message: error.message }] };
+    return { ...before, errors: [...before.errors, { code: error.code, message: error.message }] };
   }
 }
 

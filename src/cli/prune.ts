@@ -1,20 +1,19 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { stopSignal } from '../agent/stop-signal.ts';
-import type { PassReport } from '../cache/report.ts';
-import { formatBytes } from '../api/quantity.ts';
-import { headingText, heldText, limitsText, oddText, shortKey, tallyText } from './cache-text.ts';
+import { formatDuration } from '../api/duration.ts';
+import { Cache } from '../cache/pass.ts';
+import type { PassProgress } from '../cache/report.ts';
 import type { ExitCode } from './exit.ts';
 import type { Io } from './io.ts';
 import { outJson } from './io.ts';
 import { tellNotes } from './notes.ts';
 import type { PolicyOptions } from './options.ts';
 import type { Outcome } from './outcome.ts';
-import { tallyOf } from './outcome.ts';
-import type { Work } from './passes.ts';
-import { exitCodeOf, look, passOver } from './passes.ts';
-import { planJson, planText } from './plan.ts';
+import type { CacheSettings, Work } from './passes.ts';
+import { attempt, exitCodeOf, look, passOver } from './passes.ts';
 import { ProgressLine } from './progress.ts';
-import { table } from './table.ts';
+import { pruneJson, pruneText } from './prune-output.ts';
+import { count } from './table.ts';
 import type { Target } from './targets.ts';
 import { openTargets, titleOf } from './targets.ts';
 
@@ -33,11 +32,14 @@ export async function prune(options: PruneOptions, io: Io): Promise<ExitCode> {
   const signal = stopSignal();
   const settings = { allowedRoots: options.allowedRoot, settleMs: options.settle, restMs: options.rest };
   using progress = new ProgressLine(io);
-  const evict = enforce(signal, progress);
-  const outcomes = await passOver(targets, settings, (cache, target) => (mayEvict(target, options) ? evict : look(signal))(cache, target));
+  const evict: Work = (cache, { cache: { name } }) =>
+    cache.pass({ mode: 'Enforce', trigger: 'Manual', signal, onProgress: (at) => show(progress, name, at) });
+  const evicted = await passOver(targets, settings, (cache, target) => (mayEvict(target, options) ? evict : look(signal))(cache, target));
+  const outcomes: Outcome[] = [];
+  for (const outcome of evicted) outcomes.push(await purge(outcome, settings, signal, progress));
   progress.clear();
-  if (options.output === 'json') outJson(io, { caches: outcomes.map(planJson) });
-  else io.out(outcomes.map((outcome) => pruneText(outcome, titleOf(outcome.target, targets), options)).join('\n'));
+  if (options.output === 'json') outJson(io, { caches: outcomes.map(pruneJson) });
+  else io.out(outcomes.map((outcome) => pruneText(outcome, { title: titleOf(outcome.target, targets), mayEvict: mayEvict(outcome.target, options) })).join('\n'));
   return exitCodeOf(outcomes);
 }
 
@@ -45,10 +47,30 @@ function mayEvict({ mode }: Target, { dryRun = false }: PruneOptions): boolean {
   return mode === 'Enforce' && !dryRun;
 }
 
-/** Evicts, waits as long as what was evicted has to rest, and deletes it. */
-function enforce(signal: AbortSignal, progress: ProgressLine): Work {
-  return async (cache, { cache: { name } }) => {
-    const report = await cache.pass({ mode: 'Enforce', trigger: 'Manual', signal, onProgress: (at) => progress.show(`${name}: ${at}`) });
-    return report;
-  };
+/** Waits as long as what was evicted has to rest, deletes it, and looks once more, so that what is shown is what is there. */
+async function purge(outcome: Outcome, settings: CacheSettings, signal: AbortSignal, progress: ProgressLine): Promise<Outcome> {
+  const { report, target } = outcome;
+  if (report === undefined || report.purgeDueAtMs === null) return outcome;
+  const { name } = target.cache;
+  await rest(report.purgeDueAtMs, name, signal, progress);
+  return await attempt(outcome, async () => {
+    using cache = new Cache(target.cache, settings);
+    const purged = await cache.purge({ signal, onProgress: (at) => show(progress, name, at) });
+    const after = await cache.scan(signal);
+    return { ...outcome, report: { ...report, after }, purged, errors: [...outcome.errors, ...purged.errors] };
+  });
+}
+
+async function rest(untilMs: number, name: string, signal: AbortSignal, progress: ProgressLine): Promise<void> {
+  const fromMs = Date.now();
+  for (let nowMs = fromMs; nowMs < untilMs; nowMs = Date.now()) {
+    progress.show(`${name}: evicted entries rest for ${formatDuration(untilMs - fromMs)}`, (nowMs - fromMs) / (untilMs - fromMs));
+    await sleep(Math.min(200, untilMs - nowMs), undefined, { signal });
+  }
+}
+
+function show(progress: ProgressLine, name: string, { step, done, total, waitMs = 0 }: PassProgress): void {
+  const entries = count(total, 'entry', 'entries');
+  if (step === 'Settle') progress.show(`${name}: waiting ${formatDuration(waitMs)} for a sign that any of ${entries} is wanted`);
+  else progress.show(`${name}: ${step === 'Evict' ? 'evicting' : 'deleting'} ${entries}`, total === 0 ? 1 : done / total);
 }

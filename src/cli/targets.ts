@@ -40,7 +40,8 @@ export async function openTargets({ file, allowedRoot }: TargetOptions): Promise
   return { targets, policies };
 }
 
-function problemOfPath(root: string, allowedRoots: readonly string[]): string | undefined {
+/** What is wrong with a cache's directory that only another path or another policy mends. */
+export function problemOfPath(root: string, allowedRoots: readonly string[]): string | undefined {
   try {
     openRoot(root, { allowedRoots })[Symbol.dispose]();
     return undefined;

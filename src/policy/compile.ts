@@ -10,6 +10,11 @@ import type { Limits } from './limits.ts';
 
 const formats: Readonly<Record<Store, FormatName>> = { Rootfs: 'a3s-rootfs', Layers: 'a3s-layers' };
 
+/** How a store lies on disk. */
+export function formatOf(store: Store): FormatName {
+  return formats[store];
+}
+
 type CacheSpec = CachePolicy['spec']['caches'][number];
 
 /**
@@ -32,7 +37,7 @@ function compileCache({ name, a3sBox, limits, protect }: CacheSpec, index: numbe
   const at = `caches[${index}]`;
   return {
     name,
-    format: formats[a3sBox.store],
+    format: formatOf(a3sBox.store),
     root: storeRoot(a3sBox.home, a3sBox.store),
     home: a3sBox.home,
     limits: compileLimits(limits, `${at}.limits`),

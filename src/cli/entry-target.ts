@@ -1,0 +1,39 @@
+import { storeRoot } from '../api/paths.ts';
+import { formatOf } from '../policy/compile.ts';
+import type { CompiledCache } from '../policy/compiled.ts';
+import { InputError } from './exit.ts';
+import { openTargets, problemOfPath } from './targets.ts';
+
+export interface EntryOptions {
+  readonly file?: readonly string[];
+  readonly cache?: string;
+  readonly home?: string;
+  readonly store?: 'rootfs' | 'layers';
+  readonly allowedRoot: readonly string[];
+}
+
+/** The one cache that an `entry` command means: named directly, or one of a policy's. @throws InputError */
+export async function entryTarget(options: EntryOptions): Promise<CompiledCache> {
+  const { file, home, store } = options;
+  if (file !== undefined) return await fromPolicies({ ...options, file });
+  if (home !== undefined && store !== undefined) return named(home, store, options.allowedRoot);
+  throw new InputError(['entry: name the cache with -f FILE (and --cache NAME), or with --home DIR and --store rootfs or layers']);
+}
+
+async function fromPolicies({ file, cache, allowedRoot }: EntryOptions & { file: readonly string[] }): Promise<CompiledCache> {
+  const caches = (await openTargets({ file, allowedRoot })).targets.map((target) => target.cache);
+  const matching = cache === undefined ? caches : caches.filter(({ name }) => name === cache);
+  const [only, ...more] = matching;
+  const names = [...new Set(caches.map(({ name }) => name))].join(', ');
+  if (only === undefined) throw new InputError([`--cache: there is no cache "${cache ?? ''}"; there are ${names}`]);
+  if (more.length > 0) throw new InputError([`--cache: say which of ${names} is meant${cache === undefined ? '' : '; several policies have one of that name'}`]);
+  return only;
+}
+
+function named(home: string, store: 'rootfs' | 'layers', allowedRoots: readonly string[]): CompiledCache {
+  const kind = store === 'rootfs' ? 'Rootfs' : 'Layers';
+  const root = storeRoot(home, kind);
+  const problem = problemOfPath(root, allowedRoots);
+  if (problem !== undefined) throw new InputError([`--home: ${problem}`]);
+  return { name: store, format: formatOf(kind), root, home, limits: { maxEntries: null, maxBytes: null, maxIdleMs: null }, protect: { minIdleMs: 0 } };
+}

@@ -1,0 +1,42 @@
+import { formatBytes } from '../api/quantity.ts';
+import type { PassReport } from '../cache/report.ts';
+import { headingText, heldText, limitsText, oddText, shortKey, tallyText } from './cache-text.ts';
+import type { Outcome } from './outcome.ts';
+import { tallyOf } from './outcome.ts';
+import { planJson, planText } from './plan.ts';
+import { count, table } from './table.ts';
+
+export function pruneJson(outcome: Outcome) {
+  const { report, purged } = outcome;
+  return {
+    ...planJson(outcome),
+    revived: report?.revived ?? 0,
+    raced: report?.raced ?? 0,
+    leftoversRemoved: report?.leftoversRemoved ?? 0,
+    purged: { entries: purged?.purgedEntries ?? 0, bytes: purged?.purgedBytes ?? 0 },
+  };
+}
+
+export function pruneText(outcome: Outcome, { title, mayEvict }: { title: string; mayEvict: boolean }): string {
+  if (!mayEvict) return planText(outcome, title);
+  const { report, target } = outcome;
+  const heading = headingText(outcome, title);
+  if (report === undefined) return heading;
+  const evicted = `  evicted ${tallyText(tallyOf(report.evicted))}; ${heldText(report.plan)}`;
+  return `${heading}${evictedTable(report)}${evicted}${exceptionsText(report)}${limitsText(target, report.after, report.plan)}${oddText(report.after)}`;
+}
+
+function evictedTable({ evicted, plan }: PassReport): string {
+  if (evicted.length === 0) return '';
+  const details = new Map(plan.evict.map(({ entry, detail }) => [entry.key, detail]));
+  const rows = evicted.map(({ key, description, sizeBytes, reason }) => [shortKey(key), description, formatBytes(sizeBytes), `${reason}: ${details.get(key) ?? ''}`]);
+  return table(['KEY', 'DESCRIPTION', 'SIZE', 'REASON'], rows, '  ');
+}
+
+function exceptionsText({ revived, raced, leftoversRemoved }: PassReport): string {
+  return [
+    ...(revived > 0 ? [`  ${count(revived, 'entry was', 'entries were')} wanted again and put back\n`] : []),
+    ...(raced > 0 ? [`  ${count(raced, 'entry was', 'entries were')} used meanwhile and left alone\n`] : []),
+    ...(leftoversRemoved > 0 ? [`  ${count(leftoversRemoved, 'leftover', 'leftovers')} removed\n`] : []),
+  ].join('');
+}
