@@ -77,8 +77,8 @@ describe('an event recorder', () => {
     await using rig = await start();
     rig.recorder.record(evicted('one'));
     await rig.clock.passUntil(() => rig.server.count('create') === 1);
-    const { name } = rig.server.seen[0]?.body['metadata'] as { name: string };
-    rig.server.remove('/api/v1/namespaces/default/events', name);
+    const written = rig.server.seen[0]?.body['metadata'] as { name: string } | undefined;
+    rig.server.remove('/api/v1/namespaces/default/events', written?.name ?? '');
     rig.recorder.record(evicted('two'));
     await rig.clock.passUntil(() => rig.server.count('create') === 2);
     expect(rig.bodies().at(-1)).toEqual(['create', 2, 'two']);
@@ -107,9 +107,10 @@ describe('an event recorder', () => {
   it('leaves no timer behind when it is ended', async () => {
     await using rig = await start();
     rig.recorder.record(evicted('one'));
-    await rig.clock.passUntil(() => rig.server.count('create') === 1);
+    await rig.clock.passUntil(() => rig.server.count('create') === 1 && rig.clock.pendingTimers === 1);
     rig.recorder.record(evicted('two'));
     rig.abort.abort();
+    expect(rig.clock.pendingTimers).toBe(0);
     rig.recorder.record(evicted('three'));
     await rig.clock.pass(60_000);
     expect([rig.server.seen.length, rig.clock.pendingTimers]).toEqual([1, 0]);

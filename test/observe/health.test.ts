@@ -1,3 +1,5 @@
+import { connect } from 'node:net';
+
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
 import { loopDelayCheck, serveHealth } from '../../src/observe/health.ts';
@@ -61,6 +63,17 @@ describe('the health server', () => {
     expect((await get('/metrics')).status).toBe(404);
     expect((await get('/livez', 'POST')).status).toBe(405);
     expect(await get('/livez', 'HEAD')).toMatchObject({ status: 200, text: '' });
+  });
+
+  it('cuts a request that never ends when it closes', async () => {
+    const { port } = await serveHealth({ port: 0, host: '127.0.0.1', signal: abort.signal });
+    const socket = connect(port, '127.0.0.1');
+    await new Promise<void>((resolve) => socket.write('GET /livez HTTP/1.1\r\n', () => resolve()));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    abort.abort();
+    const startMs = performance.now();
+    await new Promise((resolve) => socket.on('close', resolve).on('error', () => undefined).resume());
+    expect(performance.now() - startMs).toBeLessThan(5_000);
   });
 
   it('closes with its signal, and refuses a port that is taken', async () => {
