@@ -20,6 +20,7 @@ export interface CacheWorkerOptions {
   readonly settleMs?: number | undefined;
   readonly restMs?: number | undefined;
   readonly log: Log;
+  readonly tickMs?: number | undefined;
   /** When the policy's schedule is next due on this node after a moment; null without a schedule. */
   readonly nextDueAtMs: (afterMs: number) => number | null;
   /** What was known of the cache under the policy before, so that a change of limits leaves no gap in the reports. */
@@ -29,7 +30,10 @@ export interface CacheWorkerOptions {
 }
 
 /** One stat of the root a second is how a change is noticed. */
-const tickMs = 1_000;
+const defaultTickMs = 1_000;
+/** A cache that fails is looked at again this soon: what is in the way may go without a change of the root. */
+const failingLookMs = 5_000;
+const purgeRetryMs = 60_000;
 
 /** One cache of the policy in force on this node: applies limits or looks when it is time to, and knows the state a report is made of. */
 export class CacheWorker implements Disposable {
@@ -71,6 +75,7 @@ export class CacheWorker implements Disposable {
 
   /** Works until the signal comes. @param onChange called after everything that may have changed the state */
   async run(signal: AbortSignal, onChange: () => void): Promise<void> {
+    const { tickMs = defaultTickMs } = this.#options;
     while (!signal.aborted) {
       if (await this.tick(Date.now(), signal)) onChange();
       await sleep(tickMs, undefined, { signal }).catch(() => undefined);
@@ -87,7 +92,7 @@ export class CacheWorker implements Disposable {
     });
     if (act.act === 'run') await this.#look('Enforce', act.trigger, nowMs, signal);
     else if (act.act === 'look') await this.#look('DryRun', 'Change', nowMs, signal);
-    else if (this.#purgeDueAtMs !== null && nowMs >= this.#purgeDueAtMs) await this.#purge(signal);
+    else if (this.#purgeIsDue(nowMs)) await this.#purge(signal);
     else return false;
     return true;
   }
@@ -95,6 +100,7 @@ export class CacheWorker implements Disposable {
   async #look(mode: Mode, trigger: Trigger, nowMs: number, signal: AbortSignal): Promise<void> {
     // Taken before the look: what changes during it is looked at again.
     const mark = rootMark(this.#options.spec.root);
+    const before = performance.eventLoopUtilization();
     try {
       const report = await this.#cache.pass({ mode, trigger, signal });
       this.#take(report, mode);
@@ -105,14 +111,15 @@ export class CacheWorker implements Disposable {
     this.#rootMark = mark;
     this.#first = false;
     if (trigger === 'Schedule') this.#dueAtMs = this.#options.nextDueAtMs(nowMs);
-    const endedAtMs = Date.now();
-    this.#lastLook = { endedAtMs, tookMs: endedAtMs - nowMs };
+    // What it cost, without the settles it waited for: a pass that evicts is no reason to rest for long.
+    this.#lastLook = { endedAtMs: Date.now(), tookMs: performance.eventLoopUtilization(before).active };
   }
 
   #take(report: PassReport, mode: Mode): void {
     const lastRun = mode === 'Enforce' ? runSummary(report) : this.#state.lastRun;
-    this.#state = { look: lookOf(report), lastRun, problem: holdsProblem(report) };
-    this.#expiresAtMs = planExpiresAtMs(report.plan, this.#options.spec);
+    const problem = holdsProblem(report);
+    this.#state = { look: lookOf(report), lastRun, problem };
+    this.#expiresAtMs = problem === undefined ? planExpiresAtMs(report.plan, this.#options.spec) : Date.now() + failingLookMs;
     if (mode !== 'Enforce') return;
     this.#purgeDueAtMs = report.purgeDueAtMs;
     this.#log(report);
@@ -124,18 +131,25 @@ export class CacheWorker implements Disposable {
     const problem = problemOf(error);
     if (problem.message !== this.#state.problem?.message) this.#options.log.warn({ cache: this.#options.spec.name, reason: problem.reason }, problem.message);
     this.#state = { look: undefined, lastRun: this.#state.lastRun, problem };
-    this.#expiresAtMs = null;
+    this.#expiresAtMs = Date.now() + failingLookMs;
   }
 
+  #purgeIsDue(nowMs: number): boolean {
+    return this.#state.problem === undefined && this.#purgeDueAtMs !== null && nowMs >= this.#purgeDueAtMs;
+  }
+
+  /** What keeps a purge from working is met by the next look as well, and then stands in the status. */
   async #purge(signal: AbortSignal): Promise<void> {
+    const { log, spec } = this.#options;
     try {
       const purged = await this.#cache.purge({ signal });
       this.#purgeDueAtMs = purged.nextDueAtMs;
-      if (purged.purgedEntries > 0) this.#options.log.info({ cache: this.#options.spec.name, entries: purged.purgedEntries, bytes: purged.purgedBytes }, 'purged');
+      for (const each of purged.errors) log.warn({ cache: spec.name, code: each.code, entry: each.entry }, each.message);
+      if (purged.purgedEntries > 0) log.info({ cache: spec.name, entries: purged.purgedEntries, bytes: purged.purgedBytes }, 'purged');
     } catch (error) {
       if (signal.aborted) return;
-      this.#purgeDueAtMs = null;
-      this.#fail(error);
+      this.#purgeDueAtMs = Date.now() + purgeRetryMs;
+      log.warn({ cache: spec.name, err: error }, `what was evicted could not be deleted yet: ${messageOf(error)}`);
     }
   }
 

@@ -19,6 +19,8 @@ export interface LoopOptions {
   readonly log: Log;
   readonly settleMs?: number | undefined;
   readonly restMs?: number | undefined;
+  /** How often each cache is looked at for signs of change. Default 1 s. */
+  readonly tickMs?: number | undefined;
   /** Decides this node's share of a schedule's jitter. */
   readonly nodeName: string;
   /** What earlier agents counted here, by cache, where the node's own totals have been lost. */

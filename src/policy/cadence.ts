@@ -16,7 +16,7 @@ export interface CadenceInput {
   /** Nothing of this cache has been looked at yet under the policy in force. */
   readonly first: boolean;
   readonly rootChanged: boolean;
-  /** When the last look ended and how long it took. */
+  /** When the last look ended, and how long it kept the process busy. */
   readonly lastLook: { readonly endedAtMs: number; readonly tookMs: number };
   /** When an entry that may not go yet will be free to go, or grows too old; null where none will. */
   readonly expiresAtMs: number | null;

@@ -1,0 +1,92 @@
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { CacheWorker } from '../../src/agent/cache-worker.ts';
+import { silentLog } from '../../src/observe/log.ts';
+import type { CompiledPolicy } from '../../src/policy/compiled.ts';
+import { unpackHome } from '../fixtures/homes.ts';
+
+const minute = 60_000;
+const { signal } = new AbortController();
+
+let dir: string;
+
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'cachepolicy-worker-'));
+});
+afterEach(() => rmSync(dir, { recursive: true }));
+
+/** A worker of a policy for a fresh home with eight entries, one of them in use; three may stay. */
+function aWorker(options: { mode?: CompiledPolicy['mode']; nextDueAtMs?: (afterMs: number) => number | null } = {}): CacheWorker {
+  const { mode = 'Enforce', nextDueAtMs = () => null } = options;
+  const home = unpackHome(dir);
+  const spec = {
+    name: 'rootfs', format: 'a3s-rootfs', root: join(home, 'cache/rootfs'), home,
+    limits: { maxEntries: 3, maxBytes: null, maxIdleMs: null }, protect: { minIdleMs: 5_000 },
+  } as const;
+  const policy: CompiledPolicy = { formatVersion: 1, policy: { name: 'p', uid: 'u', generation: 1 }, accepted: true, mode, schedule: null, caches: [spec] };
+  return new CacheWorker({ policy, spec, allowedRoots: [dir], settleMs: 20, restMs: 0, log: silentLog, nextDueAtMs, previous: undefined, knownTotals: undefined });
+}
+
+const entries = (worker: CacheWorker) => worker.state.look?.stats.entryCount;
+
+describe('a worker with a schedule', () => {
+  it('looks before it is due, enforces when it is, and asks for the next time then', async () => {
+    const start = Date.now();
+    const asked: number[] = [];
+    using worker = aWorker({
+      nextDueAtMs: (afterMs) => {
+        asked.push(afterMs);
+        return afterMs < start + minute ? start + minute : start + 10 * minute;
+      },
+    });
+    expect(worker.hasLooked).toBe(false);
+    expect(await worker.tick(start, signal)).toBe(true);
+    expect([worker.hasLooked, entries(worker), worker.state.lastRun]).toEqual([true, 8, undefined]);
+    await worker.tick(start + minute - 1, signal);
+    expect(entries(worker)).toBe(8);
+    await worker.tick(start + minute, signal);
+    expect(worker.state).toMatchObject({ look: { stats: { entryCount: 3 } }, lastRun: { trigger: 'Schedule', evictedEntries: 5 } });
+    expect(asked.at(-1)).toBe(start + minute);
+    await worker.tick(start + 2 * minute, signal);
+    expect(worker.state.lastRun).toMatchObject({ evictedEntries: 5 });
+  });
+
+  it('enforces nothing in mode DryRun, though it is due', async () => {
+    const start = Date.now();
+    using worker = aWorker({ mode: 'DryRun', nextDueAtMs: () => start });
+    for (const later of [0, minute, 2 * minute]) await worker.tick(start + later, signal);
+    expect([entries(worker), worker.state.lastRun]).toEqual([8, undefined]);
+  });
+});
+
+describe('a worker without a schedule', () => {
+  /** Lets time pass until the worker has nothing left to do. */
+  async function rests(worker: CacheWorker): Promise<void> {
+    while (await worker.tick(Date.now() + 2_000, signal));
+  }
+
+  it('deletes what it evicted, and then does nothing while nothing happens', async () => {
+    using worker = aWorker();
+    await worker.tick(Date.now(), signal);
+    const trash = () => readdirSync(join(dir, 'home/cache/rootfs/.cachepolicy/trash'));
+    expect(trash()).toHaveLength(5);
+    await rests(worker);
+    expect(trash()).toEqual([]);
+    expect(await worker.tick(Date.now() + 4_000, signal)).toBe(false);
+    expect(worker.state).toMatchObject({ look: { stats: { entryCount: 3 }, leftovers: 0 }, totals: { evictedEntries: 5 } });
+  });
+
+  it('looks again after five seconds at a cache that fails', async () => {
+    using worker = aWorker();
+    await worker.tick(Date.now(), signal);
+    await rests(worker);
+    rmSync(join(dir, 'home'), { recursive: true });
+    const ticked: boolean[] = [];
+    await worker.tick(Date.now() + 2_000, signal);
+    expect(worker.state.problem?.reason).toBe('RootMissing');
+    for (const laterMs of [4_000, 5_100]) ticked.push(await worker.tick(Date.now() + laterMs, signal));
+    expect(ticked).toEqual([false, true]);
+  });
+});
