@@ -27,3 +27,8 @@ export interface CacheBackend {
   list(): Promise<CacheEntry[]>;
   stats(): Promise<CacheStats>;
 }
+
+/** The rule of the runtime for a key, and so of every backend: one path component. */
+export function isKey(key: string): boolean {
+  return key !== '' && key !== '.' && key !== '..' && !/[\0/\\]/.test(key);
+}

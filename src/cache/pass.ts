@@ -24,6 +24,10 @@ import type { Clock, Site } from './site.ts';
 import { systemClock } from './site.ts';
 import { proveExchange } from './trash.ts';
 
+export const defaultSettleMs = 2_000;
+export const defaultRestMs = 60_000;
+const defaultLeftoverAgeMs = 86_400_000;
+
 export interface CacheOptions {
   readonly allowedRoots: readonly string[];
   /** How long whoever has just looked at an entry has to show it; waited for twice a batch. Default 2,000 ms. */
@@ -73,7 +77,7 @@ export class Cache implements Disposable {
 
   constructor(spec: CompiledCache, options: CacheOptions) {
     this.#spec = spec;
-    this.#options = { settleMs: 2_000, restMs: 60_000, leftoverAgeMs: 86_400_000, clock: systemClock, ...options };
+    this.#options = { settleMs: defaultSettleMs, restMs: defaultRestMs, leftoverAgeMs: defaultLeftoverAgeMs, clock: systemClock, ...options };
     this.#format = formats[spec.format];
   }
 
@@ -155,7 +159,7 @@ export class Cache implements Disposable {
 
   async #doom(site: Site) {
     using _lock = lockPasses(site.root);
-    return await doomItems(site, site.readHolds(), this.#options.restMs);
+    return await doomItems(site, site.readHolds(), { restMs: this.#options.restMs });
   }
 
   async #plan(root: Dir, reading: HoldsReading, signal: AbortSignal | undefined): Promise<Outlook> {

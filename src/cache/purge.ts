@@ -1,6 +1,7 @@
 import { deleteTree } from '../disk/delete-tree.ts';
 import { msOf } from '../disk/stat.ts';
 import type { Holds } from '../policy/holds.ts';
+import type { EntryName } from '../policy/snapshot.ts';
 import { readMetadata } from './metadata-file.ts';
 import { drop, fateOf, look } from './recover.ts';
 import type { PurgeReport } from './report.ts';
@@ -16,11 +17,13 @@ export type Doomed = ReadonlyMap<string, { readonly sizeBytes: number }>;
 /**
  * Decides, under the pass lock, which items of the trash have rested long enough and are still wanted by nobody, by the name they
  * had: what came into use meanwhile goes back; where something newer has the name, the old one stays until that is unused too.
+ * @param only looks at the items of one entry
  */
-export async function doomItems(site: Site, holds: Holds, restMs: number): Promise<Doomed> {
+export async function doomItems(site: Site, holds: Holds, { restMs, only }: { restMs: number; only?: EntryName }): Promise<Doomed> {
   const doomed = new Map<string, { sizeBytes: number }>();
   const nowMs = site.clock.now();
   for (const item of contentOf(site.trash, site.format).items) {
+    if (only !== undefined && item.name !== only) continue;
     try {
       const found = look(site, item, holds);
       const fate = fateOf(found);

@@ -57,6 +57,10 @@ class Scan {
     }
     for (const { name, kind } of unfinished) await this.#unfinished(name, kind);
     this.#leftovers.push(...leftInTrash(this.#root, this.#format));
+    // These are shown to people; entries may be 100,000, and the plan sorts them anyway.
+    this.#damaged.sort(byName);
+    this.#leftovers.sort(byName);
+    this.#unrecognised.sort();
     return { takenAtMs: this.#options.nowMs, entries: this.#entries, damaged: this.#damaged, leftovers: this.#leftovers, unrecognised: this.#unrecognised };
   }
 
@@ -125,7 +129,7 @@ class Scan {
 }
 
 /** A clock ahead of ours is read as used now: such an entry is the last to go, and is counted. */
-function entryOf(name: EntryName, metadata: Metadata, stamp: Entry['stamp'], nowMs: number): Entry {
+export function entryOf(name: EntryName, metadata: Metadata, stamp: Entry['stamp'], nowMs: number): Entry {
   const { key, description, sizeBytes, cachedAtMs, lastAccessedAtMs } = metadata;
   return {
     name, key, description, sizeBytes, stamp,
@@ -133,6 +137,10 @@ function entryOf(name: EntryName, metadata: Metadata, stamp: Entry['stamp'], now
     lastAccessedAtMs: Math.min(lastAccessedAtMs, nowMs),
     clockAhead: lastAccessedAtMs > nowMs,
   };
+}
+
+function byName(a: { readonly name: string }, b: { readonly name: string }): number {
+  return a.name < b.name ? -1 : a.name > b.name ? 1 : 0;
 }
 
 function asUnreadable(error: unknown): unknown {

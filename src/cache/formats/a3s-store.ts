@@ -3,6 +3,7 @@ import { randomInt } from 'node:crypto';
 import type { FormatName } from '../../policy/compiled.ts';
 import type { HoldSource } from '../../policy/holds.ts';
 import type { EntryName } from '../../policy/snapshot.ts';
+import { isKey } from '../backend.ts';
 import { ownFolder } from '../own-folder.ts';
 import type { Damage, EvictionStep, Format, Metadata, Role } from './format.ts';
 
@@ -57,11 +58,6 @@ export function a3sStore(store: A3sStore): Format {
     parseMetadata: (bytes, name) => parse(store, bytes, name),
     serialiseMetadata: (metadata) => serialise(store, metadata),
   };
-}
-
-/** The runtime's own rule for a key: one path component. */
-function isKey(key: string): boolean {
-  return key !== '' && key !== '.' && key !== '..' && !/[\0/\\]/.test(key);
 }
 
 /**

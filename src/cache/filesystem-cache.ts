@@ -1,0 +1,205 @@
+import { copyTree, openSource } from '../disk/copy-tree.ts';
+import { deleteTree } from '../disk/delete-tree.ts';
+import type { Dir } from '../disk/dir.ts';
+import { shown } from '../disk/disk-error.ts';
+import { waitForLock } from '../disk/lock.ts';
+import { openRoot } from '../disk/pinned-root.ts';
+import { OperatorError } from '../errors.ts';
+import type { CompiledCache } from '../policy/compiled.ts';
+import type { Holds } from '../policy/holds.ts';
+import { holdOf } from '../policy/holds.ts';
+import type { CacheStats, EntryName, Snapshot } from '../policy/snapshot.ts';
+import { statsOf } from '../policy/snapshot.ts';
+import type { CacheBackend, CacheEntry } from './backend.ts';
+import type { Format } from './formats/format.ts';
+import { formats } from './formats/registry.ts';
+import { readHolds } from './holds/read-holds.ts';
+import { readMetadata, writeMetadata } from './metadata-file.ts';
+import { openTrash, waitForPasses } from './own-folder.ts';
+import type { CacheOptions } from './pass.ts';
+import { Cache, defaultRestMs, defaultSettleMs } from './pass.ts';
+import { removeEntry } from './remove-entry.ts';
+import type { PassError } from './report.ts';
+import type { Clock } from './site.ts';
+import { systemClock } from './site.ts';
+import { itemTree, newGarbageName, newItemId } from './trash.ts';
+
+/** Where a store of the A3S runtime lies. */
+export type Store = Pick<CompiledCache, 'format' | 'root' | 'home'>;
+
+/** How long to wait for a pass, which settles twice, and for one entry's metadata, which is written in a moment. */
+const passPatienceMs = 60_000;
+const entryPatienceMs = 10_000;
+
+/** The name of the tree in a staging directory, as the runtime has it. */
+const stagedTree = 'd';
+
+const noLimits: CompiledCache['limits'] = { maxEntries: null, maxBytes: null, maxIdleMs: null };
+
+/**
+ * The trait on the disk of the A3S runtime, for both of its stores: what one writes the other reads, at the same time, in the same
+ * directories. A damaged entry is a miss.
+ *
+ * Every method throws OperatorError: ERR_ROOT_* and ERR_PATH_NOT_ALLOWED for the root, ERR_ENTRY_* for the entry, ERR_LOCK_BUSY
+ * where another process stands in the way for too long, ERR_DISK_* for the rest.
+ */
+export class FilesystemCache implements CacheBackend {
+  readonly #store: Store;
+  readonly #options: CacheOptions;
+  readonly #format: Format;
+  readonly #clock: Clock;
+
+  constructor(store: Store, options: CacheOptions) {
+    this.#store = store;
+    this.#options = options;
+    this.#format = formats[store.format];
+    this.#clock = options.clock ?? systemClock;
+  }
+
+  async get(key: string): Promise<string | undefined> {
+    const name = this.#nameOf(key);
+    using root = this.#openRoot();
+    if (!this.#isWhole(root, name)) return undefined;
+    using _lock = await waitForLock(root, this.#format.lockName(name), { timeoutMs: entryPatienceMs });
+    // Read under the lock, unlike the runtime: what was evicted a moment ago must not come back as metadata alone.
+    const file = readMetadata(root, this.#format, name);
+    if (file.outcome !== 'Read' || !this.#isWhole(root, name)) return undefined;
+    try {
+      writeMetadata(root, this.#format, name, { ...file.metadata, lastAccessedAtMs: this.#clock.now() });
+    } catch (error) {
+      // A full disk takes no new time; the entry can be used all the same, as with the runtime.
+      if (!(error instanceof OperatorError) || error.code !== 'ERR_DISK_FULL') throw error;
+    }
+    return `${this.#store.root}/${name}`;
+  }
+
+  /**
+   * Safe against a crash: the entry is the old one, the new one, or a miss. Against a power cut only as far as the kernel had
+   * written the tree by then, as with the runtime.
+   * @throws ERR_INPUT_UNREADABLE where the source cannot be read whole
+   */
+  async put(key: string, sourceDir: string, description: string): Promise<string> {
+    const name = this.#nameOf(key);
+    using root = this.#openRoot();
+    this.#refuseHeld(root, name, key);
+    using source = openSource(sourceDir);
+    const stagingName = this.#format.stagingName();
+    // A crash from here on leaves a staging directory, which a pass removes once it is a day old.
+    root.mkdir(stagingName, 0o700);
+    using staging = root.openDir(stagingName);
+    try {
+      const sizeBytes = await copyTree(source, staging, stagedTree);
+      using _passes = await waitForPasses(root, { timeoutMs: passPatienceMs });
+      using _lock = await waitForLock(root, this.#format.lockName(name), { timeoutMs: entryPatienceMs });
+      this.#refuseHeld(root, name, key);
+      const nowMs = this.#clock.now();
+      this.#publish(root, staging, name);
+      // A crash before it: a directory without metadata, which is a miss.
+      writeMetadata(root, this.#format, name, { key, description, sizeBytes, cachedAtMs: nowMs, lastAccessedAtMs: nowMs });
+      this.#retire(root, staging, name);
+      root.rmdir(stagingName);
+    } catch (error) {
+      if (error instanceof OperatorError) await this.#abandon(root, stagingName);
+      throw error;
+    }
+    return `${this.#store.root}/${name}`;
+  }
+
+  /** Takes two settles. @param options force: also an entry that is in use; whoever uses it may fail */
+  async invalidate(key: string, { force = false }: { force?: boolean } = {}): Promise<void> {
+    const name = this.#nameOf(key);
+    using root = this.#openRoot();
+    if (root.statOf(name) === undefined && root.statOf(this.#format.metadataName(name)) === undefined) return;
+    using _passes = await waitForPasses(root, { timeoutMs: passPatienceMs });
+    using trash = openTrash(root);
+    const { settleMs = defaultSettleMs, restMs = defaultRestMs } = this.#options;
+    const site = {
+      root, trash, format: this.#format, clock: this.#clock, settleMs, readHolds: () => this.#readHolds(), signal: undefined, onProgress: () => {}, errors: [],
+    };
+    await removeEntry(site, name, { key, restMs, force });
+  }
+
+  /** What is evicted rests in the trash, and is deleted by the first prune that comes after that. Never evicts what a box uses; of layers nobody says who uses them. */
+  async prune(maxEntries: number, maxBytes: number): Promise<number> {
+    using cache = this.#cacheWith({ ...noLimits, maxEntries, maxBytes });
+    const { evicted, errors } = await cache.pass({ mode: 'Enforce', trigger: 'Manual' });
+    const purged = await cache.purge();
+    throwFirst([...errors, ...purged.errors]);
+    return evicted.length;
+  }
+
+  async list(): Promise<CacheEntry[]> {
+    const { entries } = await this.#scan();
+    return entries.map(({ key, description, sizeBytes, cachedAtMs, lastAccessedAtMs }) => ({ key, description, sizeBytes, cachedAtMs, lastAccessedAtMs }));
+  }
+
+  async stats(): Promise<CacheStats> {
+    return statsOf(await this.#scan());
+  }
+
+  async #scan(): Promise<Snapshot> {
+    using cache = this.#cacheWith(noLimits);
+    return await cache.scan();
+  }
+
+  #cacheWith(limits: CompiledCache['limits']): Cache {
+    return new Cache({ ...this.#store, name: this.#store.format, limits, protect: { minIdleMs: 0 } }, this.#options);
+  }
+
+  #openRoot(): Dir {
+    const { allowedRoots, fault } = this.#options;
+    return openRoot(this.#store.root, { allowedRoots, fault });
+  }
+
+  #nameOf(key: string): EntryName {
+    const name = this.#format.nameOf(key);
+    if (name === undefined) throw new OperatorError('ERR_ENTRY_NAME', `${JSON.stringify(key)} is no key of ${this.#format.name}`);
+    return name;
+  }
+
+  #isWhole(root: Dir, name: EntryName): boolean {
+    return root.statOf(name)?.kind === 'Directory' && root.statOf(this.#format.metadataName(name))?.kind === 'File';
+  }
+
+  #readHolds(): Holds {
+    return readHolds({ home: this.#store.home, allowedRoots: this.#options.allowedRoots }, this.#format).holds;
+  }
+
+  /** What is not there can be in nobody's way, whatever marker names it. */
+  #refuseHeld(root: Dir, name: EntryName, key: string): void {
+    if (root.statOf(name) === undefined) return;
+    const hold = holdOf(this.#readHolds(), name);
+    if (hold !== undefined) throw new OperatorError('ERR_ENTRY_IN_USE', `${shown(key)} is in use: ${hold.detail}`);
+  }
+
+  /** Under both locks. Metadata goes first: at no moment does it stand beside a tree of another size. */
+  #publish(root: Dir, staging: Dir, name: EntryName): void {
+    const before = root.statOf(name);
+    if (before !== undefined && before.kind !== 'Directory') throw new OperatorError('ERR_ENTRY_DAMAGED', `${root.pathOf(name)} is no directory`);
+    // A crash after it: the old directory without metadata, which is a miss.
+    root.unlink(this.#format.metadataName(name));
+    if (before === undefined) staging.rename(stagedTree, root, name);
+    else root.exchange(name, staging, stagedTree);
+  }
+
+  /** A replaced tree rests like an evicted one: somebody may have got its path a moment ago. A crash leaves it in the staging directory. */
+  #retire(root: Dir, staging: Dir, name: EntryName): void {
+    if (staging.statOf(stagedTree) === undefined) return;
+    using trash = openTrash(root);
+    const item = newItemId(name);
+    trash.mkdir(item.id, 0o700);
+    using dir = trash.openDir(item.id);
+    staging.rename(stagedTree, dir, itemTree);
+  }
+
+  async #abandon(root: Dir, stagingName: string): Promise<void> {
+    using trash = openTrash(root);
+    const garbage = newGarbageName();
+    if (root.rename(stagingName, trash, garbage) === 'Moved') await deleteTree(trash, garbage);
+  }
+}
+
+function throwFirst(errors: readonly PassError[]): void {
+  const [first] = errors;
+  if (first !== undefined) throw new OperatorError(first.code, first.message);
+}

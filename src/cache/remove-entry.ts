@@ -1,0 +1,51 @@
+import { OperatorError } from '../errors.ts';
+import { shown } from '../disk/disk-error.ts';
+import { holdOf, noHolds } from '../policy/holds.ts';
+import type { EntryName } from '../policy/snapshot.ts';
+import type { Victim } from './evict.ts';
+import { evict } from './evict.ts';
+import { readMetadata } from './metadata-file.ts';
+import { deleteGarbage, doomItems, PurgeBackoff } from './purge.ts';
+import { recover } from './recover.ts';
+import { entryOf } from './scan.ts';
+import type { Site } from './site.ts';
+
+export interface RemoveOptions {
+  /** As its user calls it, for messages. */
+  readonly key: string;
+  readonly restMs: number;
+  /** Also where it is in use. Then it does not rest either: the rest is there for who uses it. */
+  readonly force: boolean;
+}
+
+/**
+ * Evicts one entry because somebody asks for it, in the same steps as a pass. To be called under the pass lock.
+ * @throws ERR_ENTRY_IN_USE where it is held, or was used meanwhile; ERR_ENTRY_DAMAGED where its metadata is
+ */
+export async function removeEntry(site: Site, name: EntryName, { key, restMs, force }: RemoveOptions): Promise<void> {
+  const holds = site.readHolds();
+  await recover(site, holds);
+  const hold = force ? undefined : holdOf(holds, name);
+  if (hold !== undefined) throw new OperatorError('ERR_ENTRY_IN_USE', `${shown(key)} is in use: ${hold.detail}`);
+  const victim = victimOf(site, name);
+  if (victim === undefined) return;
+  const { gone } = await evict(force ? { ...site, readHolds: () => noHolds } : site, [victim]);
+  throwFirst(site);
+  if (gone.length === 0) throw new OperatorError('ERR_ENTRY_IN_USE', `${shown(key)} was used while it was being removed`);
+  const doomed = await doomItems(site, force ? noHolds : site.readHolds(), { restMs: force ? 0 : restMs, only: name });
+  await deleteGarbage(site, doomed, { restMs, backoff: new PurgeBackoff() });
+  throwFirst(site);
+}
+
+function throwFirst({ errors: [first] }: Site): void {
+  if (first !== undefined) throw new OperatorError(first.code, first.message);
+}
+
+function victimOf({ root, format, clock }: Site, name: EntryName): Victim | undefined {
+  const kind = root.statOf(name)?.kind;
+  if (kind === undefined) return undefined;
+  if (kind !== 'Directory') throw new OperatorError('ERR_ENTRY_DAMAGED', `${root.pathOf(name)} is no directory`);
+  const file = readMetadata(root, format, name);
+  if (file.outcome === 'Damaged') throw new OperatorError('ERR_ENTRY_DAMAGED', file.message);
+  return { name, entry: file.outcome === 'Read' ? entryOf(name, file.metadata, file.stamp, clock.now()) : undefined };
+}
