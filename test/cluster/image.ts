@@ -17,11 +17,11 @@ import { createRunDir } from './run-dir.ts';
 
 /** As the manifests in deploy/ name it. */
 export const operatorImage = 'cachepolicy-operator:0.1.0';
-/** As a node names an image that has no registry in its name. */
-export const operatorImageOnNode = `docker.io/library/${operatorImage}`;
 /** Node and the libraries it needs, laid out as in the distroless images. */
 export const runtimeBaseImage = 'localhost/cachepolicy-test/node-runtime:24';
 const buildBaseImage = 'localhost/cachepolicy-test/node-build:24';
+
+const BUILD_TIMEOUT_MS = 600_000;
 
 const repository = join(import.meta.dirname, '..', '..');
 /** What the image is made of, besides Node: when none of it has changed, the archive in the cache is still right. */
@@ -74,7 +74,7 @@ export async function buildOperatorImage(log: Log): Promise<string> {
       archive: built,
     };
     // In a mount namespace of its own: whatever buildah mounts goes with it.
-    await run('unshare', ['--mount', '--propagation', 'private', 'sh', '-c', script], { cwd: repository, env });
+    await run('unshare', ['--mount', '--propagation', 'private', 'sh', '-c', script], { cwd: repository, env, timeoutMs: BUILD_TIMEOUT_MS });
   });
   await removeOlder(folder);
   await copyFile(built, `${archive}.part`);
@@ -103,7 +103,15 @@ async function writeBuildBase(archive: string): Promise<void> {
   await cp(dirname(dirname(npmCli)), join(root, 'usr/local/lib/node_modules/npm'), { recursive: true, dereference: true });
   await symlink('../lib/node_modules/npm/bin/npm-cli.js', join(root, 'usr/local/bin/npm'));
   await writeBasics(root);
-  await writeImageArchive(archive, { reference: buildBaseImage, rootDir: root, env: { PATH: '/usr/local/bin:/usr/bin:/bin' } });
+  const env: Record<string, string> = { PATH: '/usr/local/bin:/usr/bin:/bin', npm_config_prefer_offline: 'true' };
+  const authorities = ['/etc/ssl/certs/ca-certificates.crt', '/etc/pki/tls/certs/ca-bundle.crt'].find((path) => existsSync(path));
+  if (authorities !== undefined) {
+    // A mirror or proxy of this machine may have an authority that only this machine knows.
+    env['NODE_EXTRA_CA_CERTS'] = authorities;
+    await mkdir(join(root, dirname(authorities)), { recursive: true });
+    await copyFile(authorities, join(root, authorities));
+  }
+  await writeImageArchive(archive, { reference: buildBaseImage, rootDir: root, env });
 }
 
 /** Copies a program and the libraries that ldd names, at their own paths. */
