@@ -9,31 +9,43 @@ import { build } from 'esbuild';
 const here = import.meta.dirname;
 const dist = join(here, 'dist');
 
+const shared = {
+  absWorkingDir: here,
+  bundle: true,
+  platform: 'node',
+  target: 'node24',
+  format: 'cjs',
+  legalComments: 'none',
+  logLevel: 'warning',
+} as const;
+
 rmSync(dist, { recursive: true, force: true });
 await build({
-  absWorkingDir: here,
+  ...shared,
   entryPoints: [
     { in: 'src/agent/main.ts', out: 'agent' },
     { in: 'src/main.ts', out: 'cachepolicy' },
   ],
   outdir: 'dist',
   outExtension: { '.js': '.cjs' },
-  bundle: true,
-  platform: 'node',
-  target: 'node24',
-  format: 'cjs',
-  // Bundled, koffi dies when it looks for its library; so it lies beside.
-  external: ['koffi'],
-  legalComments: 'none',
-  logLevel: 'warning',
+  external: ['koffi', '@kubernetes/client-node'],
 });
+await bundleClientNode(join(dist, 'node_modules/@kubernetes/client-node'));
 copyKoffi(join(dist, 'node_modules'));
 writeLauncher(join(here, 'bin'));
 
-/** The module and the native library of this platform, without its sources and documentation (8 MiB). */
+/** 18 MiB that only a controller outside a cluster loads: in the same file, everybody would read them. */
+async function bundleClientNode(target: string): Promise<void> {
+  await build({ ...shared, entryPoints: ['@kubernetes/client-node'], outfile: join(target, 'index.js') });
+  writeFileSync(join(target, 'package.json'), '{"name": "@kubernetes/client-node", "main": "./index.js"}\n');
+}
+
+/** Bundled, koffi dies when it looks for its library; so the module and the library of this platform lie beside, without 8 MiB of sources. */
 function copyKoffi(target: string): void {
   const source = join(here, 'node_modules');
-  for (const file of ['package.json', 'index.cjs', 'LICENSE.txt', 'src/koffi/index.cjs']) cpSync(join(source, 'koffi', file), join(target, 'koffi', file));
+  for (const file of ['package.json', 'index.cjs', 'LICENSE.txt', 'src/koffi/index.cjs', 'src/koffi/src/static.cjs']) {
+    cpSync(join(source, 'koffi', file), join(target, 'koffi', file));
+  }
   for (const platform of readdirSync(join(source, '@koromix'))) {
     cpSync(join(source, '@koromix', platform), join(target, '@koromix', platform), { recursive: true });
   }

@@ -54,14 +54,19 @@ export function heldText({ held, unreachable }: Plan): string {
 }
 
 /** What is in the directory and is no entry. Nothing where there is nothing. */
-export function oddText({ damaged, leftovers, unrecognised }: PassReport['after']): string {
+export function oddText({ root, after: { damaged, leftovers, unrecognised } }: PassReport): string {
   const kinds = new Map<string, number>();
   for (const { kind } of leftovers) kinds.set(kind, (kinds.get(kind) ?? 0) + 1);
   return [
-    ...damaged.map(({ name, reason, message }) => `  damaged ${printable(name)}: ${reason}: ${printable(message)}\n`),
+    ...damaged.map(({ name, reason, message }) => `  damaged ${printable(shortKey(name))}: ${reason}: ${printable(within(root, message))}\n`),
     ...(leftovers.length > 0 ? [`  ${count(leftovers.length, 'leftover', 'leftovers')}: ${[...kinds].map(([kind, n]) => `${n} ${kind}`).join(', ')}\n`] : []),
     ...(unrecognised.length > 0 ? [`  not recognised, never touched: ${unrecognised.map(printable).join(', ')}\n`] : []),
   ].join('');
+}
+
+/** Without the directory, where it stands in the heading already. */
+export function within(root: string, message: string): string {
+  return message.replaceAll(`${root}/`, '');
 }
 
 export function tallyText({ entries, bytes }: Tally): string {

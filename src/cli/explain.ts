@@ -3,7 +3,7 @@ import { formatDuration } from '../api/duration.ts';
 import { formatBytes } from '../api/quantity.ts';
 import type { PassReport } from '../cache/report.ts';
 import { idleMsOf } from '../policy/lru-order.ts';
-import { headingText, shortKey } from './cache-text.ts';
+import { headingText, shortKey, within } from './cache-text.ts';
 import type { ExitCode } from './exit.ts';
 import type { Io } from './io.ts';
 import { outJson } from './io.ts';
@@ -51,9 +51,9 @@ function entryRows({ plan, before }: PassReport, wholeKeys: boolean): string[][]
 }
 
 /** What is in the directory and is no entry: not counted, not evicted. */
-function otherRows({ before: { damaged, leftovers, unrecognised } }: PassReport): string[][] {
+function otherRows({ root, before: { damaged, leftovers, unrecognised } }: PassReport): string[][] {
   return [
-    ...damaged.map(({ name, reason, message }) => [shortKey(name), '-', '-', '-', 'damaged', `${reason}: ${message}`]),
+    ...damaged.map(({ name, reason, message }) => [shortKey(name), '-', '-', '-', 'damaged', `${reason}: ${within(root, message)}`]),
     ...leftovers.map(({ name, kind, removable }) => [shortKey(name), '-', '-', '-', 'leftover', `${kind}: ${removable ? 'old enough, the next pass removes it' : 'too young to be sure that it is one'}`]),
     ...unrecognised.map((name) => [name, '-', '-', '-', 'unknown', 'not recognised, never touched']),
   ];

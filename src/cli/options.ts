@@ -13,12 +13,13 @@ export interface PolicyOptions {
 }
 
 export function fileOption(): Option {
-  return new Option('-f, --file <file>', 'YAML or JSON file with CachePolicies, - for standard input; may be repeated').argParser(collect((text) => text)).makeOptionMandatory();
+  return new Option('-f, --file <file>', 'YAML or JSON file with CachePolicies, - for standard input; may be repeated').argParser(collect((text) => text));
 }
 
 export function allowedRootOption(): Option {
-  const description = `directory below which caches may lie; may be repeated, and replaces the default (${defaultAllowedRoots.join(', ')})`;
-  return new Option('--allowed-root <dir>', description).argParser(collect(allowedRoot)).default([...defaultAllowedRoots], '').hideHelp(false);
+  return new Option('--allowed-root <dir>', 'directory below which caches may lie; may be repeated, and replaces the default')
+    .argParser(collect(allowedRoot))
+    .default([...defaultAllowedRoots], defaultAllowedRoots.join(', '));
 }
 
 export function outputOption(...choices: OutputFormat[]): Option {

@@ -31,5 +31,5 @@ export function planText(outcome: Outcome, title: string): string {
   const heading = headingText(outcome, title);
   if (report === undefined) return heading;
   const would = `  would evict ${tallyText(tallyOf(notEvicted(report)))}; ${heldText(report.plan)}`;
-  return `${heading}${limitsText(target, report.after, report.plan)}${would}${oddText(report.after)}`;
+  return `${heading}${limitsText(target, report.after, report.plan)}${would}${oddText(report)}`;
 }

@@ -49,7 +49,7 @@ Exit status: 0 done; 1 something failed, all else was still done; 2 the input is
 function addPolicyCommands(program: Command, io: Io, done: Done): void {
   program.command('prune')
     .description('apply the limits of the policies to the caches on this machine, once')
-    .addOption(fileOption())
+    .addOption(fileOption().makeOptionMandatory())
     .option('--dry-run', 'evict nothing, show what would go')
     .addOption(durationOption('--rest <duration>', 'how long evicted entries rest, and may still come back, before they are deleted', 0, '0s'))
     .addOption(settleOption())
@@ -65,7 +65,7 @@ Examples:
     .action(async (options) => done(await (await import('./prune.ts')).prune(options, io)));
   program.command('plan')
     .description('show what prune would evict, with a bar for each limit')
-    .addOption(fileOption()).addOption(outputOption('table', 'json')).addOption(allowedRootOption())
+    .addOption(fileOption().makeOptionMandatory()).addOption(outputOption('table', 'json')).addOption(allowedRootOption())
     .addHelpText('after', `
 Examples:
   cachepolicy plan -f policy.yaml
@@ -73,7 +73,7 @@ Examples:
     .action(async (options) => done(await (await import('./plan.ts')).plan(options, io)));
   program.command('explain')
     .description('show the fate of every entry, least recently used first, with the reason')
-    .addOption(fileOption()).addOption(outputOption('table', 'wide', 'json')).addOption(allowedRootOption())
+    .addOption(fileOption().makeOptionMandatory()).addOption(outputOption('table', 'wide', 'json')).addOption(allowedRootOption())
     .addHelpText('after', `
 Reasons to stay: InUse, Recent (used within protect.minIdle), WithinLimits. Reasons to go: MaxIdle, MaxEntries, MaxBytes.
 
@@ -83,7 +83,7 @@ Examples:
     .action(async (options) => done(await (await import('./explain.ts')).explain(options, io)));
   program.command('stats')
     .description('show entries, bytes and usage of each cache')
-    .addOption(fileOption()).addOption(outputOption('table', 'json')).addOption(allowedRootOption())
+    .addOption(fileOption().makeOptionMandatory()).addOption(outputOption('table', 'json')).addOption(allowedRootOption())
     .addHelpText('after', `
 Example:
   cachepolicy stats -f policy.yaml`)
@@ -103,13 +103,13 @@ Examples:
   cachepolicy entry invalidate -f policy.yaml KEY`);
   const command = (nameAndArguments: string, description: string): Command =>
     entry.command(nameAndArguments).description(description)
-      .addOption(fileOption().makeOptionMandatory(false))
+      .addOption(fileOption())
       .option('--cache <name>', 'which cache of the policies')
       .addOption(new Option('--home <dir>', 'home of an A3S Box runtime, instead of a policy').conflicts(['file', 'cache']))
       .addOption(new Option('--store <store>', 'store of that home').choices(['rootfs', 'layers']).conflicts(['file', 'cache']))
       .addOption(allowedRootOption());
   command('list', 'list the entries, least recently used first')
-    .addOption(outputOption('table', 'wide', 'json'))
+    .addOption(outputOption('table', 'json'))
     .action(async (options) => done(await (await import('./entry.ts')).listEntries(options, io)));
   command('get <key>', 'print the path of an entry; this counts as a use')
     .action(async (key: string, options) => done(await (await import('./entry.ts')).getEntry(key, options, io)));
@@ -118,13 +118,14 @@ Examples:
     .action(async (key: string, dir: string, options) => done(await (await import('./entry.ts')).putEntry(key, dir, options, io)));
   command('invalidate <key>', 'remove an entry; one that is absent is no error, one in use is refused')
     .option('--force', 'remove it even while it is in use: what uses it will see its files go')
+    .addOption(settleOption())
     .action(async (key: string, options) => done(await (await import('./entry.ts')).invalidateEntry(key, options, io)));
 }
 
 function addServices(program: Command, io: Io, done: Done): void {
   program.command('agent')
     .description('apply policies until stopped: those of a file to this machine, or in a pod those of the cluster to its node')
-    .addOption(fileOption().makeOptionMandatory(false))
+    .addOption(fileOption())
     .option('--once', 'with -f: one pass over every cache, then end')
     .addOption(new Option('--policy <name>', 'in a pod: the policy to apply').conflicts('file'))
     .addOption(new Option('--config <file>', 'in a pod: the compiled policy as mounted').conflicts('file'))

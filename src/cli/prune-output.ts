@@ -23,7 +23,7 @@ export function pruneText(outcome: Outcome, { title, mayEvict }: { title: string
   const heading = headingText(outcome, title);
   if (report === undefined) return heading;
   const evicted = `  evicted ${tallyText(tallyOf(report.evicted))}; ${heldText(report.plan)}`;
-  return `${heading}${evictedTable(report)}${evicted}${exceptionsText(report)}${limitsText(target, report.after, report.plan)}${oddText(report.after)}`;
+  return `${heading}${evictedTable(report)}${evicted}${exceptionsText(report)}${limitsText(target, report.after, report.plan)}${oddText(report)}`;
 }
 
 function evictedTable({ evicted, plan }: PassReport): string {
