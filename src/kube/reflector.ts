@@ -3,7 +3,8 @@
  *
  * A stream may go silent without an end. Three things find that, each where the one before cannot: TCP keep-alive finds a peer that is gone within
  * 25 s (sockets.ts); after 45 s without an event a second watch, of one second, asks whether there was anything to hear (silence.ts; to open the
- * stream itself again would cost every quiet client a connection a minute); and a list now and then finds what even a lively stream left out.
+ * stream itself again would cost every quiet client a connection a minute, while 5,000 of them ask 83 times a second, which took 4 % of a core of
+ * kube-apiserver 1.36); and a list now and then finds what even a lively stream left out.
  */
 import type { Log } from '../observe/log.ts';
 import { backoffMs, sleep, systemClock } from './clock.ts';

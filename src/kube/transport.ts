@@ -141,18 +141,20 @@ export class Transport {
       headers['content-type'] = call.contentType ?? 'application/json';
       headers['content-length'] = Buffer.byteLength(body);
     }
+    let status = 0;
     try {
       const answer = await this.#sockets.send({ method: call.method, path: call.path, headers, body, longLived }, credentials, signal);
-      this.#onAnswer(call.method, answer.statusCode ?? 0);
-      if (answer.statusCode !== undefined && answer.statusCode < 300) return await read(answer);
+      status = answer.statusCode ?? 0;
+      if (status >= 200 && status < 300) return await read(answer);
       throw statusError(call, answer, await readText(answer));
     } catch (error) {
       if (error instanceof KubeStatusError) throw error;
       if (signal.aborted) throw signal.reason;
-      this.#onAnswer(call.method, 0);
       // A certificate authority that was rotated shows as a broken connection.
       this.#credentialsDoubted = true;
       throw new OperatorError('ERR_KUBE_UNREACHABLE', `${nameOf(call)}: ${messageOf(error)}`, { cause: error });
+    } finally {
+      this.#onAnswer(call.method, status);
     }
   }
 

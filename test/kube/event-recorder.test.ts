@@ -30,7 +30,7 @@ async function start() {
   };
 }
 
-describe('an event recorder', () => {
+describe.concurrent('an event recorder', () => {
   it('writes an Event about a cluster-scoped object where kubectl looks for it', async () => {
     await using rig = await start();
     rig.recorder.record(evicted('4 entries, 3Gi'));

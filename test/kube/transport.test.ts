@@ -6,9 +6,11 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { OperatorError } from '../../src/errors.ts';
 import { KubeClient } from '../../src/kube/client.ts';
 import type { Credentials } from '../../src/kube/connection.ts';
+import { countRequests } from '../../src/kube/metrics.ts';
 import { configMaps, nodeCaches } from '../../src/kube/resource.ts';
 import { isAlreadyExists, isConflict, isNotFound, KubeStatusError } from '../../src/kube/status-error.ts';
 import { Transport } from '../../src/kube/transport.ts';
+import { Metrics } from '../../src/observe/metrics.ts';
 import { issuedBy, selfSigned } from './certificate.ts';
 import { collection, configMap, startServer } from './rig.ts';
 import { breakOff, busy, hang, ScriptedServer, status } from './scripted-server.ts';
@@ -37,7 +39,7 @@ const writes: Record<string, { verb: Verb; repeatable: boolean; send: (rig: Serv
   patch: { verb: 'patch', repeatable: false, send: ({ client }) => client.patch(configMaps, place, { type: 'merge', body: { data: {} } }) },
 };
 
-describe('a request', () => {
+describe.concurrent('a request', () => {
   it('comes back as the plain JSON of the server', async () => {
     await using rig = await startServer();
     rig.server.put(collection, Object.assign(configMap('a', { v: '1' }), { futureField: [1] }));
@@ -107,7 +109,7 @@ describe('a request', () => {
   });
 });
 
-describe('a request that fails', () => {
+describe.concurrent('a request that fails', () => {
   it.each([429, 503] as const)('with %i is sent again after the time that the server asks for', async (code) => {
     await using rig = await startServer();
     rig.server.put(collection, configMap('a'));
@@ -150,12 +152,19 @@ describe('a request that fails', () => {
     expect(new KubeStatusError('GET /x', 504, { details: { retryAfterSeconds: 0 } }).retryAfterMs).toBeUndefined();
   });
 
-  it('ends after four tries', async () => {
+  it('ends after four tries, each of which is counted', async () => {
     await using rig = await startServer();
+    const metrics = new Metrics();
+    const transport = new Transport(rig.server.connection(), { clock: rig.clock, ...countRequests(metrics) });
+    rig.server.cue('get', busy(503, 1));
     rig.server.cue('get', breakOff, 10);
-    const { error } = await settled(rig, rig.client.get(configMaps, place));
+    const { error } = await settled(rig, new KubeClient(transport).get(configMaps, place));
     expect(error).toMatchObject({ code: 'ERR_KUBE_UNREACHABLE' });
     expect(rig.server.count('get')).toBe(4);
+    const { text } = await metrics.render();
+    expect(text).toContain('cachepolicy_api_requests_total{method="GET",code="503"} 1\n');
+    expect(text).toContain('cachepolicy_api_requests_total{method="GET",code="0"} 3\n');
+    transport.close();
   });
 
   it.each([
