@@ -2,12 +2,14 @@
  * Makes what runs outside the checkout: dist/agent.cjs (the agent's pod), dist/cachepolicy.cjs (command line and controller), and bin/cachepolicy.
  * CommonJS, because an ESM import of node:http loads undici, 14 MiB that the agent never uses.
  */
-import { chmodSync, cpSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { build } from 'esbuild';
 
 const here = import.meta.dirname;
 const dist = join(here, 'dist');
+// Made beside and swapped in: whoever runs from dist meanwhile sees the old build or the new one.
+const fresh = join(here, `dist.${process.pid}`);
 
 const shared = {
   absWorkingDir: here,
@@ -19,20 +21,27 @@ const shared = {
   logLevel: 'warning',
 } as const;
 
-rmSync(dist, { recursive: true, force: true });
 await build({
   ...shared,
   entryPoints: [
     { in: 'src/agent/main.ts', out: 'agent' },
     { in: 'src/main.ts', out: 'cachepolicy' },
   ],
-  outdir: 'dist',
+  outdir: fresh,
   outExtension: { '.js': '.cjs' },
   external: ['koffi', '@kubernetes/client-node'],
 });
-await bundleClientNode(join(dist, 'node_modules/@kubernetes/client-node'));
-copyKoffi(join(dist, 'node_modules'));
+await bundleClientNode(join(fresh, 'node_modules/@kubernetes/client-node'));
+copyKoffi(join(fresh, 'node_modules'));
+swap();
 writeLauncher(join(here, 'bin'));
+
+function swap(): void {
+  const old = `${fresh}.old`;
+  if (existsSync(dist)) renameSync(dist, old);
+  renameSync(fresh, dist);
+  rmSync(old, { recursive: true, force: true });
+}
 
 /** 18 MiB that only a controller outside a cluster loads: in the same file, everybody would read them. */
 async function bundleClientNode(target: string): Promise<void> {
