@@ -1,5 +1,4 @@
 import { runStandalone, runStandaloneOnce } from '../agent/standalone.ts';
-import { stopSignal } from '../agent/stop-signal.ts';
 import { createLog } from '../observe/log.ts';
 import type { ExitCode } from './exit.ts';
 import { exitCodes, InputError } from './exit.ts';
@@ -30,7 +29,7 @@ export async function agentOnFile({ file, allowedRoot, once = false, rest, settl
     return loaded.map(({ compiled }) => compiled);
   };
   const options = { file: only, load, allowedRoots: allowedRoot, log: createLog(), restMs: rest, settleMs: settle };
-  if (once) return (await runStandaloneOnce(options, stopSignal())) ? exitCodes.done : exitCodes.failed;
-  await runStandalone(options, stopSignal());
+  if (once) return (await runStandaloneOnce(options, io.stopSignal())) ? exitCodes.done : exitCodes.failed;
+  await runStandalone(options, io.stopSignal());
   return exitCodes.done;
 }

@@ -1,4 +1,3 @@
-import { stopSignal } from '../agent/stop-signal.ts';
 import { formatDuration } from '../api/duration.ts';
 import { formatBytes } from '../api/quantity.ts';
 import type { PassReport } from '../cache/report.ts';
@@ -19,7 +18,7 @@ const heading = ['KEY', 'DESCRIPTION', 'SIZE', 'USED', 'VERDICT', 'REASON'];
 /** Shows the fate of everything in the caches, with the plan's own words for it. */
 export async function explain(options: PolicyOptions, io: Io): Promise<ExitCode> {
   const { targets } = await openTargets(options);
-  const outcomes = await passOver(targets, { allowedRoots: options.allowedRoot }, look(stopSignal()));
+  const outcomes = await passOver(targets, { allowedRoots: options.allowedRoot }, look(io.stopSignal()));
   if (options.output === 'json') outJson(io, { caches: outcomes.map(explainJson) });
   else io.out(outcomes.map((outcome) => explainText(outcome, titleOf(outcome.target, targets), options.output === 'wide')).join('\n'));
   return exitCodeOf(outcomes);

@@ -1,4 +1,6 @@
-/** Where a command writes, and what it may assume of the reader. */
+import { stopSignal } from '../agent/stop-signal.ts';
+
+/** What ties a command to the process it runs in. */
 export interface Io {
   /** Results: tables and JSON. */
   out(text: string): void;
@@ -6,12 +8,15 @@ export interface Io {
   err(text: string): void;
   /** A person watches standard error, so that a line may be drawn over. */
   readonly errIsTerminal: boolean;
+  /** Aborted once the process is told to stop. Only who asks for it survives that, and has to end by itself. */
+  stopSignal(): AbortSignal;
 }
 
 export const processIo: Io = {
   out: (text) => void process.stdout.write(text),
   err: (text) => void process.stderr.write(text),
   errIsTerminal: process.stderr.isTTY,
+  stopSignal,
 };
 
 export type OutputFormat = 'table' | 'wide' | 'json';

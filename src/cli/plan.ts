@@ -1,4 +1,3 @@
-import { stopSignal } from '../agent/stop-signal.ts';
 import { headingText, heldText, limitsText, oddText, tallyText } from './cache-text.ts';
 import type { ExitCode } from './exit.ts';
 import type { Io } from './io.ts';
@@ -14,7 +13,7 @@ import { openTargets, titleOf } from './targets.ts';
 export async function plan(options: PolicyOptions, io: Io): Promise<ExitCode> {
   const { targets, policies } = await openTargets(options);
   tellNotes(policies, { scheduleIgnored: true }, io);
-  const outcomes = await passOver(targets, { allowedRoots: options.allowedRoot }, look(stopSignal()));
+  const outcomes = await passOver(targets, { allowedRoots: options.allowedRoot }, look(io.stopSignal()));
   if (options.output === 'json') outJson(io, { caches: outcomes.map(planJson) });
   else io.out(outcomes.map((outcome) => planText(outcome, titleOf(outcome.target, targets))).join('\n'));
   return exitCodeOf(outcomes);

@@ -140,7 +140,7 @@ Examples:
   cachepolicy agent -f policy.yaml
   cachepolicy agent -f policy.yaml --once`)
     .action(async (options) => {
-      if (options.file === undefined) done(await (await import('./agent-in-cluster.ts')).agentInCluster(options));
+      if (options.file === undefined) done(await (await import('./agent-in-cluster.ts')).agentInCluster(options, io));
       else done(await (await import('./agent-on-file.ts')).agentOnFile(options, io));
     });
   program.command('controller')
@@ -150,7 +150,7 @@ Examples:
     .option('--namespace <name>', 'namespace of the operator (default: that of the pod, else cachepolicy-system)')
     .option('--kubeconfig <file>', 'outside a cluster: how to reach the API server (default: KUBECONFIG, then ~/.kube/config)')
     .option('--context <name>', 'outside a cluster: context of the kubeconfig')
-    .action(async (options) => done(await (await import('./controller.ts')).controller(options)));
+    .action(async (options) => done(await (await import('./controller.ts')).controller(options, io)));
 }
 
 function settleOption(): Option {

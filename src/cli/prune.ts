@@ -1,5 +1,4 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { stopSignal } from '../agent/stop-signal.ts';
 import { formatDuration } from '../api/duration.ts';
 import { Cache } from '../cache/pass.ts';
 import type { PassProgress } from '../cache/report.ts';
@@ -29,7 +28,7 @@ export interface PruneOptions extends PolicyOptions {
 export async function prune(options: PruneOptions, io: Io): Promise<ExitCode> {
   const { targets, policies } = await openTargets(options);
   tellNotes(policies, { scheduleIgnored: true }, io);
-  const signal = stopSignal();
+  const signal = io.stopSignal();
   const settings = { allowedRoots: options.allowedRoot, settleMs: options.settle, restMs: options.rest };
   using progress = new ProgressLine(io);
   const evict: Work = (cache, { cache: { name } }) =>

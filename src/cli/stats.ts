@@ -1,4 +1,3 @@
-import { stopSignal } from '../agent/stop-signal.ts';
 import { formatBytes } from '../api/quantity.ts';
 import { statsOf } from '../policy/snapshot.ts';
 import type { ExitCode } from './exit.ts';
@@ -16,7 +15,7 @@ const heading = ['CACHE', 'ENTRIES', 'SIZE', 'USAGE', 'HELD', 'DAMAGED', 'LEFTOV
 /** Shows the figures of each cache; what is not known stands as `-`. */
 export async function stats(options: PolicyOptions, io: Io): Promise<ExitCode> {
   const { targets } = await openTargets(options);
-  const outcomes = await passOver(targets, { allowedRoots: options.allowedRoot }, look(stopSignal()));
+  const outcomes = await passOver(targets, { allowedRoots: options.allowedRoot }, look(io.stopSignal()));
   if (options.output === 'json') outJson(io, { caches: outcomes.map((outcome) => ({ ...cacheJson(outcome), filesystem: outcome.report?.filesystem ?? null })) });
   else io.out(table(heading, outcomes.map((outcome) => row(outcome, titleOf(outcome.target, targets)))));
   if (options.output !== 'json') for (const { target, errors } of outcomes) for (const { message } of errors) io.err(`${target.cache.name}: ${message}\n`);

@@ -10,6 +10,10 @@ export class Recorder implements Io {
     this.errIsTerminal = terminal;
   }
 
+  stopSignal(): AbortSignal {
+    return new AbortController().signal;
+  }
+
   out(text: string): void {
     this.stdout += text;
   }
