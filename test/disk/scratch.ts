@@ -25,7 +25,7 @@ export function pin(path: string, fault?: Fault): Dir {
 /** Mounts over a directory for the time of the test; needs root. */
 export function mount(...args: readonly string[]): void {
   const target = args.at(-1) ?? '';
-  execFileSync('mount', args);
+  execFileSync('mount', args, { stdio: 'pipe' });
   onTestFinished(() => void execFileSync('umount', ['-l', target]));
 }
 
