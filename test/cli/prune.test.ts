@@ -3,6 +3,8 @@ import { once } from 'node:events';
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { tryLock } from '../../src/disk/lock.ts';
+import { openRoot } from '../../src/disk/pinned-root.ts';
 import type { Image } from '../fixtures/homes.ts';
 import { images, rootfsKeys } from '../fixtures/homes.ts';
 import { Machine } from './machine.ts';
@@ -140,6 +142,19 @@ note: a3s-box: rootfs: the runtime itself keeps at most 10 entries and 10Gi; lim
     ]);
     const text = (await prune('-f', machine.policy())).stdout;
     expect(text).toMatch(/^rootfs {2}.*\n {2}failed: the marker of box box-1 is no key: .*\n/);
+  });
+
+  it('tells that a cache is busy, and ends with status 1', async () => {
+    await prune('-f', machine.policy());
+    using root = openRoot(rootfs, { allowedRoots: [machine.allowedRoot] });
+    using lock = tryLock(root, '.cachepolicy/lock');
+    expect(lock).toBeDefined();
+    const file = machine.policy({ limits: '{maxEntries: 1}' });
+    expect(cachesOf((await prune('-f', file, '-o', 'json')).stdout)).toMatchObject([{ stats: null, usage: '-', evicted: [], errors: [{ code: 'ERR_LOCK_BUSY' }] }]);
+    const { code, stdout } = await prune('-f', file);
+    expect(code).toBe(1);
+    expect(stdout).toMatch(/^rootfs {2}.*\n {2}failed: .*\n$/);
+    expect(standing()).toHaveLength(4);
   });
 
   it('lets what it evicted rest where it is told to, says so, and deletes it then', async () => {

@@ -1,0 +1,73 @@
+import { execFile } from 'node:child_process';
+import { cpSync, existsSync, readdirSync, symlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { tryLock } from '../../src/disk/lock.ts';
+import { openRoot } from '../../src/disk/pinned-root.ts';
+import { Machine } from './machine.ts';
+
+const checkout = join(import.meta.dirname, '../..');
+const machine = new Machine();
+const rootfs = join(machine.home(), 'cache/rootfs');
+const outside = join(machine.dir, 'app');
+
+interface Ended {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+async function run(program: string, args: readonly string[], env: Record<string, string> = {}): Promise<Ended> {
+  try {
+    const { stdout, stderr } = await promisify(execFile)(program, args, { cwd: machine.dir, env });
+    return { code: 0, stdout, stderr };
+  } catch (error) {
+    const { code, stdout, stderr } = error as Ended;
+    return { code, stdout, stderr };
+  }
+}
+
+beforeAll(async () => {
+  if (!existsSync(join(checkout, 'dist/cachepolicy.cjs'))) await promisify(execFile)(process.execPath, [join(checkout, 'build.ts')]);
+  cpSync(join(checkout, 'dist'), outside, { recursive: true });
+}, 60_000);
+
+afterAll(() => machine[Symbol.dispose]());
+
+describe('the bundle, outside the checkout', () => {
+  const bundle = (...args: string[]) => run(process.execPath, [join(outside, 'cachepolicy.cjs'), ...args, '--allowed-root', machine.allowedRoot]);
+
+  it('validates, prunes, and takes the lock', async () => {
+    expect(await bundle('prune', '-f', machine.policy({ limits: '{maxBytes: 1Q}' }))).toMatchObject({ code: 2, stderr: expect.stringContaining('maxBytes must be a quantity') as string });
+    expect(await bundle('prune', '--settle', '0s', '-f', machine.policy())).toMatchObject({ code: 0, stdout: expect.stringContaining('evicted 4 entries') as string });
+    expect(readdirSync(rootfs).filter((name) => name.endsWith('.meta.json'))).toHaveLength(4);
+    using root = openRoot(rootfs, { allowedRoots: [machine.allowedRoot] });
+    using lock = tryLock(root, '.cachepolicy/lock');
+    expect(lock).toBeDefined();
+    expect(await bundle('prune', '-f', machine.policy({ limits: '{maxEntries: 1}' }), '-o', 'json')).toMatchObject({ code: 1, stdout: expect.stringContaining('ERR_LOCK_BUSY') as string });
+  });
+
+  it('knows schedules and time zones', async () => {
+    const spec = '  schedule: {cron: "60 3 * * *", timeZone: Europe/Berlin}\n';
+    expect(await bundle('plan', '-f', machine.policy({ spec }))).toMatchObject({ code: 2, stderr: expect.stringContaining('"60 3 * * *" is not a schedule') as string });
+  });
+
+  it('can load a kubeconfig', async () => {
+    const controller = await run(process.execPath, [join(outside, 'cachepolicy.cjs'), 'controller', '--kubeconfig', machine.write('kubeconfig', 'clusters: []')]);
+    expect(controller).toMatchObject({ code: 2, stderr: expect.stringMatching(/^the kubeconfig /) as string });
+  });
+
+  it('of the agent starts, and asks for what a pod gives it', async () => {
+    const agent = await run(process.execPath, ['--jitless', join(outside, 'agent.cjs')]);
+    expect(agent).toMatchObject({ code: 2, stderr: expect.stringContaining('--policy NAME and --config FILE are needed') as string });
+  });
+});
+
+describe('bin/cachepolicy', () => {
+  it('brings its own Node, also through a link and where PATH has none', async () => {
+    const link = join(machine.dir, 'cachepolicy');
+    symlinkSync(join(checkout, 'bin/cachepolicy'), link);
+    expect(await run(link, ['--version'], { PATH: '/usr/bin:/bin' })).toMatchObject({ code: 0, stdout: expect.stringMatching(/^\d+\.\d+\.\d+\n$/) as string });
+  });
+});
