@@ -30,8 +30,8 @@ export function inLruOrder(entries: readonly Entry[], nowMs: number): Entry[] {
     packed[i] = Math.min(second, lastSecond) * count + i;
   }
   packed.sort();
-  const ordered = new Array<Entry>(count);
-  for (let i = 0; i < count; i += 1) ordered[i] = entries[packed[i]! % count]!;
+  const ordered: Entry[] = [];
+  for (const number of packed) ordered.push(entries[number % count]!);
   sortWithinSeconds(ordered, packed, nowMs);
   return ordered;
 }
