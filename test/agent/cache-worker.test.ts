@@ -1,11 +1,11 @@
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { CacheWorker } from '../../src/agent/cache-worker.ts';
 import { silentLog } from '../../src/observe/log.ts';
 import type { CompiledPolicy } from '../../src/policy/compiled.ts';
-import { unpackHome } from '../fixtures/homes.ts';
+import { rootfsKeys, unpackHome } from '../fixtures/homes.ts';
 
 const minute = 60_000;
 const { signal } = new AbortController();
@@ -76,6 +76,25 @@ describe('a worker without a schedule', () => {
     expect(trash()).toEqual([]);
     expect(await worker.tick(Date.now() + 4_000, signal)).toBe(false);
     expect(worker.state).toMatchObject({ look: { stats: { entryCount: 3 }, leftovers: 0 }, totals: { evictedEntries: 5 } });
+  });
+
+  it('sees what came while it was evicting', async () => {
+    const spare = join(unpackHome(join(dir, 'spare')), 'cache/rootfs');
+    using worker = aWorker();
+    const root = join(dir, 'home/cache/rootfs');
+    const evicting = worker.tick(Date.now(), signal);
+    while (existsSync(join(root, `${rootfsKeys['postgres:17']}.meta.json`))) await new Promise((resolve) => setImmediate(resolve));
+    renameSync(join(spare, rootfsKeys['python:3.14-slim']), join(root, 'f'.repeat(64)));
+    await evicting;
+    await worker.tick(Date.now() + 2_000, signal);
+    expect(worker.state.look?.leftovers).toBe(1);
+  });
+
+  it('has nothing to delete in a cache that is not there', async () => {
+    using worker = aWorker();
+    rmSync(join(dir, 'home'), { recursive: true });
+    expect(await worker.tick(Date.now(), signal)).toBe(true);
+    expect(await worker.tick(Date.now() + 2_000, signal)).toBe(false);
   });
 
   it('looks again after five seconds at a cache that fails', async () => {
