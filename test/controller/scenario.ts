@@ -122,7 +122,7 @@ export class Scenario {
   /** As the server has it afterwards: an apply that changes nothing makes no new version, only a changed DaemonSet spec makes a new generation. */
   #asServed(wanted: Child, present: Child | undefined): Child {
     const object = structuredClone({ ...present, ...wanted, metadata: { ...present?.metadata, ...wanted.metadata } });
-    const text = ({ metadata: { resourceVersion: _, generation: __, ...metadata }, ...rest }: Child) => JSON.stringify({ ...rest, metadata });
+    const text = (child: Child) => JSON.stringify({ ...child, metadata: { ...child.metadata, resourceVersion: undefined, generation: undefined } });
     if (present !== undefined && text(object) === text(present)) return present;
     object.metadata.resourceVersion = String((this.#version += 1));
     if (object.kind === 'DaemonSet') {
