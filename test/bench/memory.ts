@@ -43,7 +43,7 @@ export async function measureMemory(seconds: number): Promise<Figure[]> {
   for (const end = performance.now() + seconds * 1000; performance.now() < end; await sleep(5_000)) {
     await put(join(node.hostRoot, home), join(source, 'home/cache/rootfs/0732d331fa4aacce9beb4cf9ca9e91ae5b6d88a93717aba81e16b27cba82e7b7'), puts);
     puts += 1;
-    if (puts % 12 === 0) stderrLog(`${puts} puts; agent ${mib(rss(agent))} MiB, controller ${mib(rss(controller))} MiB`);
+    if (puts % 12 === 0) stderrLog(`${puts} puts; agent ${mib(rss(agent)).toFixed(1)} MiB, controller ${mib(rss(controller)).toFixed(1)} MiB`);
   }
   rmSync(source, { recursive: true });
   const { evictedEntries } = (JSON.parse(await kubectl(['get', 'cachepolicy', 'bench', '-o', 'json'])) as { status: { evictedEntries: number } }).status;
