@@ -81,10 +81,14 @@ function toJsonSchema(schema: CrdSchema): unknown {
   return {
     ...Object.fromEntries(Object.entries(rest).filter(([keyword]) => !keyword.startsWith('x-kubernetes-'))),
     ...(schema['x-kubernetes-int-or-string'] && { type: ['integer', 'string'] }),
-    ...(properties && { properties: Object.fromEntries(Object.entries(properties).map(([name, child]) => [name, toJsonSchema(child)])), additionalProperties: false }),
+    ...(properties && { properties: mapValues(properties, toJsonSchema), additionalProperties: false }),
     ...(additionalProperties && { additionalProperties: toJsonSchema(additionalProperties) }),
     ...(items && { items: toJsonSchema(items) }),
   };
+}
+
+function mapValues<T, U>(record: Readonly<Record<string, T>>, map: (value: T) => U): Record<string, U> {
+  return Object.fromEntries(Object.entries(record).map(([name, value]) => [name, map(value)]));
 }
 
 function duplicateKeys(schema: CrdSchema, value: unknown, path: FieldPath): SchemaProblem[] {
@@ -103,10 +107,10 @@ function duplicateKeys(schema: CrdSchema, value: unknown, path: FieldPath): Sche
 function toProblem(error: ErrorObject, root: unknown): Problem {
   const path = toPath(error.instancePath, root);
   const { keyword, params, data } = error;
-  const parent = error.parentSchema as CrdSchema | undefined;
+  const fields = Object.keys((error.parentSchema as CrdSchema | undefined)?.properties ?? {}).join(', ');
   switch (keyword) {
     case 'additionalProperties':
-      return { path: [...path, String(params['additionalProperty'])], message: `unknown field; allowed here: ${Object.keys(parent?.properties ?? {}).join(', ')}` };
+      return { path: [...path, String(params['additionalProperty'])], message: `unknown field; allowed here: ${fields}` };
     case 'required':
       return { path: [...path, String(params['missingProperty'])], message: 'Required value is missing' };
     case 'type':
@@ -126,7 +130,7 @@ function toProblem(error: ErrorObject, root: unknown): Problem {
     case 'maxItems':
       return { path, message: `must have at most ${params['limit']} items` };
     case 'minProperties':
-      return { path, message: `should have at least ${params['limit']} of ${Object.keys(parent?.properties ?? {}).join(', ')}` };
+      return { path, message: `should have at least ${params['limit']} of ${fields}` };
     case 'pattern':
       return { path, message: `${quote(data)} should match '${params['pattern']}'` };
     default:

@@ -20,11 +20,12 @@ export function headingText({ target, errors }: Outcome, title: string): string 
 export function limitsText({ cache: { limits } }: Target, snapshot: Snapshot, plan: Plan): string {
   const { entryCount, totalBytes } = statsOf(snapshot);
   const idleMs = longestIdleMs(snapshot, plan);
+  const of = (actual: string, allowed: number | null, format: (n: number) => string): string => (allowed === null ? actual : `${actual} of ${format(allowed)}`);
   const rows: (readonly [string, string, number])[] = [
-    ['entries', limits.maxEntries === null ? `${entryCount}` : `${entryCount} of ${limits.maxEntries}`, ratio(entryCount, limits.maxEntries)],
-    ['bytes', limits.maxBytes === null ? formatBytes(totalBytes) : `${formatBytes(totalBytes)} of ${formatBytes(limits.maxBytes)}`, ratio(totalBytes, limits.maxBytes)],
+    ['entries', of(String(entryCount), limits.maxEntries, String), ratio(entryCount, limits.maxEntries)],
+    ['bytes', of(formatBytes(totalBytes), limits.maxBytes, formatBytes), ratio(totalBytes, limits.maxBytes)],
   ];
-  if (limits.maxIdleMs !== null) rows.push(['idle', `${formatDuration(idleMs)} of ${formatExactDuration(limits.maxIdleMs)}`, ratio(idleMs, limits.maxIdleMs)]);
+  if (limits.maxIdleMs !== null) rows.push(['idle', of(formatDuration(idleMs), limits.maxIdleMs, formatExactDuration), ratio(idleMs, limits.maxIdleMs)]);
   const width = Math.max(...rows.map(([, text]) => text.length));
   return rows.map(([name, text, used]) => `  ${pad(name, 9)} ${pad(text, width)}${barText(used)}`.trimEnd()).map((line) => `${line}\n`).join('');
 }
@@ -49,7 +50,10 @@ function barText(used: number): string {
 /** What is protected, and what of the limits that puts out of reach. */
 export function heldText({ held, unreachable }: Plan): string {
   const words: Record<string, (n: number) => string> = { MaxEntries: String, MaxBytes: formatBytes, MaxIdle: formatDuration };
-  const gaps = unreachable.map(({ limit, allowed, remaining }) => `  ${limit} cannot be met: ${words[limit]?.(remaining)} of ${words[limit]?.(allowed)} stay, protected\n`);
+  const gaps = unreachable.map(({ limit, allowed, remaining }) => {
+    const inWords = words[limit] ?? String;
+    return `  ${limit} cannot be met: ${inWords(remaining)} of ${inWords(allowed)} stay, protected\n`;
+  });
   return `held: ${held.inUse.entries} in use, ${held.kept.entries} kept, ${held.recent.entries} recent\n${gaps.join('')}`;
 }
 

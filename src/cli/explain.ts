@@ -53,7 +53,10 @@ function entryRows({ plan, before }: PassReport, wholeKeys: boolean): string[][]
 function otherRows({ root, before: { damaged, leftovers, unrecognised } }: PassReport): string[][] {
   return [
     ...damaged.map(({ name, reason, message }) => [shortKey(name), '-', '-', '-', 'damaged', `${reason}: ${within(root, message)}`]),
-    ...leftovers.map(({ name, kind, removable }) => [shortKey(name), '-', '-', '-', 'leftover', `${kind}: ${removable ? 'old enough, the next pass removes it' : 'too young to be sure that it is one'}`]),
+    ...leftovers.map(({ name, kind, removable }) => {
+      const fate = removable ? 'old enough, the next pass removes it' : 'too young to be sure that it is one';
+      return [shortKey(name), '-', '-', '-', 'leftover', `${kind}: ${fate}`];
+    }),
     ...unrecognised.map((name) => [name, '-', '-', '-', 'unknown', 'not recognised, never touched']),
   ];
 }

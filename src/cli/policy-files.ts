@@ -35,7 +35,10 @@ export async function loadPolicies(files: readonly string[], allowedRoots: reado
     mistakes.push(...problems.map(({ line, message }) => `${name}:${line}: ${message}`));
     if (documents.length === 0 && problems.length === 0) mistakes.push(`${name}: holds no CachePolicy; it is empty`);
     for (const document of documents) {
-      const problemAt = (path: FieldPath, message: string): string => `${name}:${document.lineOf(path)}: ${path.length > 0 ? `${formatPath(path)}: ` : ''}${message}`;
+      const problemAt = (path: FieldPath, message: string): string => {
+        const field = path.length > 0 ? `${formatPath(path)}: ` : '';
+        return `${name}:${document.lineOf(path)}: ${field}${message}`;
+      };
       const { policy, problems: wrong } = validatePolicy(document.value);
       if (wrong) mistakes.push(...wrong.map(({ path, message }) => problemAt(path, message)));
       if (policy === undefined) continue;
@@ -59,7 +62,8 @@ function clashes(loaded: readonly LoadedPolicy[]): string[] {
       const root = storeRoot(home, store);
       const other = earlier.find(({ compiled }) => compiled.caches.some((cache) => contains(cache.root, root) || contains(root, cache.root)));
       if (other === undefined) return [];
-      return [problemAt(['spec', 'caches', n, 'a3sBox', 'home'], `policy ${other.policy.metadata.name} governs ${root} too; on one machine, name it in one policy only`)];
+      const message = `policy ${other.policy.metadata.name} governs ${root} too; on one machine, name it in one policy only`;
+      return [problemAt(['spec', 'caches', n, 'a3sBox', 'home'], message)];
     });
   });
 }

@@ -58,6 +58,10 @@ function addPolicyCommands(program: Command, io: Io, done: Done): void {
     .addHelpText('after', `
 Honours spec.mode; ignores spec.schedule and spec.nodeSelector. Every policy of every file is checked before any cache is touched.
 
+-o json prints {"caches": [...]}, each with name, policy, root, mode, stats {entryCount, totalBytes} after the run, usage,
+evicted and wouldEvict [{key, sizeBytes, reason}], held {inUse, kept, recent} of {entries, bytes} each, damaged [{name, reason, message}],
+leftovers [{name, kind}], unrecognised [name], errors [{code, message}], revived, raced, leftoversRemoved, purged {entries, bytes}.
+
 Examples:
   cachepolicy prune -f policy.yaml --dry-run
   cachepolicy prune -f policy.yaml -o json

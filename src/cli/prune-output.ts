@@ -29,7 +29,9 @@ export function pruneText(outcome: Outcome, { title, mayEvict }: { title: string
 function evictedTable({ evicted, plan }: PassReport): string {
   if (evicted.length === 0) return '';
   const details = new Map(plan.evict.map(({ entry, detail }) => [entry.key, detail]));
-  const rows = evicted.map(({ key, description, sizeBytes, reason }) => [shortKey(key), description, formatBytes(sizeBytes), `${reason}: ${details.get(key) ?? ''}`]);
+  const rows = evicted.map(({ key, description, sizeBytes, reason }) => {
+    return [shortKey(key), description, formatBytes(sizeBytes), `${reason}: ${details.get(key) ?? ''}`];
+  });
   return table(['KEY', 'DESCRIPTION', 'SIZE', 'REASON'], rows, '  ');
 }
 

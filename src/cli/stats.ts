@@ -7,7 +7,7 @@ import type { PolicyOptions } from './options.ts';
 import type { Outcome } from './outcome.ts';
 import { cacheJson, usageText } from './outcome.ts';
 import { exitCodeOf, look, passOver } from './passes.ts';
-import { table } from './table.ts';
+import { printable, table } from './table.ts';
 import { openTargets, titleOf } from './targets.ts';
 
 const heading = ['CACHE', 'ENTRIES', 'SIZE', 'USAGE', 'HELD', 'DAMAGED', 'LEFTOVERS', 'ROOT'];
@@ -16,10 +16,16 @@ const heading = ['CACHE', 'ENTRIES', 'SIZE', 'USAGE', 'HELD', 'DAMAGED', 'LEFTOV
 export async function stats(options: PolicyOptions, io: Io): Promise<ExitCode> {
   const { targets } = await openTargets(options);
   const outcomes = await passOver(targets, { allowedRoots: options.allowedRoot }, look(io.stopSignal()));
-  if (options.output === 'json') outJson(io, { caches: outcomes.map((outcome) => ({ ...cacheJson(outcome), filesystem: outcome.report?.filesystem ?? null })) });
+  if (options.output === 'json') outJson(io, { caches: outcomes.map(statsJson) });
   else io.out(table(heading, outcomes.map((outcome) => row(outcome, titleOf(outcome.target, targets)))));
-  if (options.output !== 'json') for (const { target, errors } of outcomes) for (const { message } of errors) io.err(`${target.cache.name}: ${message}\n`);
+  for (const { target, errors } of outcomes) {
+    for (const { message } of errors) io.err(`${target.cache.name}: ${printable(message)}\n`);
+  }
   return exitCodeOf(outcomes);
+}
+
+function statsJson(outcome: Outcome) {
+  return { ...cacheJson(outcome), filesystem: outcome.report?.filesystem ?? null };
 }
 
 function row({ target, report }: Outcome, title: string): string[] {

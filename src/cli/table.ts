@@ -20,8 +20,10 @@ export function bar(ratio: number): string {
 
 /** Text from disk or from a file, as it may stand on a terminal: no line breaks, no control characters that the terminal would obey. */
 export function printable(text: string): string {
-  return text.replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (char) => JSON.stringify(char).slice(1, -1).replace(/^[^\\]$/, () => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`));
+  return text.replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (char) => shortEscapes[char] ?? `\\u${char.codePointAt(0)?.toString(16).padStart(4, '0')}`);
 }
+
+const shortEscapes: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r', '\t': '\\t' };
 
 export function pad(text: string, to: number): string {
   return text + ' '.repeat(Math.max(0, to - width(text)));

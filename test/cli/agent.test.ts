@@ -29,7 +29,8 @@ afterEach(async () => {
 
 function start(...args: string[]): ChildProcess {
   const main = join(import.meta.dirname, '../../src/main.ts');
-  child = spawn(process.execPath, [main, 'agent', '--allowed-root', machine.allowedRoot, '--settle', '0s', '--rest', '0s', ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const flags = ['--allowed-root', machine.allowedRoot, '--settle', '0s', '--rest', '0s'];
+  child = spawn(process.execPath, [main, 'agent', ...flags, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
   child.stderr?.on('data', (chunk: Buffer) => (log += chunk.toString()));
   return child;
 }

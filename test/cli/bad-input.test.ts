@@ -36,13 +36,20 @@ describe.each(['prune', 'plan', 'explain', 'stats'])('%s refuses, with one line 
 
   it('bad YAML', () => expectRefusal(/policy\.yaml:2: this is not YAML: /, command, '-f', machine.write('policy.yaml', 'a: 1\n\tb: 2\n')));
 
-  it('a file that is no text', () => expectRefusal(/is not UTF-8 text/, command, '-f', machine.write('policy.yaml', Buffer.from([0xff, 0xfe, 0]) as never)));
+  it('a file that is no text', () =>
+    expectRefusal(/is not UTF-8 text/, command, '-f', machine.write('policy.yaml', Buffer.from([0xff, 0xfe, 0]))));
 
   it('another kind', () =>
-    expectRefusal(/policy\.yaml:2: kind: Unsupported value "ConfigMap"; only CachePolicy is read here\n$/, command, '-f', machine.write('policy.yaml', 'apiVersion: v1\nkind: ConfigMap\n')));
+    expectRefusal(
+      /policy\.yaml:2: kind: Unsupported value "ConfigMap"; only CachePolicy is read here\n$/,
+      command, '-f', machine.write('policy.yaml', 'apiVersion: v1\nkind: ConfigMap\n'),
+    ));
 
   it('an unknown field', () =>
-    expectRefusal(/policy\.yaml:9: spec\.caches\[0\]\.limits\.maxEntires: unknown field; allowed here: maxEntries, maxBytes, maxIdle\n$/, command, '-f', machine.policy({ limits: '{maxEntries: 4, maxEntires: 4}' })));
+    expectRefusal(
+      /policy\.yaml:9: spec\.caches\[0\]\.limits\.maxEntires: unknown field; allowed here: maxEntries, maxBytes, maxIdle\n$/,
+      command, '-f', machine.policy({ limits: '{maxEntries: 4, maxEntires: 4}' }),
+    ));
 
   it.each([
     ['{maxBytes: 10Gx}', 'maxBytes: "10Gx": maxBytes must be a quantity from 0 to less than 8Pi, a number with Ki, Mi, Gi or Ti, such as 10Gi'],
@@ -52,23 +59,38 @@ describe.each(['prune', 'plan', 'explain', 'stats'])('%s refuses, with one line 
     ['{maxIdle: soon}', 'maxIdle: "soon": maxIdle must be a duration in d, h, m and s, such as 168h'],
   ])('limits of %s', (limits, told) => expectRefusal(`policy.yaml:9: spec.caches[0].limits.${told}`, command, '-f', machine.policy({ limits })));
 
-  it('no limit', () => expectRefusal('policy.yaml:9: spec.caches[0].limits: limits must set at least one of maxEntries, maxBytes and maxIdle', command, '-f', machine.policy({ limits: '{}' })));
+  it('no limit', () =>
+    expectRefusal(
+      'policy.yaml:9: spec.caches[0].limits: limits must set at least one of maxEntries, maxBytes and maxIdle',
+      command, '-f', machine.policy({ limits: '{}' }),
+    ));
 
   it('a path outside the allowed roots', () =>
-    expectRefusal(`policy.yaml:8: spec.caches[0].a3sBox.home: /etc/a3s is not strictly below an allowed root; allowed are ${machine.allowedRoot}`, command, '-f', machine.policy({ home: '/etc/a3s' })));
+    expectRefusal(
+      `policy.yaml:8: spec.caches[0].a3sBox.home: /etc/a3s is not strictly below an allowed root; allowed are ${machine.allowedRoot}`,
+      command, '-f', machine.policy({ home: '/etc/a3s' }),
+    ));
 
   it('a path that only begins like an allowed root', () =>
     expectRefusal(/is not strictly below an allowed root/, command, '-f', machine.policy({ home: `${machine.allowedRoot}-x/home` })));
 
-  it('the allowed root itself', () => expectRefusal(/is not strictly below an allowed root/, command, '-f', machine.policy({ home: machine.allowedRoot })));
+  it('the allowed root itself', () =>
+    expectRefusal(/is not strictly below an allowed root/, command, '-f', machine.policy({ home: machine.allowedRoot })));
 
   it.each(['/', '/var/cache/..', 'relative', '', '/var//cache', '/var/cache/'])('the path "%s"', (path) =>
-    expectRefusal(/policy\.yaml:8: spec\.caches\[0\]\.a3sBox\.home: ".*": home must be an absolute path of letters, digits and _ \. @ : \+ - without/, command, '-f', machine.policy({ home: path })));
+    expectRefusal(
+      /policy\.yaml:8: spec\.caches\[0\]\.a3sBox\.home: ".*": home must be an absolute path of letters, digits and _ \. @ : \+ - without/,
+      command, '-f', machine.policy({ home: path }),
+    ));
 
-  it('.. out of an allowed root', () => expectRefusal(/home must be an absolute path/, command, '-f', machine.policy({ home: `${machine.allowedRoot}/../allowed/home` })));
+  it('.. out of an allowed root', () =>
+    expectRefusal(/home must be an absolute path/, command, '-f', machine.policy({ home: `${machine.allowedRoot}/../allowed/home` })));
 
   it('a symbolic link as home', () =>
-    expectRefusal(/policy\.yaml:8: spec\.caches\[0\]\.a3sBox\.home: .*allowed\/link is a symbolic link; replace the symbolic link/, command, '-f', machine.policy({ home: join(machine.allowedRoot, 'link') })));
+    expectRefusal(
+      /policy\.yaml:8: spec\.caches\[0\]\.a3sBox\.home: .*allowed\/link is a symbolic link; replace the symbolic link/,
+      command, '-f', machine.policy({ home: join(machine.allowedRoot, 'link') }),
+    ));
 
   it('a symbolic link above the home', () =>
     expectRefusal(/allowed\/up is a symbolic link/, command, '-f', machine.policy({ home: join(machine.allowedRoot, 'up/home') })));
@@ -77,13 +99,19 @@ describe.each(['prune', 'plan', 'explain', 'stats'])('%s refuses, with one line 
     expectRefusal(/other\/cache\/rootfs is a symbolic link/, command, '-f', machine.policy({ home: join(machine.allowedRoot, 'other') })));
 
   it('a path that does not exist', () =>
-    expectRefusal(/policy\.yaml:8: spec\.caches\[0\]\.a3sBox\.home: .*allowed\/nowhere does not exist; name the home of an A3S Box runtime/, command, '-f', machine.policy({ home: join(machine.allowedRoot, 'nowhere') })));
+    expectRefusal(
+      /policy\.yaml:8: spec\.caches\[0\]\.a3sBox\.home: .*allowed\/nowhere does not exist; name the home of an A3S Box runtime/,
+      command, '-f', machine.policy({ home: join(machine.allowedRoot, 'nowhere') }),
+    ));
 
   it('a file as home', () =>
     expectRefusal(/allowed\/file is not a directory/, command, '-f', machine.policy({ home: join(machine.allowedRoot, 'file') })));
 
   it('a schedule that is none', () =>
-    expectRefusal(/policy\.yaml:6: spec\.schedule\.cron: "60 \* \* \* \*" is not a schedule: /, command, '-f', machine.policy({ spec: '  schedule: {cron: "60 * * * *"}\n' })));
+    expectRefusal(
+      /policy\.yaml:6: spec\.schedule\.cron: "60 \* \* \* \*" is not a schedule: /,
+      command, '-f', machine.policy({ spec: '  schedule: {cron: "60 * * * *"}\n' }),
+    ));
 
   it('a good policy beside a bad one, before the good one is touched', () => {
     const good = machine.policy();
@@ -92,12 +120,18 @@ describe.each(['prune', 'plan', 'explain', 'stats'])('%s refuses, with one line 
   });
 
   it('two policies for one directory', () =>
-    expectRefusal(/second\.yaml:8: spec\.caches\[0\]\.a3sBox\.home: policy a3s-box governs .*\/cache\/rootfs too/, command, '-f', machine.policy(), '-f', machine.policy({ file: 'second.yaml', name: 'second' })));
+    expectRefusal(
+      /second\.yaml:8: spec\.caches\[0\]\.a3sBox\.home: policy a3s-box governs .*\/cache\/rootfs too/,
+      command, '-f', machine.policy(), '-f', machine.policy({ file: 'second.yaml', name: 'second' }),
+    ));
 
-  it('the same policy twice', () => expectRefusal(/policy\.yaml:4: metadata\.name: "a3s-box" stands twice/, command, '-f', machine.policy(), '-f', machine.policy()));
+  it('the same policy twice', () =>
+    expectRefusal(/policy\.yaml:4: metadata\.name: "a3s-box" stands twice/, command, '-f', machine.policy(), '-f', machine.policy()));
 
   it('a wrong option, file or none', async () => {
-      for (const args of [[command], [command, '-f'], [command, '-f', machine.policy(), '--bogus'], [command, '-f', machine.policy(), 'extra'], [command, '-f', machine.policy(), '-o', 'xml']]) {
+    const file = machine.policy();
+    for (const rest of [[], ['-f'], ['-f', file, '--bogus'], ['-f', file, 'extra'], ['-f', file, '-o', 'xml']]) {
+      const args = [command, ...rest];
       const { code, stdout, stderr } = await machine.run(...args);
       expect({ args, code, stdout }).toEqual({ args, code: 2, stdout: '' });
       expect(stderr).not.toMatch(/\n\s+at /);

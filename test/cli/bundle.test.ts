@@ -39,18 +39,22 @@ describe('the bundle, outside the checkout', () => {
   const bundle = (...args: string[]) => run(process.execPath, [join(outside, 'cachepolicy.cjs'), ...args, '--allowed-root', machine.allowedRoot]);
 
   it('validates, prunes, and takes the lock', async () => {
-    expect(await bundle('prune', '-f', machine.policy({ limits: '{maxBytes: 1Q}' }))).toMatchObject({ code: 2, stderr: expect.stringContaining('maxBytes must be a quantity') as string });
-    expect(await bundle('prune', '--settle', '0s', '-f', machine.policy())).toMatchObject({ code: 0, stdout: expect.stringContaining('evicted 4 entries') as string });
+    const refused = await bundle('prune', '-f', machine.policy({ limits: '{maxBytes: 1Q}' }));
+    expect(refused).toMatchObject({ code: 2, stderr: expect.stringContaining('maxBytes must be a quantity') as string });
+    const pruned = await bundle('prune', '--settle', '0s', '-f', machine.policy());
+    expect(pruned).toMatchObject({ code: 0, stdout: expect.stringContaining('evicted 4 entries') as string });
     expect(readdirSync(rootfs).filter((name) => name.endsWith('.meta.json'))).toHaveLength(4);
     using root = openRoot(rootfs, { allowedRoots: [machine.allowedRoot] });
     using lock = tryLock(root, '.cachepolicy/lock');
     expect(lock).toBeDefined();
-    expect(await bundle('prune', '-f', machine.policy({ limits: '{maxEntries: 1}' }), '-o', 'json')).toMatchObject({ code: 1, stdout: expect.stringContaining('ERR_LOCK_BUSY') as string });
+    const busy = await bundle('prune', '-f', machine.policy({ limits: '{maxEntries: 1}' }), '-o', 'json');
+    expect(busy).toMatchObject({ code: 1, stdout: expect.stringContaining('ERR_LOCK_BUSY') as string });
   });
 
   it('knows schedules and time zones', async () => {
     const spec = '  schedule: {cron: "60 3 * * *", timeZone: Europe/Berlin}\n';
-    expect(await bundle('plan', '-f', machine.policy({ spec }))).toMatchObject({ code: 2, stderr: expect.stringContaining('"60 3 * * *" is not a schedule') as string });
+    const refused = await bundle('plan', '-f', machine.policy({ spec }));
+    expect(refused).toMatchObject({ code: 2, stderr: expect.stringContaining('"60 3 * * *" is not a schedule') as string });
   });
 
   it('can load a kubeconfig', async () => {

@@ -125,7 +125,8 @@ describe('the cache of an entry command', () => {
   });
 
   it('must be named at all, and in one way', async () => {
-    expect(await list()).toMatchObject({ code: 2, stderr: 'entry: name the cache with -f FILE (and --cache NAME), or with --home DIR and --store rootfs or layers\n' });
+    const told = 'entry: name the cache with -f FILE (and --cache NAME), or with --home DIR and --store rootfs or layers\n';
+    expect(await list()).toMatchObject({ code: 2, stderr: told });
     expect((await list('-f', machine.policy(), '--home', home)).code).toBe(2);
     expect((await list('--home', home)).code).toBe(2);
     expect((await list('--home', home, '--store', 'models')).code).toBe(2);
@@ -134,6 +135,7 @@ describe('the cache of an entry command', () => {
   it('lies below an allowed root', async () => {
     expect(await list('--home', '/etc/a3s', '--store', 'rootfs')).toMatchObject({ code: 2, stderr: expect.stringMatching(/^--home: .* allowed root/) as string });
     expect(await list('--home', `${home}/../home`, '--store', 'rootfs')).toMatchObject({ code: 2 });
-    expect(await list('--home', join(machine.allowedRoot, 'nowhere'), '--store', 'rootfs')).toMatchObject({ code: 2, stderr: expect.stringContaining('does not exist') as string });
+    const nowhere = await list('--home', join(machine.allowedRoot, 'nowhere'), '--store', 'rootfs');
+    expect(nowhere).toMatchObject({ code: 2, stderr: expect.stringContaining('does not exist') as string });
   });
 });

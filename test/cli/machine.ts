@@ -25,14 +25,16 @@ export class Machine implements Disposable {
     return unpackHome(this.allowedRoot, options);
   }
 
-  write(name: string, text: string): string {
+  write(name: string, text: string | Uint8Array): string {
     const file = join(this.dir, name);
     writeFileSync(file, text);
     return file;
   }
 
-  /** @param spec YAML of one cache's limits and protect, and of what else stands in spec */
-  policy({ home = join(this.allowedRoot, 'home'), limits = '{maxEntries: 4}', minIdle = '60s', store = 'Rootfs', spec = '', name = 'a3s-box', file = 'policy.yaml' } = {}): string {
+  /** Writes a policy of one cache. `limits` is YAML, and so is `spec`, lines of what else stands there. */
+  policy(but: { home?: string; limits?: string; minIdle?: string; store?: string; spec?: string; name?: string; file?: string } = {}): string {
+    const { home = join(this.allowedRoot, 'home'), limits = '{maxEntries: 4}', minIdle = '60s' } = but;
+    const { store = 'Rootfs', spec = '', name = 'a3s-box', file = 'policy.yaml' } = but;
     return this.write(file, `apiVersion: cache.a3s.dev/v1alpha1
 kind: CachePolicy
 metadata:

@@ -29,9 +29,11 @@ describe('the command line', () => {
     expect((await run('--help')).stdout).toContain('Exit status: 0 done; 1 something failed, all else was still done; 2 the input is wrong, nothing was touched.');
   });
 
-  it.each([[[]], [['bogus']], [['prune']], [['plan', '--file']], [['prune', '-f', 'x', '--rest', 'long']], [['prune', '-f', 'x', '--settle', '-1s']], [['entry']], [['entry', 'get']], [['entry', 'bogus']], [['agent']], [['agent', '-f', 'x', '--policy', 'y']]])(
-    'refuses %j with status 2', async (args) => {
-      const { code, stdout, stderr } = await run(...args);
+  it.each([
+    '', 'bogus', 'prune', 'plan --file', 'prune -f x --rest long', 'prune -f x --settle -1s', 'entry', 'entry get', 'entry bogus', 'agent', 'agent -f x --policy y',
+  ])(
+    'refuses "%s" with status 2', async (line) => {
+      const { code, stdout, stderr } = await run(...line.split(' ').filter((arg) => arg !== ''));
       expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
       expect(stderr).not.toBe('');
       expect(stderr).not.toMatch(/\n\s+at /);

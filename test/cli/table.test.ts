@@ -20,7 +20,13 @@ describe('a table', () => {
 });
 
 describe('text from disk', () => {
-  it.each([['plain ünïcode 漢字 🙂', 'plain ünïcode 漢字 🙂'], ['a\tb', 'a\\tb'], ['\x07\x7f\x9b', '\\u0007\\u007f\\u009b'], ['\u202egnp.exe', '\\u202egnp.exe'], ['a\u2028b', 'a\\u2028b']])(
+  it.each([
+    ['plain ünïcode 漢字 🙂', 'plain ünïcode 漢字 🙂'],
+    ['a\tb\nc', 'a\\tb\\nc'],
+    ['\x07\x7f\x9b', '\\u0007\\u007f\\u009b'],
+    ['\u202egnp.exe', '\\u202egnp.exe'],
+    ['a\u2028b', 'a\\u2028b'],
+  ])(
     'shows %j as %s', (text, shown) => {
       expect(printable(text)).toBe(shown);
     });
