@@ -79,7 +79,7 @@ export class MemoryCache implements CacheBackend, AsyncDisposable {
   }
 
   async list(): Promise<CacheEntry[]> {
-    return [...this.#entries.values().map(({ entry }) => entry)];
+    return this.#entries.values().map(({ entry }) => entry).toArray();
   }
 
   async stats(): Promise<CacheStats> {
