@@ -10,6 +10,10 @@ export const cachePolicySchema: unknown = {
     {
       "rule": "self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && self.metadata.name.size() <= 45",
       "message": "metadata.name must be a DNS label (lower-case letters, digits and '-') of at most 45 characters"
+    },
+    {
+      "rule": "self.metadata.name != 'allowed-roots'",
+      "message": "metadata.name may not be 'allowed-roots', because the operator's own ConfigMap is named after it"
     }
   ],
   "properties": {

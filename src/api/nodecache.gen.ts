@@ -168,7 +168,7 @@ export interface NodeCache {
        */
       damaged?: number;
       /**
-       * What crashed writes left behind, and evicted entries that rest before they are deleted.
+       * What crashed writes left behind, and what of evicted entries could not be deleted yet.
        */
       leftovers?: number;
       /**
