@@ -4,12 +4,14 @@ import type { CachePolicyStatus } from '../api/status.ts';
 import type { KubeClient } from '../kube/client.ts';
 import { systemClock } from '../kube/clock.ts';
 import type { Clock } from '../kube/clock.ts';
+import type { Happening } from '../kube/event-recorder.ts';
 import type { KubeObject } from '../kube/objects.ts';
 import { keyOf } from '../kube/objects.ts';
 import { cachePolicies, configMaps, daemonSets, nodeCaches } from '../kube/resource.ts';
 import { isConflict, isNotFound } from '../kube/status-error.ts';
 import type { Store } from '../kube/store.ts';
 import type { Log } from '../observe/log.ts';
+import { happeningsBetween } from '../policy/happenings.ts';
 import { rollUp } from '../policy/roll-up.ts';
 import { TokenBucket } from '../policy/token-bucket.ts';
 import type { Admission, PolicyObject } from './admission.ts';
@@ -31,6 +33,8 @@ export interface ReconcilerOptions {
   readonly allowedRoots: () => readonly string[];
   readonly namespace: string;
   readonly image: string;
+  /** Told of what an admin would look for, after the status that shows it was written. */
+  readonly record: (happening: Happening) => void;
   readonly log: Log;
   readonly clock?: Clock;
 }
@@ -131,6 +135,7 @@ export class Reconciler {
       throw error;
     }
     inventory.settleDeparted(name, uid, departedSince);
+    for (const happening of happeningsBetween(policy.status, status)) this.#options.record({ regarding: policy, ...happening });
     return 0;
   }
 

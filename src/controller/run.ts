@@ -4,8 +4,11 @@ import { agentComponent, allowedRootsConfigMap, componentLabel, leaseName, manag
 import { OperatorError } from '../errors.ts';
 import { KubeClient } from '../kube/client.ts';
 import type { Connection } from '../kube/connection.ts';
+import { systemClock } from '../kube/clock.ts';
+import type { Clock } from '../kube/clock.ts';
 import { runControlLoop } from '../kube/control-loop.ts';
 import { lead } from '../kube/election.ts';
+import { EventRecorder } from '../kube/event-recorder.ts';
 import { countRequests } from '../kube/metrics.ts';
 import type { KubeObject } from '../kube/objects.ts';
 import { WorkQueue } from '../kube/queue.ts';
@@ -35,11 +38,13 @@ export interface ControllerOptions {
   readonly listen: string;
   readonly version: string;
   readonly log: Log;
+  /** Paces the work: reconciles, statuses, departures. Election, watches and deadlines keep to the system's. */
+  readonly clock?: Clock;
 }
 
 /** The controller: stands by until it leads, then works until the signal comes. @throws ERR_LEASE_LOST, ERR_KUBE_CONFIG */
 export async function runController(options: ControllerOptions, signal: AbortSignal): Promise<void> {
-  const { namespace, log } = options;
+  const { namespace, log, clock = systemClock } = options;
   const metrics = new Metrics();
   metrics.addProcessMetrics();
   const transport = new Transport(options.connection, { userAgent: `cachepolicy-controller/${options.version}`, ...countRequests(metrics) });
@@ -56,11 +61,14 @@ export async function runController(options: ControllerOptions, signal: AbortSig
   await lead({ client, namespace, name: leaseName, identity, log }, async (leadership) => {
     await Promise.race([watched.synced, aborted(leadership.signal)]);
     if (leadership.signal.aborted) return;
-    const queue = new WorkQueue();
+    const queue = new WorkQueue({ clock });
     const inventory = new Inventory(watched.nodeCaches, watched.pods, (name) => queue.add(name));
     const allowedRoots = () => parseAllowedRoots(watched.configMaps.get(`${namespace}/${allowedRootsConfigMap}`));
     const end = enqueueChanges(watched, namespace, queue);
-    const reconciler = new Reconciler({ ...watched, client: client.fencedBy(leadership.fence), inventory, allowedRoots, namespace, image, log });
+    const fenced = client.fencedBy(leadership.fence);
+    const events = new EventRecorder({ client: fenced, log, component: 'cachepolicy-controller', instance: process.env['POD_NAME'] ?? hostname(), signal: leadership.signal });
+    const record = events.record.bind(events);
+    const reconciler = new Reconciler({ ...watched, client: fenced, inventory, allowedRoots, namespace, image, record, log, clock });
     await runControlLoop({ queue, reconcile: (name, stop) => reconciler.reconcile(name, stop), log }, leadership.signal);
     end();
     inventory.end();

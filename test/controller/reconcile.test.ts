@@ -246,6 +246,22 @@ describe('the status', () => {
   });
 });
 
+describe('an admin', () => {
+  it('is told of what happened once it stands in the status, and not again by a new controller', async () => {
+    await running('node-1');
+    expect(scenario.events).toEqual(['Normal Programmed a3s-box', 'Normal Evicted a3s-box']);
+    scenario.shows(scenario.nodeCaches, aNodeCache('node-1', { evictedEntries: 3 }));
+    scenario.refuse(status, 409, 'Conflict');
+    await scenario.calls();
+    expect(scenario.events).toHaveLength(2);
+    await scenario.calls();
+    expect(scenario.events.slice(2)).toEqual(['Normal Evicted a3s-box']);
+    scenario.restartController();
+    await scenario.calls();
+    expect(scenario.events).toHaveLength(3);
+  });
+});
+
 describe('a node that departs', () => {
   const remove = 'delete NodeCache a3s-box.node-2 of report-node-2';
 

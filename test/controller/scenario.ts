@@ -29,6 +29,8 @@ export class Scenario {
   readonly inventory = new Inventory(this.nodeCaches, this.pods, () => undefined);
   allowedRoots: readonly string[] = allowedRoots;
   image = 'cachepolicy:1';
+  /** What an admin was told: `Normal Evicted a3s-box`. */
+  readonly events: string[] = [];
   /** While true, what is written stays unseen. */
   watchLags = false;
   readonly #server = new Map<string, Child>();
@@ -107,7 +109,7 @@ export class Scenario {
     };
     return new Reconciler({
       client: client as unknown as KubeClient, policies, daemonSets, configMaps, inventory, clock,
-      allowedRoots: () => this.allowedRoots, namespace: 'cachepolicy-system', image: this.image, log: silentLog,
+      allowedRoots: () => this.allowedRoots, namespace: 'cachepolicy-system', image: this.image, record: ({ regarding, type, reason }) => this.events.push(`${type} ${reason} ${regarding.metadata.name}`), log: silentLog,
     });
   }
 
