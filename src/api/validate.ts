@@ -29,6 +29,8 @@ function identityProblem(value: unknown): Problem | undefined {
   const object = value as Record<string, unknown>;
   if (object['kind'] !== 'CachePolicy') return { path: ['kind'], message: `${named(object['kind'])}; only CachePolicy is read here` };
   if (object['apiVersion'] !== apiVersion) return { path: ['apiVersion'], message: `${named(object['apiVersion'])}; write ${apiVersion}` };
+  const { name } = (object['metadata'] ?? {}) as { name?: unknown };
+  if (typeof name !== 'string' || name === '') return { path: ['metadata', 'name'], message: `${named(name)}; write a name, such as a3s-box` };
   return undefined;
 }
 

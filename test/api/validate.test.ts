@@ -49,7 +49,8 @@ describe('something that is no policy', () => {
 
   it('one without a name is told what a name is', () => {
     const { metadata: _, ...nameless } = policy();
-    expect(problems(nameless)).toEqual([": metadata.name must be a DNS label (lower-case letters, digits and '-') of at most 45 characters"]);
+    expect(problems(nameless)).toEqual(['metadata.name: Required value is missing; write a name, such as a3s-box']);
+    expect(problems({ ...nameless, metadata: { name: 5 } })).toEqual(['metadata.name: Unsupported value 5; write a name, such as a3s-box']);
   });
 
   it('another kind or version is named', () => {
