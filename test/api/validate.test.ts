@@ -40,6 +40,14 @@ describe('a policy with several mistakes', () => {
   });
 });
 
+describe('a rule that cannot be evaluated', () => {
+  it('is a broken one, as with the API server', () => {
+    expect(problems(policy({ schedule: { cron: '0 3 * * *', timeZone: 'Mars/Olympus' } }))).toEqual([
+      'spec.schedule.timeZone: "Mars/Olympus": timeZone must be an IANA time zone name, such as Europe/Berlin',
+    ]);
+  });
+});
+
 describe('something that is no policy', () => {
   it.each([
     ['text', 'hello'], ['a number', 5], ['a list', []], ['nothing', null],
