@@ -3,8 +3,8 @@
  * folder, the official release (checksum verified) where the network allows it, and their Go modules, which needs only Go.
  */
 import { createHash } from 'node:crypto';
-import { constants, createWriteStream } from 'node:fs';
-import { access, chmod, mkdir, readFile, rename, rm } from 'node:fs/promises';
+import { createWriteStream } from 'node:fs';
+import { chmod, mkdir, readFile, rename, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
@@ -14,6 +14,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 import { sourceOf, type BinaryName, type BinarySource, type Release } from './binary-sources.ts';
 import { withProgress, type Log } from './log.ts';
+import { isExecutable } from './program.ts';
 import { run } from './run.ts';
 
 /** Where the network forbids downloads, they should fail quickly. */
@@ -32,10 +33,10 @@ export function cacheDir(): string {
  * @throws when one can be neither found, downloaded nor built; the message says why.
  */
 export async function findBinaries<Name extends BinaryName>(names: readonly Name[], log: Log, signal?: AbortSignal): Promise<Record<Name, string>> {
-  const found = await findPresent(names);
+  const found = findPresent(names);
   if (names.some((name) => found.get(name) === undefined)) {
     await using _lock = await lockCache(log, signal);
-    for (const [name, path] of await findPresent(names)) found.set(name, path);
+    for (const [name, path] of findPresent(names)) found.set(name, path);
     const missing = names.filter((name) => found.get(name) === undefined).map(sourceOf);
     const left = await downloadAll(missing, log, signal);
     for (const [index, source] of left.entries()) await build(source, `${index + 1} of ${left.length}`, log, signal);
@@ -44,30 +45,22 @@ export async function findBinaries<Name extends BinaryName>(names: readonly Name
   return Object.fromEntries(found) as Record<Name, string>;
 }
 
-async function findPresent<Name extends BinaryName>(names: readonly Name[]): Promise<Map<Name, string | undefined>> {
+function findPresent<Name extends BinaryName>(names: readonly Name[]): Map<Name, string | undefined> {
   const assets = process.env['KUBEBUILDER_ASSETS'];
-  const found = new Map<Name, string | undefined>();
-  for (const name of names) {
-    const candidates = [...(assets ? [join(assets, name)] : []), cachedPath(sourceOf(name))];
-    found.set(name, await firstExecutable(candidates));
-  }
-  return found;
+  return new Map(
+    names.map((name) => {
+      const candidates = [...(assets ? [join(assets, name)] : []), cachedPath(sourceOf(name))];
+      return [name, candidates.find(isExecutable)];
+    }),
+  );
 }
 
-async function firstExecutable(paths: readonly string[]): Promise<string | undefined> {
-  for (const path of paths) {
-    const executable = await access(path, constants.X_OK).then(() => true, () => false);
-    if (executable) return path;
-  }
-  return undefined;
-}
-
-function cachedPath(source: BinarySource): string {
+function cachedPath(source: Pick<BinarySource, 'name' | 'cacheFolder'>): string {
   return join(cacheDir(), source.cacheFolder, source.name);
 }
 
 /** Makes the file under another name and renames it, so that a program in the cache is always whole. */
-async function publish(source: BinarySource, make: (temporary: string) => Promise<void>): Promise<void> {
+async function publish(source: Pick<BinarySource, 'name' | 'cacheFolder'>, make: (temporary: string) => Promise<void>): Promise<void> {
   const path = cachedPath(source);
   const temporary = `${path}.${process.pid}.part`;
   await mkdir(join(cacheDir(), source.cacheFolder), { recursive: true });
@@ -100,7 +93,8 @@ async function downloadAll(sources: readonly BinarySource[], log: Log, signal?: 
   return left;
 }
 
-async function download(source: BinarySource, release: Release, signal?: AbortSignal): Promise<void> {
+/** Fetches a release into the cache. @throws when it cannot be had, or is not what its checksum says. */
+export async function download(source: Pick<BinarySource, 'name' | 'cacheFolder'>, release: Release, signal?: AbortSignal): Promise<void> {
   const checksum = await expectedChecksum(release, signal);
   await publish(source, async (temporary) => {
     const archive = release.member === undefined ? temporary : `${temporary}.tar.gz`;

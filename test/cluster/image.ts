@@ -12,6 +12,7 @@ import { cacheDir } from './binaries.ts';
 import type { LocalImage } from './container-process.ts';
 import { writeImageArchive } from './image-archive.ts';
 import { withProgress, type Log } from './log.ts';
+import { findProgram } from './program.ts';
 import { run } from './run.ts';
 import { createRunDir } from './run-dir.ts';
 
@@ -35,11 +36,20 @@ export const localOperatorImage: LocalImage = {
   files: { '/nodejs/bin/node': process.execPath, '/app': join(import.meta.dirname, '..', '..', 'dist') },
 };
 
-/** Builds the image unless it was built of the same sources before. @returns an archive for `ctr images import`. */
+/** Why the image cannot be built on this machine, in one sentence; undefined where it can. */
+export function canBuildImage(): string | undefined {
+  if (process.platform !== 'linux' || process.getuid?.() !== 0) return 'the image is built on Linux, as root';
+  const missing = ['buildah', 'npm', 'tar', 'ldd', 'unshare'].filter((program) => findProgram(program) === undefined);
+  return missing.length === 0 ? undefined : `the image needs ${missing.join(', ')} on PATH`;
+}
+
+/** Builds the image unless it was built of the same sources before. @returns an archive for `ctr images import`. @throws with what canBuildImage says. */
 export async function buildOperatorImage(log: Log): Promise<string> {
   const folder = join(cacheDir(), 'images');
   const archive = join(folder, `operator-${fingerprint()}.tar`);
   if (existsSync(archive)) return archive;
+  const reason = canBuildImage();
+  if (reason !== undefined) throw new Error(reason);
   await mkdir(folder, { recursive: true });
   using runDir = createRunDir();
   const built = join(runDir.path, 'operator.tar');
@@ -51,6 +61,7 @@ export async function buildOperatorImage(log: Log): Promise<string> {
   await withProgress(log, 'build deploy/Dockerfile with buildah', async () => {
     const npmrc = join(homedir(), '.npmrc');
     const npmCache = (await run('npm', ['config', 'get', 'cache'])).trim();
+    await mkdir(npmCache, { recursive: true });
     const script = `
       set -e
       buildah() { command buildah --root "$run/storage" --runroot "$run/runroot" "$@"; }

@@ -5,11 +5,10 @@
  */
 import { spawnSync } from 'node:child_process';
 import { randomBytes, randomInt } from 'node:crypto';
-import { accessSync, constants } from 'node:fs';
 import { copyFile, rm } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import { homedir, networkInterfaces } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
 
 import { findBinaries } from './binaries.ts';
 import { cgroupMounts, removeCgroups } from './cgroups.ts';
@@ -17,6 +16,7 @@ import { serviceAddress, startControlPlane, type ControlPlane } from './control-
 import { writeImageArchive } from './image-archive.ts';
 import { silent, type Log } from './log.ts';
 import { ownFolders } from './node-init.ts';
+import { findProgram, isExecutable } from './program.ts';
 import { pauseImage } from './real-node-config.ts';
 import { startRealNode, type RealNode } from './real-node.ts';
 import { linkName } from './teardown-check.ts';
@@ -73,6 +73,8 @@ export async function startRealCluster(options: RealClusterOptions = {}): Promis
   await using started = new AsyncDisposableStack();
   const controlPlane = started.use(await startControlPlane({ log, users, kubeletClient: true, signal: options.signal }));
   const { runDir } = controlPlane;
+  // The kernel ends the nodes a moment after this process; until then their folders are in use.
+  runDir.leaveOnExit();
   started.defer(() => removeCgroups(runDir.name));
   const apiSocket = join(runDir.path, 'api.sock');
   started.use(await forwardSocket(apiSocket, Number(new URL(controlPlane.server).port)));
@@ -144,20 +146,6 @@ function freeNetwork(): string {
   }
 }
 
-function findProgram(name: string): string | undefined {
-  const folders = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/sbin'];
-  return folders.map((folder) => join(folder, name)).find(isExecutable);
-}
-
 function findCniBinDir(): string | undefined {
   return cniBinDirs.find((folder) => cniPlugins.every((plugin) => isExecutable(join(folder, plugin))));
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
 }

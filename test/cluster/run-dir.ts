@@ -4,6 +4,7 @@ import { lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkS
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 
+import { messageOf } from '../../src/errors.ts';
 import { removeCgroups } from './cgroups.ts';
 import type { Log } from './log.ts';
 
@@ -19,6 +20,8 @@ export interface RunDir extends Disposable {
   dir(...names: string[]): string;
   /** Removes it with all that is in it. The processes that use it must have ended. */
   remove(): void;
+  /** Should this process exit without having removed it, it stays for the next run to find, with the cgroups that bear its name. */
+  leaveOnExit(): void;
 }
 
 interface Owner {
@@ -49,6 +52,7 @@ export function createRunDir(): RunDir {
       removeTree(path);
       live.delete(runDir);
     },
+    leaveOnExit: () => void live.delete(runDir),
     [Symbol.dispose]: () => runDir.remove(),
   };
   live.add(runDir);
@@ -72,8 +76,13 @@ export function abandonedRunDirs(): string[] {
 export function removeAbandonedRuns(log: Log): void {
   for (const path of abandonedRunDirs()) {
     log(`removing ${path}, left behind by a run that was killed`);
-    if (process.platform === 'linux') removeCgroups(basename(path));
-    removeTree(path);
+    try {
+      if (process.platform === 'linux') removeCgroups(basename(path));
+      removeTree(path);
+    } catch (error) {
+      // Its last processes may be ending just now. The next run tries again.
+      log(`${path} is not removed: ${messageOf(error)}`);
+    }
   }
 }
 
@@ -81,13 +90,15 @@ export function removeAbandonedRuns(log: Log): void {
 export function removeTree(path: string): void {
   const mounts = mountPointsBelow(path, readIfPresent('/proc/self/mountinfo'));
   if (mounts.length > 0) throw new Error(`${path} is not removed: mounted below it are ${mounts.join(', ')}`);
+  // Processes that were just killed may still write.
+  const options = { recursive: true, force: true, maxRetries: 5, retryDelay: 50 };
   try {
-    rmSync(path, { recursive: true, force: true });
+    rmSync(path, options);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EACCES') throw error;
     // Caches hold folders that even their owner may not read; root would not notice.
     spawnSync('chmod', ['-R', 'u+rwX', path]);
-    rmSync(path, { recursive: true, force: true });
+    rmSync(path, options);
   }
 }
 
