@@ -33,6 +33,8 @@ export interface CacheWorkerOptions {
 const defaultTickMs = 1_000;
 /** A cache that fails is looked at again this soon: what is in the way may go without a change of the root. */
 const failingLookMs = 5_000;
+/** A prune by hand waits for two settles; what holds the lock longer than this is stuck, or a second agent. */
+const busyIsProblemMs = 120_000;
 const purgeRetryMs = 60_000;
 
 /** One cache of the policy in force on this node: applies limits or looks when it is time to, and knows the state a report is made of. */
@@ -46,6 +48,7 @@ export class CacheWorker implements Disposable {
   #expiresAtMs: number | null = null;
   #purgeDueAtMs: number | null = 0;
   #totals: Totals | undefined;
+  #busySinceMs: number | undefined;
   #recalled = false;
   #rememberedGeneration = 0;
   #state: Pick<CacheState, 'look' | 'lastRun' | 'problem'>;
@@ -102,15 +105,17 @@ export class CacheWorker implements Disposable {
     const mark = rootMark(this.#options.spec.root);
     const before = performance.eventLoopUtilization();
     try {
-      const report = await this.#cache.pass({ mode, trigger, signal });
-      this.#take(report, mode);
+      this.#take(await this.#cache.pass({ mode, trigger, signal }), mode);
+      this.#busySinceMs = undefined;
     } catch (error) {
       if (signal.aborted) return;
-      this.#fail(error);
+      if (isLockBusy(error)) await this.#lookBeside(error, nowMs, signal);
+      else this.#fail(error);
     }
     this.#rootMark = mark;
     this.#first = false;
-    if (trigger === 'Schedule') this.#dueAtMs = this.#options.nextDueAtMs(nowMs);
+    // A run that was due while another process evicted is not lost.
+    if (trigger === 'Schedule') this.#dueAtMs = this.#busySinceMs === undefined ? this.#options.nextDueAtMs(nowMs) : nowMs + failingLookMs;
     // What it cost, without the settles it waited for: a pass that evicts is no reason to rest for long.
     this.#lastLook = { endedAtMs: Date.now(), tookMs: performance.eventLoopUtilization(before).active };
   }
@@ -124,6 +129,18 @@ export class CacheWorker implements Disposable {
     this.#purgeDueAtMs = report.purgeDueAtMs;
     this.#log(report);
     this.#remember(countedUp(this.#totals ?? noTotals, report));
+  }
+
+  /** Another process evicts here, such as a prune by hand: this pass is left out. Only one that does not end is a problem. */
+  async #lookBeside(busy: OperatorError, nowMs: number, signal: AbortSignal): Promise<void> {
+    this.#busySinceMs ??= nowMs;
+    try {
+      this.#take(await this.#cache.pass({ mode: 'DryRun', trigger: 'Change', signal }), 'DryRun');
+      if (nowMs - this.#busySinceMs >= busyIsProblemMs) this.#state = { ...this.#state, problem: problemOf(busy) };
+      this.#expiresAtMs = Date.now() + failingLookMs;
+    } catch (error) {
+      if (!signal.aborted) this.#fail(error);
+    }
   }
 
   /** Nothing is known any more: old figures under a new failure would look like present ones. */
@@ -229,6 +246,10 @@ function countedUp(totals: Totals, report: PassReport): Totals {
 function holdsProblem(report: PassReport): Problem | undefined {
   const error = report.errors.find((each) => each.code === 'ERR_HOLDS_UNREADABLE');
   return error && { reason: problemReason(error.code), message: error.message };
+}
+
+function isLockBusy(error: unknown): error is OperatorError {
+  return error instanceof OperatorError && error.code === 'ERR_LOCK_BUSY';
 }
 
 function problemOf(error: unknown): Problem {

@@ -3,6 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { CacheWorker } from '../../src/agent/cache-worker.ts';
+import { lockPasses } from '../../src/cache/own-folder.ts';
+import { openRoot } from '../../src/disk/pinned-root.ts';
 import { silentLog } from '../../src/observe/log.ts';
 import type { CompiledPolicy } from '../../src/policy/compiled.ts';
 import { rootfsKeys, unpackHome } from '../fixtures/homes.ts';
@@ -58,6 +60,37 @@ describe('a worker with a schedule', () => {
     using worker = aWorker({ mode: 'DryRun', nextDueAtMs: () => start });
     for (const later of [0, minute, 2 * minute]) await worker.tick(start + later, signal);
     expect([entries(worker), worker.state.lastRun]).toEqual([8, undefined]);
+  });
+});
+
+describe('a worker beside another process that evicts', () => {
+  function lockedOut(): Disposable {
+    using root = openRoot(join(dir, 'home/cache/rootfs'), { allowedRoots: [dir] });
+    return lockPasses(root);
+  }
+
+  it('goes on reporting, says so only when it does not end, and catches up when it does', async () => {
+    const start = Date.now();
+    using worker = aWorker();
+    const lock = lockedOut();
+    await worker.tick(start, signal);
+    expect(worker.state).toMatchObject({ look: { stats: { entryCount: 8 }, wouldEvict: { entries: 5 } }, lastRun: undefined, problem: undefined });
+    await worker.tick(start + 2 * minute, signal);
+    expect(worker.state).toMatchObject({ look: { stats: { entryCount: 8 } }, problem: { reason: 'LockBusy' } });
+    lock[Symbol.dispose]();
+    await worker.tick(start + 3 * minute, signal);
+    expect(worker.state).toMatchObject({ look: { stats: { entryCount: 3 } }, problem: undefined, lastRun: { evictedEntries: 5 } });
+  });
+
+  it('does not lose a run that was due meanwhile', async () => {
+    const start = Date.now();
+    using worker = aWorker({ nextDueAtMs: (afterMs) => (afterMs < start + minute ? start + minute : start + 100 * minute) });
+    const lock = lockedOut();
+    await worker.tick(start + minute, signal);
+    expect(worker.state.lastRun).toBeUndefined();
+    lock[Symbol.dispose]();
+    await worker.tick(start + minute + 5_000, signal);
+    expect(worker.state.lastRun).toMatchObject({ trigger: 'Schedule', evictedEntries: 5 });
   });
 });
 

@@ -112,6 +112,16 @@ describe('admission, with the tokens of real pods', () => {
       await admin().delete(daemonSets, { namespace, name: 'cachepolicy-test' });
     });
 
+    it('takes the ConfigMap of a policy and refuses every other, the allowed roots above all', async () => {
+      const aConfigMap = (name: string, policy: string) => ({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name, namespace, labels: { [policyLabel]: policy } }, data: { roots: '/' } });
+      const write = (name: string, policy: string) => outcome(controller.apply(configMaps, aConfigMap(name, policy) as KubeObject, { fieldManager: 'test' }));
+      expect(await write('cachepolicy-mine', 'mine')).toBe('ok');
+      for (const [name, policy] of [['cachepolicy-allowed-roots', 'allowed-roots'], ['cachepolicy-allowed-roots', 'mine'], ['other', 'mine']] as const) {
+        expect(await write(name, policy), name).toMatch(/^403 .*never the allowed roots/);
+      }
+      await admin().delete(configMaps, { namespace, name: 'cachepolicy-mine' });
+    });
+
     it.each([
       ['a path beyond the allowed roots', { hostPath: '/etc' }],
       ['a path below an allowed root, which is none itself', { hostPath: '/var/cache/deep' }],

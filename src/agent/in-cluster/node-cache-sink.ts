@@ -40,6 +40,8 @@ export class NodeCacheSink implements ReportSink {
   #createdFor: string | undefined;
   #conditions: readonly Partial<Condition>[] = [];
   #retryAtMs = 0;
+  /** The last delivery failed: whatever is wanted now goes out as soon as it may, a mere heartbeat too. */
+  #owed = false;
 
   constructor(options: NodeCacheSinkOptions) {
     this.#options = options;
@@ -83,7 +85,9 @@ export class NodeCacheSink implements ReportSink {
   #isDue(nowMs: number): boolean {
     if (this.#pacing.heartbeatDue(nowMs)) return true;
     const [wanted, told] = [this.#wanted, this.#told];
-    if (wanted === undefined || wanted === told || this.#pacing.waitMs(nowMs) > 0) return false;
+    if (wanted === undefined || this.#pacing.waitMs(nowMs) > 0) return false;
+    if (this.#owed) return true;
+    if (wanted === told) return false;
     return wanted.policy !== told?.policy || isMaterial(told.report, wanted.report);
   }
 
@@ -96,10 +100,12 @@ export class NodeCacheSink implements ReportSink {
       await this.#options.client.applyStatus(nodeCaches, this.#object(policy, { ...this.#status(policy, report), conditions }), { fieldManager: agentFieldManager, signal });
       this.#conditions = conditions;
       this.#told = wanted;
+      this.#owed = false;
     } catch (error) {
       if (signal.aborted) return;
       // Somebody deleted it: the next try makes it again, or the policy is gone and this pod will be, too.
       if (isNotFound(error)) this.#createdFor = undefined;
+      this.#owed = true;
       this.#retryAtMs = this.#clock.monotonicMs() + retryMs;
       this.#options.log.warn({ err: error }, `the report could not be delivered and is tried again: ${messageOf(error)}`);
     }
