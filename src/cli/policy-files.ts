@@ -71,7 +71,8 @@ function clashes(loaded: readonly LoadedPolicy[]): string[] {
 function readText(file: string, name: string): string {
   let bytes: Buffer;
   try {
-    bytes = readFileSync(file === '-' ? process.stdin.fd : file);
+    // The number, because asking process.stdin for it makes the pipe non-blocking: a slow writer would then be read as none.
+    bytes = readFileSync(file === '-' ? 0 : file);
   } catch (error) {
     throw new OperatorError('ERR_INPUT_UNREADABLE', `${name}: ${reasons[errnoOf(error) ?? ''] ?? messageOf(error)}`, { cause: error });
   }
@@ -88,5 +89,4 @@ const reasons: Readonly<Record<string, string>> = {
   EACCES: 'permission denied',
   EISDIR: 'is a directory',
   ENOTDIR: 'no such file',
-  EAGAIN: 'nothing to read',
 };

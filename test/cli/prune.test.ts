@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { tryLock } from '../../src/disk/lock.ts';
 import { openRoot } from '../../src/disk/pinned-root.ts';
@@ -242,15 +243,18 @@ describe('prune as a process', () => {
     return { code, stdout, stderr };
   }
 
-  it('reads policies from standard input, several documents at once', async () => {
+  it('reads policies from standard input, several documents at once, however slowly they come', async () => {
     const child = start('-f', '-', '--settle', '0s');
     const document = (name: string, store: string) => `apiVersion: cache.a3s.dev/v1alpha1
 kind: CachePolicy
 metadata: {name: ${name}}
 spec: {caches: [{name: ${name}, a3sBox: {home: ${home}, store: ${store}}, limits: {maxEntries: 1}}]}
 `;
-    child.stdin.end(`${document('one', 'Rootfs')}---\n${document('two', 'Layers')}`);
-    const { code, stdout } = await ended(child);
+    child.stdin.write(`${document('one', 'Rootfs')}---\n`);
+    const end = ended(child);
+    await sleep(1_000);
+    child.stdin.end(document('two', 'Layers'));
+    const { code, stdout } = await end;
     expect(code).toBe(0);
     expect(stdout).toMatch(/^one\/one {2}[^]*\ntwo\/two {2}/);
   });
