@@ -83,6 +83,8 @@ export class FilesystemCache implements CacheBackend {
     using root = this.#openRoot();
     this.#refuseHeld(root, name, key);
     using source = openSource(sourceDir);
+    // Before the disk fills up: what cannot be finished goes there.
+    using trash = openTrash(root);
     const stagingName = this.#format.stagingName();
     // A crash from here on leaves a staging directory, which a pass removes once it is a day old.
     root.mkdir(stagingName, 0o700);
@@ -96,10 +98,10 @@ export class FilesystemCache implements CacheBackend {
       this.#publish(root, staging, name);
       // A crash before it: a directory without metadata, which is a miss.
       writeMetadata(root, this.#format, name, { key, description, sizeBytes, cachedAtMs: nowMs, lastAccessedAtMs: nowMs });
-      this.#retire(root, staging, name);
+      this.#retire(trash, staging, name);
       root.rmdir(stagingName);
     } catch (error) {
-      if (error instanceof OperatorError) await this.#abandon(root, stagingName);
+      if (error instanceof OperatorError) await abandon(root, trash, stagingName);
       throw error;
     }
     return `${this.#store.root}/${name}`;
@@ -183,20 +185,18 @@ export class FilesystemCache implements CacheBackend {
   }
 
   /** A replaced tree rests like an evicted one: somebody may have got its path a moment ago. A crash leaves it in the staging directory. */
-  #retire(root: Dir, staging: Dir, name: EntryName): void {
+  #retire(trash: Dir, staging: Dir, name: EntryName): void {
     if (staging.statOf(stagedTree) === undefined) return;
-    using trash = openTrash(root);
     const item = newItemId(name);
     trash.mkdir(item.id, 0o700);
     using dir = trash.openDir(item.id);
     staging.rename(stagedTree, dir, itemTree);
   }
+}
 
-  async #abandon(root: Dir, stagingName: string): Promise<void> {
-    using trash = openTrash(root);
-    const garbage = newGarbageName();
-    if (root.rename(stagingName, trash, garbage) === 'Moved') await deleteTree(trash, garbage);
-  }
+async function abandon(root: Dir, trash: Dir, stagingName: string): Promise<void> {
+  const garbage = newGarbageName();
+  if (root.rename(stagingName, trash, garbage) === 'Moved') await deleteTree(trash, garbage);
 }
 
 function throwFirst(errors: readonly PassError[]): void {

@@ -27,17 +27,22 @@ export async function scan(root: Dir, format: Format, options: ScanOptions): Pro
   return await new Scan(root, format, options).run();
 }
 
-/** What stands under one entry's name. */
-interface Found {
-  tree: FileKind | undefined;
-  metadata: FileKind | undefined;
+/** What stands under one entry's name, as bits: there may be 100,000 of them. */
+const isDirectory = 1;
+const isLink = 2;
+const isOther = 4;
+const hasTree = isDirectory | isLink | isOther;
+const hasMetadata = 8;
+
+function treeBit(kind: FileKind): number {
+  return kind === 'Directory' ? isDirectory : kind === 'Link' ? isLink : isOther;
 }
 
 class Scan {
   readonly #root: Dir;
   readonly #format: Format;
   readonly #options: ScanOptions;
-  readonly #found = new Map<EntryName, Found>();
+  readonly #found = new Map<EntryName, number>();
   readonly #entries: Entry[] = [];
   readonly #damaged: Damaged[] = [];
   readonly #leftovers: Leftover[] = [];
@@ -73,8 +78,8 @@ class Scan {
           const name = bytes.toString();
           const role = this.#format.roleOf(name);
           const trueKind = kind === 'Unknown' ? (this.#root.statOf(name)?.kind ?? kind) : kind;
-          if (role.role === 'Entry') this.#at(role.name).tree = trueKind;
-          else if (role.role === 'Metadata') this.#at(role.name).metadata = trueKind;
+          if (role.role === 'Entry') this.#add(role.name, treeBit(trueKind));
+          else if (role.role === 'Metadata') this.#add(role.name, hasMetadata);
           else if (role.role === 'Staging' && trueKind === 'Directory') unfinished.push({ name, kind: 'Staging' });
           else if (role.role === 'Temp' && trueKind === 'File') unfinished.push({ name, kind: 'Temp' });
           else if (role.role !== 'Own' && !(role.role === 'Lock' && trueKind === 'File')) this.#unrecognised.push(name);
@@ -87,27 +92,25 @@ class Scan {
     return unfinished;
   }
 
-  #at(name: EntryName): Found {
-    let found = this.#found.get(name);
-    if (found === undefined) this.#found.set(name, (found = { tree: undefined, metadata: undefined }));
-    return found;
+  #add(name: EntryName, bits: number): void {
+    this.#found.set(name, (this.#found.get(name) ?? 0) | bits);
   }
 
-  async #look(name: EntryName, { tree, metadata }: Found): Promise<void> {
+  async #look(name: EntryName, found: number): Promise<void> {
     // An eviction in its last seconds, or one that crashed there: the next pass finishes it.
-    if (tree === 'Link' && isEvictionLink(this.#root, name)) return;
-    if (metadata === undefined) {
-      if (tree === 'Directory' && this.#format.looksLikeEntry(name)) await this.#unfinished(name, 'Orphan');
+    if ((found & isLink) !== 0 && isEvictionLink(this.#root, name)) return;
+    if ((found & hasMetadata) === 0) {
+      if ((found & isDirectory) !== 0 && this.#format.looksLikeEntry(name)) await this.#unfinished(name, 'Orphan');
       else this.#unrecognised.push(name);
       return;
     }
-    if (tree !== undefined && tree !== 'Directory') {
-      this.#damaged.push({ name, reason: 'NotADirectory', message: `${this.#root.pathOf(name)} is ${tree === 'Link' ? 'a symbolic link' : 'no directory'}` });
+    if ((found & (isLink | isOther)) !== 0) {
+      this.#damaged.push({ name, reason: 'NotADirectory', message: `${this.#root.pathOf(name)} is ${(found & isLink) !== 0 ? 'a symbolic link' : 'no directory'}` });
       return;
     }
     const file = readMetadata(this.#root, this.#format, name);
     if (file.outcome === 'Damaged') this.#damaged.push({ name, reason: file.reason, message: file.message });
-    else if (file.outcome === 'Read' && tree === undefined) this.#leftover(name, 'Ghost', msOf(file.changedNs));
+    else if (file.outcome === 'Read' && (found & hasTree) === 0) this.#leftover(name, 'Ghost', msOf(file.changedNs));
     else if (file.outcome === 'Read') this.#entries.push(entryOf(name, file.metadata, file.stamp, this.#options.nowMs));
     // Absent: evicted or replaced while we look. The next scan knows better.
   }

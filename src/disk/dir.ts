@@ -12,16 +12,23 @@ export type Fault = (step: string) => void;
 /** An open file descriptor that ends with its scope. */
 export class OpenFile implements Disposable {
   readonly fd: number;
-  /** For messages only: by the time it is read, something else may be there. */
-  readonly path: string;
+  readonly #dir: Dir;
+  readonly #name: Name;
 
-  constructor(fd: number, path: string) {
+  constructor(fd: number, dir: Dir, name: Name) {
     this.fd = fd;
-    this.path = path;
+    this.#dir = dir;
+    this.#name = name;
+  }
+
+  /** For messages only: by the time it is read, something else may be there. */
+  get path(): string {
+    return this.#dir.pathOf(this.#name);
   }
 
   stat(): Stat {
-    return statOrThrow(statOf(this.fd), this.path);
+    const stat = statOf(this.fd);
+    return typeof stat === 'number' ? statOrThrow(stat, this.path) : stat;
   }
 
   [Symbol.dispose](): void {
@@ -61,7 +68,8 @@ export class Dir implements Disposable {
   /** @returns undefined where nothing has the name */
   statOf(name: Name): Stat | undefined {
     const stat = statAt(this.fd, name);
-    return stat === -errno.ENOENT ? undefined : statOrThrow(stat, this.pathOf(name));
+    if (stat === -errno.ENOENT) return undefined;
+    return typeof stat === 'number' ? statOrThrow(stat, this.pathOf(name)) : stat;
   }
 
   /**
@@ -92,7 +100,7 @@ export class Dir implements Disposable {
   openFileOrErrno(name: Name, flags: number, mode = 0): OpenFile | number {
     if ((flags & constants.O_CREAT) !== 0) this.step('create', name);
     const fd = libc.openat2(this.fd, name, { flags: flags | constants.O_NOFOLLOW, mode, resolve: libc.resolve.sameMount });
-    return fd < 0 ? fd : new OpenFile(fd, this.pathOf(name));
+    return fd < 0 ? fd : new OpenFile(fd, this, name);
   }
 
   openFile(name: Name, flags: number, mode = 0): OpenFile {

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { cpSync, existsSync, lstatSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { Cache } from '../../src/cache/pass.ts';
@@ -9,6 +9,7 @@ import { tryLock } from '../../src/disk/lock.ts';
 import { OperatorError } from '../../src/errors.ts';
 import { images, rootfsKeys, unpackHome } from '../fixtures/homes.ts';
 import { asRoot, mount, pin, scratchDir } from '../disk/scratch.ts';
+import { systemClock } from '../../src/cache/site.ts';
 import { SteppedClock } from './stepped-clock.ts';
 import { key, noLimits, StoreOnDisk } from './store.ts';
 
@@ -318,6 +319,20 @@ describe('leftovers', () => {
     const report = await store.cache({}, { clock }).pass(enforce);
     expect(report).toMatchObject({ revived: 1, leftoversRemoved: 3 });
     expect(store.isServed(orphan)).toBe(true);
+  });
+
+  test('a staging directory in which a put goes on since it was looked at stays', async () => {
+    const store = new StoreOnDisk().entry(a);
+    mkdirSync(join(store.root, '.staging-Ab12Cd/d'), { recursive: true });
+    const clock = { ...systemClock, sleep: async () => {} };
+    // The put writes again while an entry is taken out.
+    const fault = (step: string) => {
+      if (step.startsWith('exchange ') && step.endsWith(a)) writeFileSync(join(store.root, '.staging-Ab12Cd/d/file'), '');
+    };
+    await new Promise((resolve) => setTimeout(resolve, 600));
+    const report = await store.cache({ maxEntries: 0 }, { clock, fault, leftoverAgeMs: 500 }).pass(enforce);
+    expect(report).toMatchObject({ before: { leftovers: [{ kind: 'Staging', removable: true }] }, leftoversRemoved: 0 });
+    expect(existsSync(join(store.root, '.staging-Ab12Cd/d/file'))).toBe(true);
   });
 
   test('one that a box marks stays', async () => {

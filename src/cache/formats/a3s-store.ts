@@ -71,14 +71,18 @@ function nameIn(store: A3sStore, name: string): EntryName | undefined {
 }
 
 function roleIn(store: A3sStore, name: string): Role {
-  if (name === ownFolder) return { role: 'Own' };
-  if (/^\.staging-[A-Za-z0-9]{6}$/.test(name)) return { role: 'Staging' };
-  if (/^\.tmp[A-Za-z0-9]{6}$/.test(name)) return { role: 'Temp' };
+  if (name.startsWith('.')) return roleOfDotName(name);
   if (name.endsWith(lockSuffix)) return { role: 'Lock' };
   const isMetadata = name.endsWith(metadataSuffix);
   const entry = nameIn(store, isMetadata ? name.slice(0, -metadataSuffix.length) : name);
   if (entry === undefined) return { role: 'Unrecognised' };
   return { role: isMetadata ? 'Metadata' : 'Entry', name: entry };
+}
+
+function roleOfDotName(name: string): Role {
+  if (name === ownFolder) return { role: 'Own' };
+  if (/^\.staging-[A-Za-z0-9]{6}$/.test(name)) return { role: 'Staging' };
+  return { role: /^\.tmp[A-Za-z0-9]{6}$/.test(name) ? 'Temp' : 'Unrecognised' };
 }
 
 /** As the crate tempfile does. */
