@@ -1,5 +1,5 @@
 import type { PassError, PassReport, PurgeReport } from '../cache/report.ts';
-import type { Tally } from '../policy/plan.ts';
+import type { Plan, Tally } from '../policy/plan.ts';
 import type { CacheStats, Leftover, Snapshot } from '../policy/snapshot.ts';
 import { statsOf } from '../policy/snapshot.ts';
 import { formatUsage, usageOf } from '../policy/usage.ts';
@@ -24,14 +24,13 @@ export interface CacheJson {
   /** Null where the cache could not be read. */
   readonly stats: CacheStats | null;
   readonly usage: string;
-  readonly held: { readonly inUse: Tally; readonly kept: Tally; readonly recent: Tally };
+  /** Null where the cache could not be read. */
+  readonly held: Plan['held'] | null;
   readonly damaged: readonly { readonly name: string; readonly reason: string; readonly message: string }[];
   readonly leftovers: readonly Pick<Leftover, 'name' | 'kind'>[];
   readonly unrecognised: readonly string[];
   readonly errors: readonly PassError[];
 }
-
-const nothing: Tally = { entries: 0, bytes: 0 };
 
 export function cacheJson({ target, report, errors }: Outcome): CacheJson {
   const { cache, policyName, mode } = target;
@@ -43,7 +42,7 @@ export function cacheJson({ target, report, errors }: Outcome): CacheJson {
     mode,
     stats: stats ?? null,
     usage: usageText(target, report?.after),
-    held: report?.plan.held ?? { inUse: nothing, kept: nothing, recent: nothing },
+    held: report?.plan.held ?? null,
     damaged: report?.after.damaged ?? [],
     leftovers: (report?.after.leftovers ?? []).map(({ name, kind }) => ({ name, kind })),
     unrecognised: report?.after.unrecognised ?? [],

@@ -156,7 +156,7 @@ note: a3s-box: rootfs: the runtime itself keeps at most 10 entries and 10Gi; lim
     using lock = tryLock(root, '.cachepolicy/lock');
     expect(lock).toBeDefined();
     const file = machine.policy({ limits: '{maxEntries: 1}' });
-    expect(cachesOf((await prune('-f', file, '-o', 'json')).stdout)).toMatchObject([{ stats: null, usage: '-', evicted: [], errors: [{ code: 'ERR_LOCK_BUSY' }] }]);
+    expect(cachesOf((await prune('-f', file, '-o', 'json')).stdout)).toMatchObject([{ stats: null, held: null, usage: '-', evicted: [], errors: [{ code: 'ERR_LOCK_BUSY' }] }]);
     const { code, stdout } = await prune('-f', file);
     expect(code).toBe(1);
     expect(stdout).toMatch(/^rootfs {2}.*\n {2}failed: .*\n$/);
