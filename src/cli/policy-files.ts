@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { buffer } from 'node:stream/consumers';
 import type { CachePolicy } from '../api/cachepolicy.gen.ts';
 import { contains, storeRoot } from '../api/paths.ts';
 import { parsePolicyDocuments } from '../api/policy-documents.ts';
@@ -31,7 +32,7 @@ export async function loadPolicies(files: readonly string[], allowedRoots: reado
   const mistakes: string[] = [];
   for (const file of files) {
     const name = file === '-' ? 'standard input' : file;
-    const { documents, problems } = parsePolicyDocuments(readText(file, name));
+    const { documents, problems } = parsePolicyDocuments(await readText(file, name));
     mistakes.push(...problems.map(({ line, message }) => `${name}:${line}: ${message}`));
     if (documents.length === 0 && problems.length === 0) mistakes.push(`${name}: holds no CachePolicy; it is empty`);
     for (const document of documents) {
@@ -68,11 +69,11 @@ function clashes(loaded: readonly LoadedPolicy[]): string[] {
   });
 }
 
-function readText(file: string, name: string): string {
+async function readText(file: string, name: string): Promise<string> {
   let bytes: Buffer;
   try {
-    // The number, because asking process.stdin for it makes the pipe non-blocking: a slow writer would then be read as none.
-    bytes = readFileSync(file === '-' ? 0 : file);
+    // As a stream: Node has made the pipe non-blocking, so that a plain read would take a slow writer for an error.
+    bytes = file === '-' ? await buffer(process.stdin) : await readFile(file);
   } catch (error) {
     throw new OperatorError('ERR_INPUT_UNREADABLE', `${name}: ${reasons[errnoOf(error) ?? ''] ?? messageOf(error)}`, { cause: error });
   }

@@ -47,11 +47,12 @@ function mayEvict({ mode }: Target, { dryRun = false }: PruneOptions): boolean {
 }
 
 /** Waits as long as what was evicted has to rest, deletes it, and looks once more, so that what is shown is what is there. */
-async function purge(outcome: Outcome, settings: CacheSettings, signal: AbortSignal, progress: ProgressLine): Promise<Outcome> {
+async function purge(outcome: Outcome, settings: Required<CacheSettings>, signal: AbortSignal, progress: ProgressLine): Promise<Outcome> {
   const { report, target } = outcome;
   if (report === undefined || report.purgeDueAtMs === null) return outcome;
   const { name } = target.cache;
-  await rest(report.purgeDueAtMs, name, signal, progress);
+  // Until the last that was evicted has rested; `purgeDueAtMs` is when the first has.
+  await rest(report.finishedAtMs + settings.restMs, name, signal, progress);
   return await attempt(outcome, async () => {
     using cache = new Cache(target.cache, settings);
     const purged = await cache.purge({ signal, onProgress: (at) => show(progress, name, at) });
@@ -63,7 +64,7 @@ async function purge(outcome: Outcome, settings: CacheSettings, signal: AbortSig
 async function rest(untilMs: number, name: string, signal: AbortSignal, progress: ProgressLine): Promise<void> {
   const fromMs = Date.now();
   for (let nowMs = fromMs; nowMs < untilMs; nowMs = Date.now()) {
-    progress.show(`${name}: evicted entries rest for ${formatDuration(untilMs - fromMs)}`, (nowMs - fromMs) / (untilMs - fromMs));
+    progress.show(`${name}: evicted entries rest for ${formatDuration(untilMs - fromMs + 999)}`, (nowMs - fromMs) / (untilMs - fromMs));
     await sleep(Math.min(200, untilMs - nowMs), undefined, { signal });
   }
 }
