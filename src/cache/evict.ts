@@ -11,7 +11,7 @@ import { restore } from './restore.ts';
 import type { Site } from './site.ts';
 import { note } from './site.ts';
 import type { ItemId } from './trash.ts';
-import { evictionLinkTarget, isEvictionLink, itemMetadata, itemTree, newItemId } from './trash.ts';
+import { evictionLinkTarget, holdsTree, isEvictionLink, itemMetadata, itemTree, newItemId } from './trash.ts';
 
 export interface Victim {
   readonly name: EntryName;
@@ -153,9 +153,9 @@ class Eviction implements EvictionResult {
   }
 
   async #giveBack({ item }: Leaving): Promise<void> {
-    const { root, signal } = this.#site;
+    const { root, trash, signal } = this.#site;
     // Something else has taken the directory away: the runtime's own prune.
-    if (root.statOf(item.name) === undefined && !this.#hasTree(item)) {
+    if (root.statOf(item.name) === undefined && !holdsTree(trash, item)) {
       drop(this.#site, item);
       this.raced += 1;
       return;
@@ -171,7 +171,7 @@ class Eviction implements EvictionResult {
     // A crash after it: the link lies in the item; it is removed, and the metadata put back.
     dir.symlink(evictionLinkTarget(item), itemTree);
     // A crash after it: link in the root, tree in the item; exchanged back, and the metadata put back.
-    return root.exchange(item.name, dir, itemTree) && this.#hasTree(item);
+    return root.exchange(item.name, dir, itemTree) && holdsTree(trash, item);
   }
 
   /** A crash after it: an item at rest, evicted. */
@@ -181,9 +181,5 @@ class Eviction implements EvictionResult {
     if (isEvictionLink(root, item.name, item)) root.unlink(item.name);
     this.gone.push(victim);
     return true;
-  }
-
-  #hasTree({ id }: ItemId): boolean {
-    return this.#site.trash.statOf(`${id}/${itemTree}`)?.kind === 'Directory';
   }
 }

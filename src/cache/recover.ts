@@ -4,7 +4,7 @@ import { restore } from './restore.ts';
 import type { Site } from './site.ts';
 import { note } from './site.ts';
 import type { ItemId } from './trash.ts';
-import { contentOf, isEvictionLink, itemTree, newGarbageName } from './trash.ts';
+import { contentOf, holdsTree, isEvictionLink, newGarbageName } from './trash.ts';
 
 /** What an item of the trash and its name in the root look like, whoever left them so. */
 export interface Found {
@@ -33,7 +33,7 @@ export function look({ root, trash, format }: Site, item: ItemId, holds: Holds):
   const inRoot = root.statOf(item.name)?.kind;
   const link = inRoot === 'Link' && isEvictionLink(root, item.name, item);
   return {
-    hasTree: trash.statOf(`${item.id}/${itemTree}`)?.kind === 'Directory',
+    hasTree: holdsTree(trash, item),
     inRoot: inRoot === undefined ? 'Nothing' : inRoot === 'Directory' ? 'Directory' : link ? 'OurLink' : 'Other',
     rootHasMetadata: root.statOf(format.metadataName(item.name)) !== undefined,
     isHeld: holdOf(holds, item.name) !== undefined,

@@ -31,6 +31,12 @@ export function newGarbageName(): string {
   return `gone-${randomBytes(6).toString('hex')}`;
 }
 
+/** Whether the item holds the directory. */
+export function holdsTree(trash: Dir, { id }: ItemId): boolean {
+  using item = trash.openDirIfPresent(id);
+  return item?.statOf(itemTree)?.kind === 'Directory';
+}
+
 /** Where the link points that stands in for a directory: every path through it still reaches the whole tree. */
 export function evictionLinkTarget({ id }: ItemId): string {
   return `${ownFolder}/${trashFolder}/${id}/${itemTree}`;

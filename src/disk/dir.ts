@@ -37,8 +37,8 @@ export class OpenFile implements Disposable {
 }
 
 /**
- * An open directory. Every method acts on the very directory that was opened, whatever its path leads to by then;
- * names are single components or relative paths below it, and no symbolic link on them is followed.
+ * An open directory. Every method acts on the very directory that was opened, whatever its path leads to by then. A name is a
+ * single component, and a symbolic link there is never followed; where something is opened it may also be a path below.
  *
  * Failures are thrown as ERR_DISK_IO or ERR_DISK_FULL with the path; what is merely absent or taken is a result.
  */

@@ -11,7 +11,11 @@ export const asRoot = process.geteuid?.() === 0;
 /** An empty directory that is gone after the test. */
 export function scratchDir(): string {
   const dir = mkdtempSync(join(tmpdir(), 'cachepolicy-'));
-  onTestFinished(() => rmSync(dir, { recursive: true, force: true }));
+  onTestFinished(() => {
+    // Without the rights of root a closed directory must be opened first.
+    if (!asRoot) execFileSync('chmod', ['-R', 'u+rwX', dir]);
+    rmSync(dir, { recursive: true, force: true });
+  });
   return dir;
 }
 
