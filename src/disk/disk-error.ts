@@ -52,9 +52,9 @@ export function diskError(act: string, result: number, code?: ErrorCode): Operat
 }
 
 /** The same for what Node's own fs functions throw. Anything else is no disk error, and passes. */
-export function asDiskError(act: string, thrown: unknown): unknown {
+export function asDiskError(act: string, thrown: unknown, code?: ErrorCode): unknown {
   const number = (thrown as { errno?: unknown } | null)?.errno;
-  return typeof number === 'number' && !(thrown instanceof OperatorError) ? diskError(act, number) : thrown;
+  return typeof number === 'number' && !(thrown instanceof OperatorError) ? diskError(act, number, code) : thrown;
 }
 
 /** A path as it may stand in a message: one line, and no control characters that a terminal would obey. */

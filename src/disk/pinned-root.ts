@@ -1,9 +1,10 @@
+import type { BigIntStatsFs } from 'node:fs';
 import { lstatSync, statfsSync } from 'node:fs';
 import type { ErrorCode } from '../errors.ts';
 import { errnoOf, OperatorError } from '../errors.ts';
 import type { Fault } from './dir.ts';
 import { Dir } from './dir.ts';
-import { diskError, errnoName, shown } from './disk-error.ts';
+import { asDiskError, diskError, errnoName, shown } from './disk-error.ts';
 import { AT_FDCWD, openat2, openDirFlags, resolve } from './libc.ts';
 import { disguisedMount, readMounts } from './mounts.ts';
 
@@ -69,10 +70,19 @@ export function isSameRoot(one: RootIdentity, other: RootIdentity): boolean {
   return one.device === other.device && one.inode === other.inode && one.mountId === other.mountId;
 }
 
+/** @throws ERR_ROOT_UNREADABLE */
 export function filesystemOf(root: Dir): Filesystem {
-  const { blocks, bavail, frsize } = statfsSync(`/proc/self/fd/${root.fd}`, { bigint: true });
+  const { blocks, bavail, frsize } = statfsOf(root);
   // Blocks count in frsize; bsize is the preferred transfer size, 256 times as large on some filesystems.
   return { capacityBytes: Number(blocks * frsize), availableBytes: Number(bavail * frsize) };
+}
+
+function statfsOf(root: Dir): BigIntStatsFs {
+  try {
+    return statfsSync(`/proc/self/fd/${root.fd}`, { bigint: true });
+  } catch (thrown) {
+    throw asDiskError(`look at the filesystem of ${shown(root.path)}`, thrown, 'ERR_ROOT_UNREADABLE');
+  }
 }
 
 /** Filesystems that two nodes may share, by the magic number of statfs(2): both nodes would evict one tree. */
@@ -98,7 +108,7 @@ function refuseUnfit(root: Dir): void {
   const stat = root.stat();
   // A removed directory that a mount still holds: an empty husk, beside which a new one may stand.
   if (stat.nlink === 0) throw new OperatorError('ERR_ROOT_MISSING', `${shown(root.path)} was removed`);
-  const shared = sharedFilesystems.get(BigInt.asUintN(32, statfsSync(`/proc/self/fd/${root.fd}`, { bigint: true }).type));
+  const shared = sharedFilesystems.get(BigInt.asUintN(32, statfsOf(root).type));
   if (shared !== undefined) {
     throw new OperatorError('ERR_ROOT_UNSUPPORTED', `${shown(root.path)} lies on ${shared}, which several machines may share`);
   }
