@@ -26,7 +26,7 @@ const BUILD_TIMEOUT_MS = 600_000;
 
 const repository = join(import.meta.dirname, '..', '..');
 /** What the image is made of, besides Node: when none of it has changed, the archive in the cache is still right. */
-const inputs = ['deploy/Dockerfile', 'deploy/Dockerfile.dockerignore', 'build.ts', 'package.json', 'package-lock.json', '.npmrc', 'crds', 'src'];
+const inputs = ['deploy/Dockerfile', 'deploy/Dockerfile.dockerignore', 'build.ts', 'package.json', 'package-lock.json', '.npmrc', 'tsconfig.json', 'src'];
 
 const passwd = 'root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin\n';
 
@@ -44,7 +44,7 @@ export function canBuildImage(): string | undefined {
 }
 
 /** Builds the image unless it was built of the same sources before. @returns an archive for `ctr images import`. @throws with what canBuildImage says. */
-export async function buildOperatorImage(log: Log): Promise<string> {
+export async function buildOperatorImage(log: Log, signal?: AbortSignal): Promise<string> {
   const folder = join(cacheDir(), 'images');
   const archive = join(folder, `operator-${fingerprint()}.tar`);
   if (existsSync(archive)) return archive;
@@ -84,8 +84,8 @@ export async function buildOperatorImage(log: Log): Promise<string> {
       npmrc_secret: existsSync(npmrc) ? `--secret id=npmrc,src=${npmrc}` : '',
       archive: built,
     };
-    // In a mount namespace of its own: whatever buildah mounts goes with it.
-    await run('unshare', ['--mount', '--propagation', 'private', 'sh', '-c', script], { cwd: repository, env, timeoutMs: BUILD_TIMEOUT_MS });
+    // In namespaces of its own: whatever buildah mounts and starts goes with it, also when it is interrupted.
+    await run('unshare', ['--mount', '--propagation', 'private', '--pid', '--fork', '--kill-child', '--mount-proc', 'sh', '-c', script], { cwd: repository, env, timeoutMs: BUILD_TIMEOUT_MS, signal });
   });
   await removeOlder(folder);
   await copyFile(built, `${archive}.part`);

@@ -73,7 +73,7 @@ async function startReal(count: number, signal: AbortSignal): Promise<Cluster> {
   const reason = canRun();
   if (reason !== undefined) throw new Error(reason);
   const nodes = Array.from({ length: count }, (_, index) => `node-${index + 1}`);
-  const cluster = await startRealCluster({ nodes, labels: nodeLabels, images: [await buildOperatorImage(stderrLog)], signal, log: stderrLog });
+  const cluster = await startRealCluster({ nodes, labels: nodeLabels, images: [await buildOperatorImage(stderrLog, signal)], signal, log: stderrLog });
   for (const node of cluster.nodes) unpackHome(node.hostPath('/var/lib/a3s-box'));
   return cluster;
 }
@@ -121,6 +121,7 @@ async function main(): Promise<void> {
 }
 
 await main().catch((error: unknown) => {
-  console.error(error instanceof Stopped ? 'stopped' : messageOf(error));
+  const stopped = error instanceof Stopped || (error as Error).name === 'AbortError';
+  console.error(stopped ? 'stopped' : messageOf(error));
   process.exitCode = 1;
 });

@@ -59,17 +59,28 @@ export function createRunDir(): RunDir {
   return runDir;
 }
 
-/** Folders of test clusters whose process is gone: it was killed before it could remove them. */
+/** Folders of this user's test clusters whose process is gone: it was killed before it could remove them. */
 export function abandonedRunDirs(): string[] {
-  return readdirSync(tmpdir())
-    .filter((name) => name.startsWith(RUN_PREFIX))
-    .map((name) => join(tmpdir(), name))
-    .filter((path) => {
-      const owner = readOwner(path);
-      if (lstatSync(path).uid !== process.getuid?.()) return false;
-      // An owner in another pid namespace cannot be seen from here: leave its folder alone.
-      return owner !== undefined && owner.pidNamespace === pidNamespace() && startTimeOf(owner.pid) !== owner.startTime;
-    });
+  return runDirs('gone').filter((path) => lstatSync(path).uid === process.getuid?.());
+}
+
+/** Names of the test clusters whose process runs. */
+export function liveRuns(): string[] {
+  return runDirs('alive').map((path) => basename(path));
+}
+
+function runDirs(owner: 'alive' | 'gone'): string[] {
+  const names = readdirSync(tmpdir()).filter((name) => name.startsWith(RUN_PREFIX));
+  return names.map((name) => join(tmpdir(), name)).filter((path) => ownerState(path) === owner);
+}
+
+function ownerState(path: string): 'alive' | 'gone' | 'unknown' {
+  const text = readIfPresent(join(path, OWNER_FILE));
+  if (text === '') return 'unknown';
+  const owner = JSON.parse(text) as Owner;
+  // One in another pid namespace cannot be seen from here.
+  if (owner.pidNamespace !== pidNamespace()) return 'unknown';
+  return startTimeOf(owner.pid) === owner.startTime ? 'alive' : 'gone';
 }
 
 /** Removes what clusters of this user that were killed have left behind: folders and cgroups. The kernel has taken the rest. */
@@ -106,11 +117,6 @@ export function removeTree(path: string): void {
 export function mountPointsBelow(path: string, mountinfo: string): string[] {
   const points = mountinfo.split('\n').map((line) => line.split(' ')[4] ?? '');
   return points.filter((point) => point === path || point.startsWith(`${path}/`));
-}
-
-function readOwner(path: string): Owner | undefined {
-  const text = readIfPresent(join(path, OWNER_FILE));
-  return text === '' ? undefined : (JSON.parse(text) as Owner);
 }
 
 /** In clock ticks since boot; tells a process from a later one with the same number. */

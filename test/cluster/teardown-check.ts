@@ -1,13 +1,13 @@
 /**
  * Finds what test clusters have left on this machine: everything they make carries the name of its run.
- * As a program, it looks for what has been left by any run, lists it, and fails if there is something.
+ * As a program, it looks for what has been left by any run that has ended, lists it, and fails if there is something.
  */
 import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { cgroupsNamed } from './cgroups.ts';
-import { mountPointsBelow, RUN_PREFIX } from './run-dir.ts';
+import { liveRuns, mountPointsBelow, RUN_PREFIX } from './run-dir.ts';
 
 export interface ProcessFound {
   readonly pid: number;
@@ -83,8 +83,11 @@ function linkTarget(path: string): string | undefined {
 }
 
 if (import.meta.main) {
-  const left = leftoversOf(RUN_PREFIX);
+  const live = liveRuns();
+  const ofLive = live.flatMap((run) => leftoversOf(run));
+  const left = leftoversOf(RUN_PREFIX).filter((line) => !ofLive.includes(line));
   for (const line of left) console.log(line);
-  console.log(left.length === 0 ? 'nothing is left of any test cluster' : `${left.length} left of test clusters, or of one that still runs`);
+  for (const run of live) console.log(`${run} still runs, and is not counted`);
+  console.log(left.length === 0 ? 'nothing is left of any test cluster' : `${left.length} left of test clusters`);
   process.exitCode = left.length === 0 ? 0 : 1;
 }
