@@ -42,8 +42,21 @@ export interface ControllerOptions {
   readonly clock?: Clock;
 }
 
-/** The controller: stands by until it leads, then works until the signal comes. @throws ERR_LEASE_LOST, ERR_KUBE_CONFIG */
+/**
+ * The controller: stands by until it leads, then works until the signal comes. Nothing of it runs on after that, or after a failure: a
+ * process that lost the lease has to end, or it would look alive and never lead again.
+ * @throws ERR_LEASE_LOST, ERR_KUBE_CONFIG
+ */
 export async function runController(options: ControllerOptions, signal: AbortSignal): Promise<void> {
+  const ending = new AbortController();
+  try {
+    await serve(options, AbortSignal.any([signal, ending.signal]));
+  } finally {
+    ending.abort();
+  }
+}
+
+async function serve(options: ControllerOptions, signal: AbortSignal): Promise<void> {
   const { namespace, log, clock = systemClock } = options;
   const metrics = new Metrics();
   metrics.addProcessMetrics();

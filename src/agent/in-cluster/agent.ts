@@ -22,8 +22,17 @@ export interface InClusterOptions {
   readonly log: Log;
 }
 
-/** The agent of one policy on one node, until the signal comes. */
+/** The agent of one policy on one node, until the signal comes. A part that fails ends the others: the pod starts anew. */
 export async function runInCluster(options: InClusterOptions, signal: AbortSignal): Promise<void> {
+  const ending = new AbortController();
+  try {
+    await serve(options, AbortSignal.any([signal, ending.signal]));
+  } finally {
+    ending.abort();
+  }
+}
+
+async function serve(options: InClusterOptions, signal: AbortSignal): Promise<void> {
   const { log, policyName } = options;
   const identity = readIdentity(process.env, serviceAccountDirOf(process.env));
   const client = new KubeClient(new Transport(inClusterConnection(), { userAgent: `cachepolicy-agent/${options.agentVersion}` }));
