@@ -74,7 +74,7 @@ export class Inventory {
   }
 
   reports(policyName: string): readonly Report[] {
-    return this.nodeCaches(policyName).flatMap(({ spec, status }) => (status === undefined ? [] : [{ nodeName: spec.nodeName, status }]));
+    return reportsOf(this.nodeCaches(policyName));
   }
 
   /** The agent's pod of each node. Of two on one node the one that stays counts. */
@@ -110,6 +110,10 @@ export class Inventory {
       evictedEntries: evictedEntries + (status.evictedEntries ?? 0), evictedBytes: evictedBytes + (status.evictedBytes ?? 0),
     });
   }
+}
+
+export function reportsOf(nodeCaches: readonly NodeCacheObject[]): readonly Report[] {
+  return nodeCaches.flatMap(({ spec, status }) => (status === undefined ? [] : [{ nodeName: spec.nodeName, status }]));
 }
 
 function entriesOf<T>(maps: Map<string, Map<string, T>>, key: string): Map<string, T> {

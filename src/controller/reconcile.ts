@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
-import { childName, controllerFieldManager } from '../api/names.ts';
+import { childName, controllerFieldManager, policyLabel } from '../api/names.ts';
 import type { CachePolicyStatus } from '../api/status.ts';
 import type { KubeClient } from '../kube/client.ts';
 import { systemClock } from '../kube/clock.ts';
@@ -7,17 +7,20 @@ import type { Clock } from '../kube/clock.ts';
 import type { Happening } from '../kube/event-recorder.ts';
 import type { KubeObject } from '../kube/objects.ts';
 import { keyOf } from '../kube/objects.ts';
-import { cachePolicies, configMaps, daemonSets, nodeCaches } from '../kube/resource.ts';
+import { cachePolicies, configMaps, daemonSets, nodeCaches, pods } from '../kube/resource.ts';
 import { isConflict, isNotFound } from '../kube/status-error.ts';
 import type { Store } from '../kube/store.ts';
 import type { Log } from '../observe/log.ts';
 import { happeningsBetween } from '../policy/happenings.ts';
-import { rollUp } from '../policy/roll-up.ts';
+import { presumesDepartures, rollUp } from '../policy/roll-up.ts';
+import type { Report, RollUpInput } from '../policy/roll-up.ts';
 import { TokenBucket } from '../policy/token-bucket.ts';
 import type { Admission, PolicyObject } from './admission.ts';
 import { admit } from './admission.ts';
 import { appliedHashAnnotation, desiredChildren } from './children.ts';
+import { reportsOf } from './inventory.ts';
 import type { Inventory, NodeCacheObject } from './inventory.ts';
+import { Settlement } from './settlement.ts';
 
 export interface DaemonSet extends KubeObject {
   status?: { observedGeneration?: number; desiredNumberScheduled?: number };
@@ -48,6 +51,7 @@ const staleViewMs = 1_000;
 const lookAgainMs = 30_000;
 /** A node without an agent for this long is gone for good, and its NodeCache goes; a pod that is replaced is away for less. */
 const departedAfterMs = 60_000;
+const pageSize = 500;
 
 /** Brings the children and the status of one CachePolicy to what they should be. */
 export class Reconciler {
@@ -58,9 +62,11 @@ export class Reconciler {
   readonly #applied = new Map<string, string>();
   /** Since when NodeCaches have been without an agent on their node, by policy and then by uid. */
   readonly #agentlessSince = new Map<string, ReadonlyMap<string, number>>();
+  readonly #settlement: Settlement;
 
   constructor(options: ReconcilerOptions) {
     this.#options = options;
+    this.#settlement = new Settlement(options.inventory);
     this.#clock = options.clock ?? systemClock;
   }
 
@@ -68,21 +74,40 @@ export class Reconciler {
     const policy = this.#options.policies.get(name);
     if (policy === undefined || policy.metadata.deletionTimestamp !== undefined) return this.#forget(name);
     const admission = await admit(policy, [...this.#options.policies.values()], this.#options.allowedRoots());
-    await this.#applyChildren(policy, admission, signal);
+    if (!(await this.#applyChildren(policy, admission, signal))) return { requeueAfterMs: staleViewMs };
     await this.#removeDeparted(name, signal);
     const waitMs = await this.#publish(policy, admission, signal);
     return { requeueAfterMs: waitMs > 0 ? waitMs : lookAgainMs };
   }
 
-  async #applyChildren(policy: PolicyObject, { compiled, rootsInUse }: Admission, signal: AbortSignal): Promise<void> {
+  /** @returns false where the API server knows better than our view, which the watch will bring up to date */
+  async #applyChildren(policy: PolicyObject, { compiled, rootsInUse }: Admission, signal: AbortSignal): Promise<boolean> {
     const { namespace, image, client } = this.#options;
     for (const child of desiredChildren({ policy, compiled, rootsInUse, namespace, image })) {
       const [resource, store] = child.kind === 'DaemonSet' ? [daemonSets, this.#options.daemonSets] : [configMaps, this.#options.configMaps];
       const present = store.get(keyOf(child));
       if (present !== undefined && this.#applied.get(childKey(child)) === versionOf(child, present)) continue;
-      const applied = await client.apply(resource, child, { fieldManager: controllerFieldManager, signal });
-      this.#applied.set(childKey(child), versionOf(child, applied));
+      if (present === undefined && !(await this.#isCurrent(policy, signal))) return false;
+      try {
+        const applied = await client.apply(resource, basedOn(present, child), { fieldManager: controllerFieldManager, signal });
+        this.#applied.set(childKey(child), versionOf(child, applied));
+      } catch (error) {
+        if (isConflict(error)) return false;
+        throw error;
+      }
       this.#options.log.info({ policy: policy.metadata.name, kind: child.kind }, 'applied');
+    }
+    return true;
+  }
+
+  /** Asked before a child is made: those of a policy that is gone would come back, with agents that enforce it, until the garbage collector sees them. */
+  async #isCurrent({ metadata: { name, uid, generation } }: PolicyObject, signal: AbortSignal): Promise<boolean> {
+    try {
+      const { metadata } = await this.#options.client.get(cachePolicies, { name }, { signal });
+      return metadata.uid === uid && metadata.generation === generation && metadata.deletionTimestamp === undefined;
+    } catch (error) {
+      if (isNotFound(error)) return false;
+      throw error;
     }
   }
 
@@ -97,9 +122,16 @@ export class Reconciler {
       const uid = nodeCache.metadata.uid ?? '';
       const sinceMs = this.#agentlessSince.get(name)?.get(uid) ?? nowMs;
       if (nowMs - sinceMs < departedAfterMs) agentless.set(uid, sinceMs);
-      else await this.#removeReport(nodeCache, signal);
+      else if (!(await this.#hasAgent(nodeCache, signal))) await this.#removeReport(nodeCache, signal);
     }
     this.#agentlessSince.set(name, agentless);
+  }
+
+  /** Asked before a report is removed: the watch may have missed the pod. */
+  async #hasAgent({ spec: { policyName, nodeName } }: NodeCacheObject, signal: AbortSignal): Promise<boolean> {
+    const { client, namespace } = this.#options;
+    const selection = { namespace, labelSelector: `${policyLabel}=${policyName}`, fieldSelector: `spec.nodeName=${nodeName}` };
+    return (await client.list(pods, { ...selection, limit: 1, signal })).items.length > 0;
   }
 
   /** The uid spares a report that was made anew under the same name. */
@@ -116,14 +148,19 @@ export class Reconciler {
   async #publish(policy: PolicyObject, admission: Admission, signal: AbortSignal): Promise<number> {
     const { client, inventory } = this.#options;
     const { name, uid = '', resourceVersion } = policy.metadata;
+    this.#settlement.observe(policy);
     const departedSince = inventory.departed(name, uid);
-    const status = this.#rollUp(policy, admission, departedSince);
+    let status = this.#rollUp(policy, admission, departedSince, inventory.reports(name));
+    if (presumesDepartures(status, { previous: policy.status, departedSince })) {
+      status = this.#rollUp(policy, admission, departedSince, await this.#readReports(name, signal));
+    }
     if (isDeepStrictEqual(status, policy.status)) return 0;
     const bucket = this.#buckets.get(name) ?? new TokenBucket(statusBurst, statusEveryMs, this.#clock.monotonicMs());
     this.#buckets.set(name, bucket);
     const waitMs = bucket.waitMs(this.#clock.monotonicMs());
     if (waitMs > 0) return waitMs;
     bucket.spend(this.#clock.monotonicMs());
+    this.#settlement.sent(name, status.departed, departedSince);
     // The version makes two leaders at once harmless: the one with the older view is refused.
     const metadata = { name, ...(resourceVersion !== undefined && { resourceVersion }) };
     const { apiVersion, kind } = policy;
@@ -134,12 +171,11 @@ export class Reconciler {
       if (isConflict(error) || isNotFound(error)) return staleViewMs;
       throw error;
     }
-    inventory.settleDeparted(name, uid, departedSince);
     for (const happening of happeningsBetween(policy.status, status)) this.#options.record({ regarding: policy, ...happening });
     return 0;
   }
 
-  #rollUp(policy: PolicyObject, { accepted }: Admission, departedSince: { evictedEntries: number; evictedBytes: number }): CachePolicyStatus {
+  #rollUp(policy: PolicyObject, { accepted }: Admission, departedSince: RollUpInput['departedSince'], reports: readonly Report[]): CachePolicyStatus {
     const { namespace, inventory } = this.#options;
     const { name, uid = '', generation = 0 } = policy.metadata;
     const daemonSet = this.#options.daemonSets.get(`${namespace}/${childName(name)}`);
@@ -148,7 +184,7 @@ export class Reconciler {
       policy: { uid, generation, cacheNames: policy.spec.caches.map((cache) => cache.name), maxUnavailable: policy.spec.rollout?.maxUnavailable ?? '10%' },
       accepted,
       desired: counted ? daemonSet.status?.desiredNumberScheduled : undefined,
-      reports: inventory.reports(name),
+      reports,
       agents: inventory.agents(name),
       previous: policy.status,
       departedSince,
@@ -156,10 +192,23 @@ export class Reconciler {
     });
   }
 
+  /** As they are on the API server; the watch may be behind. */
+  async #readReports(policyName: string, signal: AbortSignal): Promise<readonly Report[]> {
+    const reports: Report[] = [];
+    let next: string | undefined;
+    do {
+      const page = await this.#options.client.list<NodeCacheObject>(nodeCaches, { labelSelector: `${policyLabel}=${policyName}`, limit: pageSize, continue: next, signal });
+      reports.push(...reportsOf(page.items));
+      next = page.metadata.continue;
+    } while (next !== undefined && next !== '');
+    return reports;
+  }
+
   /** Its objects go by their owner references, and its NodeCaches likewise. */
   #forget(name: string): void {
     this.#buckets.delete(name);
     this.#agentlessSince.delete(name);
+    this.#settlement.forget(name);
     this.#options.inventory.forget(name);
     for (const key of this.#applied.keys()) if (key.endsWith(`/${childName(name)}`)) this.#applied.delete(key);
   }
@@ -167,6 +216,15 @@ export class Reconciler {
 
 function childKey(child: KubeObject): string {
   return `${child.kind}/${child.metadata.name}`;
+}
+
+/**
+ * The version makes sure that an older view, such as that of a former leader, never undoes what a newer one wrote.
+ * An object that is gone would be made again whatever version is named; the uid makes that a conflict, too.
+ */
+function basedOn(present: KubeObject | undefined, child: KubeObject): KubeObject {
+  const { uid, resourceVersion } = present?.metadata ?? {};
+  return { ...child, metadata: { ...child.metadata, ...(uid !== undefined && { uid }), ...(resourceVersion !== undefined && { resourceVersion }) } };
 }
 
 /** Changes where somebody else changed the object, or we want another one. Status writes count for a ConfigMap and a DaemonSet alike as no change. */

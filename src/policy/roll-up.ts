@@ -162,6 +162,11 @@ function evictedSoFar(own: readonly Report[], { previous, departedSince }: RollU
   };
 }
 
+/** Whether a status takes evictions that no report accounts for as those of nodes that departed unseen: so it looks, too, to a view older than `previous`. */
+export function presumesDepartures({ departed }: CachePolicyStatus, { previous, departedSince }: Pick<RollUpInput, 'previous' | 'departedSince'>): boolean {
+  return (['evictedEntries', 'evictedBytes'] as const).some((key) => (departed?.[key] ?? 0) > (previous?.departed?.[key] ?? 0) + departedSince[key]);
+}
+
 function latest(times: readonly (string | undefined)[]): string | undefined {
   return times.filter((time) => time !== undefined).sort().at(-1);
 }

@@ -156,6 +156,19 @@ describe('a child that is not as it should be', () => {
     expect((await scenario.calls()).slice(0, 2)).toEqual([configMap, daemonSet]);
   });
 
+  it('is left alone where somebody else wrote it and the watch does not show that yet', async () => {
+    await running('node-1');
+    scenario.watchLags = true;
+    scenario.edit((spec) => (spec.caches[0]!.limits = { maxEntries: 4 }));
+    await scenario.calls();
+    scenario.restartController();
+    const written = scenario.child('ConfigMap');
+    expect(await scenario.reconcile()).toEqual({ calls: [configMap], again: second });
+    expect(scenario.child('ConfigMap')).toEqual(written);
+    scenario.catchUp();
+    expect(await scenario.calls()).toEqual([configMap, daemonSet]);
+  });
+
   it('is written once by a new controller, which changes neither it nor the status', async () => {
     await running('node-1');
     const before = [scenario.child('ConfigMap'), scenario.child('DaemonSet')];
@@ -317,6 +330,45 @@ describe('a node that departs', () => {
     expect(scenario.status).toMatchObject({ evictedEntries: 4, departed: { evictedEntries: 2 } });
   });
 
+  it('has nothing counted twice when the answer to the status is lost, or another leader counted it first', async () => {
+    await departed();
+    await scenario.calls();
+    scenario.clock.jump(60 * second);
+    scenario.loseAnswer(status);
+    await expect(scenario.reconcile()).rejects.toThrow('no answer');
+    await scenario.calls();
+    expect(scenario.status).toMatchObject({ evictedEntries: 4, departed: { evictedEntries: 2 } });
+
+    scenario.shows(scenario.nodeCaches, aNodeCache('node-1'), 'DELETED');
+    const policy = structuredClone(scenario.policies.get('a3s-box')!);
+    Object.assign(policy.status!, { departed: { evictedEntries: 4, evictedBytes: 4096 } });
+    scenario.shows(scenario.policies, policy);
+    scenario.clock.jump(60 * second);
+    await scenario.calls();
+    expect(scenario.status).toMatchObject({ evictedEntries: 4, departed: { evictedEntries: 4 } });
+  });
+
+  it('is not presumed where the watch of reports is behind that of the policy: another leader counted a report that is not seen yet', async () => {
+    await running('node-1');
+    const report = aNodeCache('node-1', { evictedEntries: 9, evictedBytes: 9216 });
+    scenario.hides(report);
+    const policy = structuredClone(scenario.policies.get('a3s-box')!);
+    Object.assign(policy.status!, { evictedEntries: 9, evictedBytes: 9216, reclaimed: '9Ki' });
+    scenario.shows(scenario.policies, policy);
+    expect(await scenario.calls()).toEqual([]);
+    scenario.shows(scenario.nodeCaches, report);
+    expect(await scenario.calls()).toEqual([]);
+    expect(scenario.status).toMatchObject({ evictedEntries: 9, departed: { evictedEntries: 0 } });
+  });
+
+  it('keeps its report where only the watch missed that there is an agent', async () => {
+    await running('node-1', 'node-2');
+    scenario.pods.apply({ type: 'DELETED', object: { ...aPod('node-2'), metadata: { ...aPod('node-2').metadata, resourceVersion: '999' } } });
+    await scenario.calls();
+    scenario.clock.jump(60 * second);
+    expect(await scenario.calls()).not.toContain(remove);
+  });
+
   it.each([
     ['gone already', 404, 'NotFound'],
     ['a new one of the same name', 409, 'Conflict'],
@@ -352,6 +404,15 @@ describe('a policy that is deleted', () => {
     scenario.shows(scenario.policies, { ...policy, metadata: { ...policy.metadata, deletionTimestamp: '2026-01-01T00:01:00Z' } });
     scenario.shows(scenario.nodeCaches, aNodeCache('node-1', { evictedEntries: 9 }));
     expect(await scenario.calls()).toEqual([]);
+  });
+
+  it('does not get its objects back while the watch does not show yet that it is gone', async () => {
+    await running('node-1');
+    const policy = scenario.policies.get('a3s-box')!;
+    scenario.shows(scenario.policies, policy, 'DELETED');
+    scenario.policies.apply({ type: 'ADDED', object: { ...policy, metadata: { ...policy.metadata, resourceVersion: '999' } } });
+    scenario.shows(scenario.configMaps, scenario.child('ConfigMap'), 'DELETED');
+    expect(await scenario.reconcile()).toEqual({ calls: [], again: second });
   });
 
   it('that never was causes none either', async () => {

@@ -1,9 +1,10 @@
+import { OperatorError } from '../../src/errors.ts';
 import { Inventory, trimPod } from '../../src/controller/inventory.ts';
 import type { NodeCacheObject, Pod } from '../../src/controller/inventory.ts';
 import type { PolicyObject } from '../../src/controller/admission.ts';
 import type { DaemonSet } from '../../src/controller/reconcile.ts';
 import { Reconciler } from '../../src/controller/reconcile.ts';
-import type { ApplyOptions, DeleteOptions, KubeClient } from '../../src/kube/client.ts';
+import type { ApplyOptions, DeleteOptions, KubeClient, ListOptions } from '../../src/kube/client.ts';
 import { keyOf } from '../../src/kube/objects.ts';
 import type { KubeObject } from '../../src/kube/objects.ts';
 import type { Resource } from '../../src/kube/resource.ts';
@@ -37,6 +38,7 @@ export class Scenario {
   readonly #unseen: (() => void)[] = [];
   #version = 100;
   #calls: string[] = [];
+  #lost: string | undefined;
   #refusal: { call: string; error: Error } | undefined;
   #reconciler = this.#newReconciler();
 
@@ -63,6 +65,11 @@ export class Scenario {
     if (change === 'DELETED') this.#server.delete(keyOf(shown) + shown.kind);
     else this.#server.set(keyOf(shown) + shown.kind, shown);
     store.apply({ type: change, object: shown });
+  }
+
+  /** What somebody else wrote and the watch does not show yet. */
+  hides(object: KubeObject): void {
+    this.#server.set(keyOf(object) + object.kind, structuredClone(object));
   }
 
   /** An admin changes the spec. */
@@ -95,6 +102,11 @@ export class Scenario {
     this.#refusal = { call, error: new KubeStatusError(call, status, { reason }) };
   }
 
+  /** The next such call arrives, but nobody hears so. */
+  loseAnswer(call: string): void {
+    this.#lost = call;
+  }
+
   catchUp(): void {
     this.watchLags = false;
     for (const show of this.#unseen.splice(0)) show();
@@ -103,6 +115,8 @@ export class Scenario {
   #newReconciler(): Reconciler {
     const { policies, daemonSets, configMaps, inventory, clock } = this;
     const client = {
+      get: async (resource: Resource, place: { name: string }) => this.#get(resource, place.name),
+      list: async ({ kind }: Resource, { fieldSelector = '' }: ListOptions) => this.#list(kind, fieldSelector.replace('spec.nodeName=', '')),
       apply: async (_: Resource, object: Child, options: ApplyOptions) => this.#apply(object, options),
       applyStatus: async (_: Resource, object: PolicyObject, options: ApplyOptions) => this.#applyStatus(object, options),
       delete: async (resource: Resource, place: { name: string }, options: DeleteOptions) => this.#delete(resource, place.name, options),
@@ -113,9 +127,22 @@ export class Scenario {
     });
   }
 
+  #get({ kind }: Resource, name: string): KubeObject {
+    const present = this.#server.get(name + kind);
+    if (present === undefined) throw new KubeStatusError('GET', 404, { reason: 'NotFound' });
+    return structuredClone(present);
+  }
+
+  #list(kind: string, nodeName: string): { items: KubeObject[]; metadata: object } {
+    const items = [...this.#server.values()].filter((object) => object.kind === kind && [undefined, '', (object as Pod).spec?.nodeName].includes(nodeName));
+    return { items, metadata: {} };
+  }
+
   #apply(wanted: Child, options: ApplyOptions): Child {
     this.#record(`apply ${wanted.kind} ${keyOf(wanted)}`, options);
     const present = this.#server.get(keyOf(wanted) + wanted.kind);
+    const basis = wanted.metadata.resourceVersion;
+    if (basis !== undefined && basis !== present?.metadata.resourceVersion) throw new KubeStatusError('PATCH', 409, { reason: 'Conflict' });
     const object = this.#asServed(wanted, present);
     this.#show(object.kind === 'DaemonSet' ? this.daemonSets : this.configMaps, object);
     return structuredClone(object);
@@ -145,6 +172,10 @@ export class Scenario {
     const object: PolicyObject = { ...present, metadata, status: JSON.parse(JSON.stringify(wanted.status)) };
     this.#server.set(`${name}CachePolicy`, object);
     this.#show(this.policies, object);
+    if (this.#lost === `status ${name}`) {
+      this.#lost = undefined;
+      throw new OperatorError('ERR_KUBE_UNREACHABLE', 'PATCH: no answer within 5 s');
+    }
     return object;
   }
 
