@@ -1,6 +1,7 @@
 import { messageOf } from '../src/errors.ts';
 import { findBinaries } from './cluster/binaries.ts';
 import { stderrLog } from './cluster/log.ts';
+import { canBuildImage } from './cluster/image.ts';
 import { canRun as realNodes } from './cluster/real-nodes.ts';
 
 export interface Suite {
@@ -10,7 +11,7 @@ export interface Suite {
 }
 
 const controlPlane = ['etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler', 'kubectl'] as const;
-const nodes = [...controlPlane, 'kubelet', 'containerd', 'containerd-shim-runc-v2', 'ctr'] as const;
+const nodes = [...controlPlane, 'kubelet', 'containerd', 'containerd-shim-runc-v2', 'ctr', 'pause'] as const;
 
 /** Finds the binaries, or downloads or builds them, with progress. */
 async function lacks(names: readonly (typeof nodes)[number][]): Promise<string | undefined> {
@@ -25,5 +26,5 @@ async function lacks(names: readonly (typeof nodes)[number][]): Promise<string |
 export const suites: readonly Suite[] = [
   { name: 'unit', obstacle: async () => (process.platform === 'linux' ? undefined : 'the engine needs Linux') },
   { name: 'integration', obstacle: () => lacks(controlPlane) },
-  { name: 'e2e', obstacle: async () => realNodes() ?? (await lacks(nodes)) },
+  { name: 'e2e', obstacle: async () => realNodes() ?? canBuildImage() ?? (await lacks(nodes)) },
 ];

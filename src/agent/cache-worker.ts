@@ -33,6 +33,8 @@ export interface CacheWorkerOptions {
 const defaultTickMs = 1_000;
 /** A cache that fails is looked at again this soon: what is in the way may go without a change of the root. */
 const failingLookMs = 5_000;
+/** A scheduled run that could not work is tried again for this long. */
+const missedAfterMs = 10 * 60_000;
 /** A prune by hand waits for two settles; what holds the lock longer than this is stuck, or a second agent. */
 const busyIsProblemMs = 120_000;
 const purgeRetryMs = 60_000;
@@ -41,7 +43,9 @@ const purgeRetryMs = 60_000;
 export class CacheWorker implements Disposable {
   readonly #options: CacheWorkerOptions;
   readonly #cache: Cache;
+  /** When the schedule is due, or was and could not work yet. */
   #dueAtMs: number | null;
+  #retryAtMs = 0;
   #first = true;
   #rootMark: string | undefined;
   #lastLook = { endedAtMs: 0, tookMs: 0 };
@@ -58,7 +62,6 @@ export class CacheWorker implements Disposable {
     this.#options = options;
     this.#cache = new Cache(spec, { allowedRoots, ...(settleMs !== undefined && { settleMs }), ...(restMs !== undefined && { restMs }) });
     this.#dueAtMs = options.nextDueAtMs(Date.now());
-    this.#totals = previous?.totals;
     this.#state = { look: previous?.look, lastRun: previous?.lastRun, problem: previous?.problem };
   }
 
@@ -68,7 +71,12 @@ export class CacheWorker implements Disposable {
 
   get state(): CacheState {
     const { name, limits } = this.#options.spec;
-    return { name, limits, totals: this.#totals ?? noTotals, ...this.#state };
+    return { name, limits, totals: this.#totals ?? this.#toldTotals, ...this.#state };
+  }
+
+  /** What was reported last, by this agent or by one before it: stands until the disk can be asked, and never falls. */
+  get #toldTotals(): Totals {
+    return larger(this.#options.previous?.totals ?? noTotals, this.#options.knownTotals ?? noTotals);
   }
 
   /** True once something is known under this policy: figures, or why there are none. */
@@ -87,17 +95,39 @@ export class CacheWorker implements Disposable {
 
   /** @returns true where the state may have changed */
   async tick(nowMs: number, signal: AbortSignal): Promise<boolean> {
-    const { accepted, mode } = this.#options.policy;
     this.#recall();
+    this.#dropMissedRun(nowMs);
+    const enforced = this.#isEnforced;
     const act = nextAct({
-      nowMs, enforced: accepted && mode === 'Enforce' && this.#recalled && !this.#outdated, dueAtMs: this.#dueAtMs, first: this.#first,
+      nowMs, enforced, dueAtMs: this.#dueAtMs === null ? null : Math.max(this.#dueAtMs, this.#retryAtMs), first: this.#first,
       rootChanged: rootMark(this.#options.spec.root) !== this.#rootMark, lastLook: this.#lastLook, expiresAtMs: this.#expiresAtMs,
     });
     if (act.act === 'run') await this.#look('Enforce', act.trigger, nowMs, signal);
     else if (act.act === 'look') await this.#look('DryRun', 'Change', nowMs, signal);
-    else if (this.#purgeIsDue(nowMs)) await this.#purge(signal);
-    else return false;
-    return true;
+    // Also beside a cache that always has something to do: what was evicted gives its space back only now.
+    const purges = enforced && this.#purgeIsDue(nowMs);
+    if (purges) await this.#purge(signal);
+    return act.act !== 'rest' || purges;
+  }
+
+  /** For a single run: waits until what it evicted has rested, and deletes it. */
+  async finish(signal: AbortSignal): Promise<void> {
+    if (!this.#isEnforced || this.#state.problem !== undefined || this.#purgeDueAtMs === null) return;
+    await sleep(Math.max(0, this.#purgeDueAtMs - Date.now()), undefined, { signal }).catch(() => undefined);
+    if (!signal.aborted) await this.#purge(signal);
+  }
+
+  /** Anything else than this changes nothing below the root. */
+  get #isEnforced(): boolean {
+    const { accepted, mode } = this.#options.policy;
+    return accepted && mode === 'Enforce' && this.#recalled && !this.#outdated;
+  }
+
+  /** A run that could not work for so long is not made up for outside its hours: it waits for the next one. */
+  #dropMissedRun(nowMs: number): void {
+    if (this.#dueAtMs === null || nowMs - this.#dueAtMs <= missedAfterMs) return;
+    this.#options.log.warn({ cache: this.#options.spec.name, dueAt: new Date(this.#dueAtMs).toISOString() }, 'a scheduled run was missed');
+    this.#dueAtMs = this.#options.nextDueAtMs(nowMs);
   }
 
   async #look(mode: Mode, trigger: Trigger, nowMs: number, signal: AbortSignal): Promise<void> {
@@ -114,10 +144,16 @@ export class CacheWorker implements Disposable {
     }
     this.#rootMark = mark;
     this.#first = false;
-    // A run that was due while another process evicted is not lost.
-    if (trigger === 'Schedule') this.#dueAtMs = this.#busySinceMs === undefined ? this.#options.nextDueAtMs(nowMs) : nowMs + failingLookMs;
+    if (trigger === 'Schedule') this.#scheduleNext(nowMs);
     // What it cost, without the settles it waited for: a pass that evicts is no reason to rest for long.
     this.#lastLook = { endedAtMs: Date.now(), tookMs: performance.eventLoopUtilization(before).active };
+  }
+
+  /** A run that was due while something stood in its way is tried again, within its hour. */
+  #scheduleNext(nowMs: number): void {
+    const failed = this.#state.problem !== undefined || this.#busySinceMs !== undefined;
+    if (failed) this.#retryAtMs = nowMs + failingLookMs;
+    else this.#dueAtMs = this.#options.nextDueAtMs(nowMs);
   }
 
   #take(report: PassReport, mode: Mode): void {
@@ -183,7 +219,7 @@ export class CacheWorker implements Disposable {
       throw error;
     }
     const own = memory?.policy.uid === uid ? memory : undefined;
-    this.#totals ??= own?.totals ?? this.#options.knownTotals;
+    this.#totals = own === undefined ? this.#toldTotals : larger(own.totals, this.#toldTotals);
     this.#rememberedGeneration = own?.policy.generation ?? 0;
     this.#recalled = true;
     if (this.#outdated) this.#options.log.warn({ cache: this.#options.spec.name, generation, enforced: this.#rememberedGeneration }, 'the policy is older than the one enforced last; nothing is evicted by it');
@@ -226,6 +262,11 @@ function runSummary(report: PassReport): RunSummary {
     finishedAtMs: report.finishedAtMs, trigger: report.trigger, evictedEntries: report.evicted.length,
     evictedBytes: evictedBytes(report), errors: report.errors.length,
   };
+}
+
+/** Totals only grow, so of two records the larger is the later. */
+function larger(a: Totals, b: Totals): Totals {
+  return b.evictedEntries > a.evictedEntries ? b : a;
 }
 
 function evictedBytes(report: PassReport): number {

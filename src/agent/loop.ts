@@ -46,15 +46,13 @@ export async function runLoop(source: PolicySource, sink: ReportSink, signal: Ab
   await shift?.end();
 }
 
-/** One pass over every cache. @returns the states, each with what failed */
+/** One pass over every cache now, whatever the schedule says, to the end: what was evicted has rested and is deleted. @returns the states, each with what failed */
 export async function runOnce(policy: CompiledPolicy, options: LoopOptions, signal: AbortSignal): Promise<readonly CacheState[]> {
-  const states: CacheState[] = [];
-  for (const worker of await workersFor(policy, options, [])) {
-    using each = worker;
-    await each.tick(Date.now(), signal);
-    states.push(each.state);
-  }
-  return states;
+  using workers = new DisposableStack();
+  const all = (await workersFor({ ...policy, schedule: null }, options, [])).map((worker) => workers.use(worker));
+  for (const worker of all) await worker.tick(Date.now(), signal);
+  for (const worker of all) await worker.finish(signal);
+  return all.map((worker) => worker.state);
 }
 
 async function workersFor(policy: CompiledPolicy, options: LoopOptions, previous: readonly CacheState[]): Promise<CacheWorker[]> {

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -7,6 +7,8 @@ import { lockPasses } from '../../src/cache/own-folder.ts';
 import { openRoot } from '../../src/disk/pinned-root.ts';
 import { silentLog } from '../../src/observe/log.ts';
 import type { CompiledPolicy } from '../../src/policy/compiled.ts';
+import type { CacheState } from '../../src/policy/node-report.ts';
+import { noTotals } from '../../src/policy/node-report.ts';
 import { rootfsKeys, unpackHome } from '../fixtures/homes.ts';
 
 const minute = 60_000;
@@ -19,16 +21,23 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(dir, { recursive: true }));
 
+interface WorkerOptions {
+  mode?: CompiledPolicy['mode'];
+  accepted?: boolean;
+  nextDueAtMs?: (afterMs: number) => number | null;
+  previous?: CacheState;
+  home?: string;
+}
+
 /** A worker of a policy for a fresh home with eight entries, one of them in use; three may stay. */
-function aWorker(options: { mode?: CompiledPolicy['mode']; nextDueAtMs?: (afterMs: number) => number | null } = {}): CacheWorker {
-  const { mode = 'Enforce', nextDueAtMs = () => null } = options;
-  const home = unpackHome(dir);
+function aWorker(options: WorkerOptions = {}): CacheWorker {
+  const { mode = 'Enforce', nextDueAtMs = () => null, accepted = true, previous, home = unpackHome(dir) } = options;
   const spec = {
     name: 'rootfs', format: 'a3s-rootfs', root: join(home, 'cache/rootfs'), home,
     limits: { maxEntries: 3, maxBytes: null, maxIdleMs: null }, protect: { minIdleMs: 5_000 },
   } as const;
-  const policy: CompiledPolicy = { formatVersion: 1, policy: { name: 'p', uid: 'u', generation: 1 }, accepted: true, mode, schedule: null, caches: [spec] };
-  return new CacheWorker({ policy, spec, allowedRoots: [dir], settleMs: 20, restMs: 0, log: silentLog, nextDueAtMs, previous: undefined, knownTotals: undefined });
+  const policy: CompiledPolicy = { formatVersion: 1, policy: { name: 'p', uid: 'u', generation: 1 }, accepted, mode, schedule: null, caches: [spec] };
+  return new CacheWorker({ policy, spec, allowedRoots: [dir], settleMs: 20, restMs: 0, log: silentLog, nextDueAtMs, previous, knownTotals: undefined });
 }
 
 const entries = (worker: CacheWorker) => worker.state.look?.stats.entryCount;
@@ -60,6 +69,75 @@ describe('a worker with a schedule', () => {
     using worker = aWorker({ mode: 'DryRun', nextDueAtMs: () => start });
     for (const later of [0, minute, 2 * minute]) await worker.tick(start + later, signal);
     expect([entries(worker), worker.state.lastRun]).toEqual([8, undefined]);
+  });
+});
+
+describe('a run that is due and cannot work', () => {
+  /** Nobody knows what a box uses that says it so. */
+  const spoil = () => writeFileSync(join(dir, 'home/boxes/box-1/.rootfs-cache-key'), 'no key');
+  const mend = () => writeFileSync(join(dir, 'home/boxes/box-1/.rootfs-cache-key'), rootfsKeys['redis:8']);
+
+  it('is tried again until it can', async () => {
+    const start = Date.now() + minute;
+    using worker = aWorker({ nextDueAtMs: (afterMs) => (afterMs < start ? start : start + 1000 * minute) });
+    spoil();
+    await worker.tick(start, signal);
+    expect(worker.state).toMatchObject({ problem: { reason: 'HoldsUnreadable' }, lastRun: { evictedEntries: 0 } });
+    mend();
+    await worker.tick(start + minute, signal);
+    expect(worker.state).toMatchObject({ problem: undefined, lastRun: { trigger: 'Schedule', evictedEntries: 5 } });
+  });
+
+  it('is not made up for later, outside its hours', async () => {
+    const start = Date.now() + minute;
+    using worker = aWorker({ nextDueAtMs: (afterMs) => (afterMs < start ? start : start + 1000 * minute) });
+    spoil();
+    await worker.tick(start, signal);
+    mend();
+    await worker.tick(start + 11 * minute, signal);
+    expect(worker.state).toMatchObject({ problem: undefined, look: { wouldEvict: { entries: 5 } }, lastRun: { evictedEntries: 0 } });
+  });
+
+  it('does not fire hours late where the directory was missing when it was due', async () => {
+    const start = Date.now() + minute;
+    using worker = aWorker({ nextDueAtMs: (afterMs) => (afterMs < start ? start : start + 1000 * minute) });
+    renameSync(join(dir, 'home'), join(dir, 'away'));
+    await worker.tick(start, signal);
+    renameSync(join(dir, 'away'), join(dir, 'home'));
+    await worker.tick(start + 600 * minute, signal);
+    expect(worker.state).toMatchObject({ look: { stats: { entryCount: 8 } }, lastRun: undefined });
+  });
+});
+
+describe('a worker that may not enforce', () => {
+  it.each([['in mode Suspended', { mode: 'Suspended' }], ['in mode DryRun', { mode: 'DryRun' }], ['of a policy that is not accepted', { accepted: false }]] as const)(
+    'deletes nothing that another evicted, %s', async (_, options) => {
+      using before = aWorker();
+      await before.tick(Date.now(), signal);
+      const trash = () => readdirSync(join(dir, 'home/cache/rootfs/.cachepolicy/trash'));
+      const resting = trash();
+      using worker = aWorker({ ...options, home: join(dir, 'home') });
+      for (const later of [0, 1, 2, 3]) await worker.tick(Date.now() + later * minute, signal);
+      expect(trash()).toEqual(resting);
+      expect(resting).toHaveLength(5);
+    });
+});
+
+describe('what a worker has counted', () => {
+  it('is kept when the policy changes while the directory is missing', async () => {
+    using before = aWorker();
+    await before.tick(Date.now(), signal);
+    const home = join(dir, 'home');
+    renameSync(home, join(dir, 'away'));
+    using between = aWorker({ home, previous: before.state });
+    await between.tick(Date.now() + minute, signal);
+    expect(between.state).toMatchObject({ problem: { reason: 'RootMissing' }, totals: { evictedEntries: 5 } });
+    renameSync(join(dir, 'away'), home);
+    // What was told meanwhile was nothing, as where an agent starts with the directory missing.
+    using after = aWorker({ home, previous: { ...between.state, totals: noTotals } });
+    expect(after.state.totals.evictedEntries).toBe(0);
+    await after.tick(Date.now() + 2 * minute, signal);
+    expect(after.state.totals.evictedEntries).toBe(5);
   });
 });
 

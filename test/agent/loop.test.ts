@@ -354,8 +354,18 @@ describe('a single pass', () => {
   it('applies the limits once and tells the state of every cache', async () => {
     unpackHome(dir);
     const log = createLog({ level: 'silent', write: () => undefined });
-    const states = await runOnce(aPolicy({ maxEntries: 3 }), { allowedRoots: [dir], log, settleMs, nodeName: 'node-1' }, new AbortController().signal);
+    const states = await runOnce(aPolicy({ maxEntries: 3 }), { allowedRoots: [dir], log, settleMs, restMs: 50, nodeName: 'node-1' }, new AbortController().signal);
     expect(states).toMatchObject([{ name: 'rootfs', lastRun: { trigger: 'Start', evictedEntries: 5 }, look: { stats: { entryCount: 3 } } }]);
+    // It frees what it evicted: nobody comes after it.
+    expect(readdirSync(join(home, 'cache/rootfs/.cachepolicy/trash'))).toEqual([]);
+  });
+
+  it('does not wait for a schedule', async () => {
+    unpackHome(dir);
+    const log = createLog({ level: 'silent', write: () => undefined });
+    const policy = { ...aPolicy({ maxEntries: 3 }), schedule: { cron: '0 0 1 1 *', timeZone: 'UTC', jitterMs: 0 } };
+    const states = await runOnce(policy, { allowedRoots: [dir], log, settleMs, restMs: 0, nodeName: 'node-1' }, new AbortController().signal);
+    expect(states).toMatchObject([{ lastRun: { evictedEntries: 5 } }]);
   });
 
   it('tells of each cache why it could not', async () => {
