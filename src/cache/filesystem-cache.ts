@@ -4,6 +4,7 @@ import type { Dir } from '../disk/dir.ts';
 import { shown } from '../disk/disk-error.ts';
 import { waitForLock } from '../disk/lock.ts';
 import { openRoot } from '../disk/pinned-root.ts';
+import type { Stat } from '../disk/stat.ts';
 import { OperatorError } from '../errors.ts';
 import type { CompiledCache } from '../policy/compiled.ts';
 import type { Holds } from '../policy/holds.ts';
@@ -11,7 +12,7 @@ import { holdOf } from '../policy/holds.ts';
 import type { CacheStats, EntryName, Snapshot } from '../policy/snapshot.ts';
 import { statsOf } from '../policy/snapshot.ts';
 import type { CacheBackend, CacheEntry } from './backend.ts';
-import type { Format } from './formats/format.ts';
+import type { Format, Metadata } from './formats/format.ts';
 import { formats } from './formats/registry.ts';
 import { readHolds } from './holds/read-holds.ts';
 import { readMetadata, writeMetadata } from './metadata-file.ts';
@@ -22,7 +23,7 @@ import { removeEntry } from './remove-entry.ts';
 import type { PassError } from './report.ts';
 import type { Clock } from './site.ts';
 import { systemClock } from './site.ts';
-import { itemTree, newGarbageName, newItemId } from './trash.ts';
+import { itemMetadata, itemTree, newGarbageName, newItemId } from './trash.ts';
 
 /** Where a store of the A3S runtime lies. */
 export type Store = Pick<CompiledCache, 'format' | 'root' | 'home'>;
@@ -31,8 +32,9 @@ export type Store = Pick<CompiledCache, 'format' | 'root' | 'home'>;
 const passPatienceMs = 60_000;
 const entryPatienceMs = 10_000;
 
-/** The name of the tree in a staging directory, as the runtime has it. */
-const stagedTree = 'd';
+/** The names in a staging directory: of the tree as the runtime has it, and of the metadata that is replaced. */
+const stagedTree = itemTree;
+const stagedMetadata = itemMetadata;
 
 const noLimits: CompiledCache['limits'] = { maxEntries: null, maxBytes: null, maxIdleMs: null };
 
@@ -95,13 +97,10 @@ export class FilesystemCache implements CacheBackend {
       using _lock = await waitForLock(root, this.#format.lockName(name), { timeoutMs: entryPatienceMs });
       this.#refuseHeld(root, name, key);
       const nowMs = this.#clock.now();
-      this.#publish(root, staging, name);
-      // A crash before it: a directory without metadata, which is a miss.
-      writeMetadata(root, this.#format, name, { key, description, sizeBytes, cachedAtMs: nowMs, lastAccessedAtMs: nowMs });
-      this.#retire(trash, staging, name);
-      root.rmdir(stagingName);
+      this.#publish(root, staging, name, { key, description, sizeBytes, cachedAtMs: nowMs, lastAccessedAtMs: nowMs });
+      this.#retire(root, trash, stagingName, name);
     } catch (error) {
-      if (error instanceof OperatorError) await abandon(root, trash, stagingName);
+      if (error instanceof OperatorError) await abandon(root, trash, staging, stagingName);
       throw error;
     }
     return `${this.#store.root}/${name}`;
@@ -174,27 +173,44 @@ export class FilesystemCache implements CacheBackend {
     if (hold !== undefined) throw new OperatorError('ERR_ENTRY_IN_USE', `${shown(key)} is in use: ${hold.detail}`);
   }
 
-  /** Under both locks. Metadata goes first: at no moment does it stand beside a tree of another size. */
-  #publish(root: Dir, staging: Dir, name: EntryName): void {
+  /**
+   * Under both locks. Metadata goes first: at no moment does it stand beside a tree of another size. What fails brings the old entry
+   * back, for its path may have been handed out a moment ago.
+   */
+  #publish(root: Dir, staging: Dir, name: EntryName, metadata: Metadata): void {
     const before = root.statOf(name);
     if (before !== undefined && before.kind !== 'Directory') throw new OperatorError('ERR_ENTRY_DAMAGED', `${root.pathOf(name)} is no directory`);
     // A crash after it: the old directory without metadata, which is a miss.
-    root.unlink(this.#format.metadataName(name));
-    if (before === undefined) staging.rename(stagedTree, root, name);
-    else root.exchange(name, staging, stagedTree);
+    if (before === undefined) root.unlink(this.#format.metadataName(name));
+    else root.rename(this.#format.metadataName(name), staging, stagedMetadata);
+    try {
+      if (before === undefined) staging.rename(stagedTree, root, name);
+      else root.exchange(name, staging, stagedTree);
+      // A crash before it: a directory without metadata, which is a miss.
+      writeMetadata(root, this.#format, name, metadata);
+    } catch (error) {
+      if (before !== undefined && error instanceof OperatorError) this.#takeBack(root, staging, name, before);
+      throw error;
+    }
+    staging.unlink(stagedMetadata);
   }
 
-  /** A replaced tree rests like an evicted one: somebody may have got its path a moment ago. A crash leaves it in the staging directory. */
-  #retire(trash: Dir, staging: Dir, name: EntryName): void {
-    if (staging.statOf(stagedTree) === undefined) return;
-    const item = newItemId(name);
-    trash.mkdir(item.id, 0o700);
-    using dir = trash.openDir(item.id);
-    staging.rename(stagedTree, dir, itemTree);
+  #takeBack(root: Dir, staging: Dir, name: EntryName, before: Stat): void {
+    // Written, and then the disk failed.
+    root.unlink(this.#format.metadataName(name));
+    if (root.statOf(name)?.inode !== before.inode) root.exchange(name, staging, stagedTree);
+    staging.rename(stagedMetadata, root, this.#format.metadataName(name));
+  }
+
+  /** A replaced tree rests like an evicted one: somebody may have got its path a moment ago. The staging directory is laid out as an item. */
+  #retire(root: Dir, trash: Dir, stagingName: string, name: EntryName): void {
+    if (!root.rmdir(stagingName)) root.rename(stagingName, trash, newItemId(name).id);
   }
 }
 
-async function abandon(root: Dir, trash: Dir, stagingName: string): Promise<void> {
+/** What could neither be published nor taken back holds the old entry: it stays until it is a day old, like after a crash. */
+async function abandon(root: Dir, trash: Dir, staging: Dir, stagingName: string): Promise<void> {
+  if (staging.statOf(stagedMetadata) !== undefined) return;
   const garbage = newGarbageName();
   if (root.rename(stagingName, trash, garbage) === 'Moved') await deleteTree(trash, garbage);
 }

@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { FilesystemCache } from '../../src/cache/filesystem-cache.ts';
 import type { CacheOptions } from '../../src/cache/pass.ts';
 import { tryLock } from '../../src/disk/lock.ts';
+import { OperatorError } from '../../src/errors.ts';
 import { rootfsKeys, unpackHome } from '../fixtures/homes.ts';
 import { asRoot, listing, mount, pin, scratchDir } from '../disk/scratch.ts';
 import { tree } from './contract.ts';
@@ -103,6 +104,34 @@ describe('put', () => {
     await cache.purge();
     expect(store.trash).toEqual([]);
     expect(store.isServed(a)).toBe(true);
+  });
+
+  test.each([['exchange', a], ['replace', `${a}.meta.json`], ['sync', '.']])('that fails at the last moment (%s) leaves the old entry as it was: its path may have been handed out', async (step, name) => {
+    const store = new StoreOnDisk().entry(a);
+    const before = metadataOf(store, a);
+    let failures = 0;
+    const fault = (at: string) => {
+      if (at !== `${step} ${store.root}/${name}` || failures > 0) return;
+      failures += 1;
+      throw new OperatorError('ERR_DISK_FULL', 'no space left');
+    };
+    await expect(backend(store, { fault }).put(a, tree(100), 'new')).rejects.toMatchObject({ code: 'ERR_DISK_FULL' });
+    expect(failures).toBe(1);
+    expect([store.isServed(a), store.isWhole(a)]).toEqual([true, true]);
+    expect(metadataOf(store, a)).toEqual(before);
+    expect(store.trash).toEqual([]);
+  });
+
+  test('that fails and cannot be taken back leaves the old tree in its staging directory', async () => {
+    const store = new StoreOnDisk().entry(a);
+    let exchanges = 0;
+    const fault = (at: string) => {
+      if (at.startsWith('exchange')) exchanges += 1;
+      if (at.startsWith('replace') || (at.startsWith('exchange') && exchanges > 1)) throw new OperatorError('ERR_DISK_IO', 'broken');
+    };
+    await expect(backend(store, { fault }).put(a, tree(100), 'new')).rejects.toMatchObject({ code: 'ERR_DISK_IO' });
+    const staging = store.names.find((name) => name !== a) ?? '';
+    expect(existsSync(join(store.root, staging, 'd', 'etc', 'file'))).toBe(true);
   });
 
   test('over metadata without a directory makes a whole entry', async () => {
