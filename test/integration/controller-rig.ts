@@ -58,7 +58,7 @@ function adminConnection(): Connection {
 }
 
 /** The token of the controller's account: what it may not do, it cannot do here either. */
-async function controllerToken(): Promise<string> {
+export async function controllerToken(): Promise<string> {
   token ??= (await kubectl(['create', 'token', 'cachepolicy-controller', '-n', namespace])).trim();
   return token;
 }
