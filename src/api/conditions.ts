@@ -8,7 +8,7 @@ export const conditionReasons = {
   /** The spec is valid and in force. */
   Accepted: ['Accepted', 'InvalidSchedule', 'InvalidCaches', 'PathNotAllowed', 'Conflicted'],
   /** Every fresh report is of this generation. */
-  Programmed: ['Programmed', 'Progressing', 'NotAccepted', 'NoMatchingNode', 'NoReports'],
+  Programmed: ['Programmed', 'Progressing', 'NotAccepted', 'ChildrenRefused', 'NoMatchingNode', 'NoReports'],
   /** Programmed, no node failing or over a limit, and enough nodes report. */
   Ready: ['Ready', 'NotAccepted', 'NotProgrammed', 'NodesFailing', 'OverLimit', 'NodesNotReporting', 'AgentNotStarted', 'NoMatchingNode', 'CacheFailing'],
   /** Some cache cannot be read or enforced. */

@@ -8,7 +8,7 @@ import type { Happening } from '../kube/event-recorder.ts';
 import type { KubeObject } from '../kube/objects.ts';
 import { keyOf } from '../kube/objects.ts';
 import { cachePolicies, configMaps, daemonSets, nodeCaches, pods } from '../kube/resource.ts';
-import { isConflict, isNotFound } from '../kube/status-error.ts';
+import { isConflict, isNotFound, KubeStatusError } from '../kube/status-error.ts';
 import type { Store } from '../kube/store.ts';
 import type { Log } from '../observe/log.ts';
 import { happeningsBetween } from '../policy/happenings.ts';
@@ -53,6 +53,12 @@ const lookAgainMs = 30_000;
 const departedAfterMs = 60_000;
 const pageSize = 500;
 
+/** What is known of a policy before its reports are looked at. */
+interface Standing extends Admission {
+  /** What the API server said where it does not take the policy's objects. */
+  readonly refused: string | undefined;
+}
+
 /** Brings the children and the status of one CachePolicy to what they should be. */
 export class Reconciler {
   readonly #options: ReconcilerOptions;
@@ -74,9 +80,13 @@ export class Reconciler {
     const policy = this.#options.policies.get(name);
     if (policy === undefined || policy.metadata.deletionTimestamp !== undefined) return this.#forget(name);
     const admission = await admit(policy, [...this.#options.policies.values()], this.#options.allowedRoots());
-    if (!(await this.#applyChildren(policy, admission, signal))) return { requeueAfterMs: staleViewMs };
+    const children = await this.#applyChildren(policy, admission, signal).catch(refusal);
+    if (children === false) return { requeueAfterMs: staleViewMs };
     await this.#removeDeparted(name, signal);
-    const waitMs = await this.#publish(policy, admission, signal);
+    const standing = { ...admission, refused: children === true ? undefined : children.message };
+    const waitMs = await this.#publish(policy, standing, signal);
+    // Said in the status, and tried again with growing waits.
+    if (children !== true) throw children;
     return { requeueAfterMs: waitMs > 0 ? waitMs : lookAgainMs };
   }
 
@@ -145,14 +155,14 @@ export class Reconciler {
   }
 
   /** @returns how long the next status has to wait, where this one came too soon; else 0 */
-  async #publish(policy: PolicyObject, admission: Admission, signal: AbortSignal): Promise<number> {
+  async #publish(policy: PolicyObject, standing: Standing, signal: AbortSignal): Promise<number> {
     const { client, inventory } = this.#options;
     const { name, uid = '', resourceVersion } = policy.metadata;
     this.#settlement.observe(policy);
     const departedSince = inventory.departed(name, uid);
-    let status = this.#rollUp(policy, admission, departedSince, inventory.reports(name));
+    let status = this.#rollUp(policy, standing, departedSince, inventory.reports(name));
     if (presumesDepartures(status, { previous: policy.status, departedSince })) {
-      status = this.#rollUp(policy, admission, departedSince, await this.#readReports(name, signal));
+      status = this.#rollUp(policy, standing, departedSince, await this.#readReports(name, signal));
     }
     if (isDeepStrictEqual(status, policy.status)) return 0;
     const bucket = this.#buckets.get(name) ?? new TokenBucket(statusBurst, statusEveryMs, this.#clock.monotonicMs());
@@ -175,7 +185,7 @@ export class Reconciler {
     return 0;
   }
 
-  #rollUp(policy: PolicyObject, { accepted }: Admission, departedSince: RollUpInput['departedSince'], reports: readonly Report[]): CachePolicyStatus {
+  #rollUp(policy: PolicyObject, { accepted, refused }: Standing, departedSince: RollUpInput['departedSince'], reports: readonly Report[]): CachePolicyStatus {
     const { namespace, inventory } = this.#options;
     const { name, uid = '', generation = 0 } = policy.metadata;
     const daemonSet = this.#options.daemonSets.get(`${namespace}/${childName(name)}`);
@@ -183,6 +193,7 @@ export class Reconciler {
     return rollUp({
       policy: { uid, generation, cacheNames: policy.spec.caches.map((cache) => cache.name), maxUnavailable: policy.spec.rollout?.maxUnavailable ?? '10%' },
       accepted,
+      refused,
       desired: counted ? daemonSet.status?.desiredNumberScheduled : undefined,
       reports,
       agents: inventory.agents(name),
@@ -212,6 +223,12 @@ export class Reconciler {
     this.#options.inventory.forget(name);
     for (const key of this.#applied.keys()) if (key.endsWith(`/${childName(name)}`)) this.#applied.delete(key);
   }
+}
+
+/** The API server will not have it, however often it is asked: a person has to do something. Everything else is thrown on. */
+function refusal(error: unknown): KubeStatusError {
+  if (error instanceof KubeStatusError && [400, 403, 404, 422].includes(error.status)) return error;
+  throw error;
 }
 
 function childKey(child: KubeObject): string {

@@ -33,6 +33,8 @@ export interface AgentPod {
 export interface RollUpInput {
   readonly policy: { readonly uid: string; readonly generation: number; readonly cacheNames: readonly string[]; readonly maxUnavailable: number | string };
   readonly accepted: Finding<'Accepted'>;
+  /** Why the API server does not take the ConfigMap or the DaemonSet; undefined where it does. */
+  readonly refused?: string | undefined;
   /** Nodes that should run an agent; undefined until the DaemonSet is known to be counted. */
   readonly desired: number | undefined;
   readonly reports: readonly Report[];
@@ -129,9 +131,11 @@ function rollUpCache(name: string, fresh: readonly Report[]) {
     usage: formatUsage(usages.length > 0 ? Math.max(...usages) : undefined),
     evictedEntries: total((cache) => cache.totals?.evictedEntries),
     evictedBytes: total((cache) => cache.totals?.evictedBytes),
-    protectedBytes: total((cache) => (cache.protected?.inUse?.bytes ?? 0) + (cache.protected?.recent?.bytes ?? 0)),
-    wouldEvictEntries: total((cache) => cache.wouldEvict?.entries),
-    wouldEvictBytes: total((cache) => cache.wouldEvict?.bytes),
+    ...(known.length > 0 && {
+      protectedBytes: total((cache) => (cache.protected?.inUse?.bytes ?? 0) + (cache.protected?.recent?.bytes ?? 0)),
+      wouldEvictEntries: total((cache) => cache.wouldEvict?.entries),
+      wouldEvictBytes: total((cache) => cache.wouldEvict?.bytes),
+    }),
   };
 }
 
@@ -196,9 +200,10 @@ function findings(input: RollUpInput, fresh: readonly Report[], nodes: Nodes): r
   ];
 }
 
-function programmedFinding({ accepted, desired }: RollUpInput, nodes: Nodes, outdated: readonly Report[]): Finding<'Programmed'> {
+function programmedFinding({ accepted, desired, refused }: RollUpInput, nodes: Nodes, outdated: readonly Report[]): Finding<'Programmed'> {
   const at = <S extends 'True' | 'False' | 'Unknown'>(status: S, reason: Finding<'Programmed'>['reason'], message: string) => ({ type: 'Programmed' as const, status, reason, message });
   if (accepted.status !== 'True') return at('False', 'NotAccepted', `not in force: ${accepted.message}`);
+  if (refused !== undefined) return at('False', 'ChildrenRefused', `the API server takes no agents for this policy: ${refused}`);
   if (desired === 0) return at('Unknown', 'NoMatchingNode', 'no node matches nodeSelector and tolerations');
   if (outdated.length > 0) return at('False', 'Progressing', `${count(outdated.length, 'node')} of ${nodes.reporting} not yet at this generation: ${listed(outdated.map((report) => report.nodeName))}`);
   if (nodes.reporting === 0) return at('False', 'NoReports', 'no node has reported yet');
@@ -209,13 +214,14 @@ function readyFinding(input: RollUpInput, nodes: Nodes, programmed: Finding<'Pro
   const { accepted, desired, policy } = input;
   const at = <S extends 'True' | 'False' | 'Unknown'>(status: S, reason: Finding<'Ready'>['reason'], message: string) => ({ type: 'Ready' as const, status, reason, message });
   if (accepted.status !== 'True') return at('False', 'NotAccepted', accepted.message);
-  if (desired === 0) return at('Unknown', 'NoMatchingNode', programmed.message);
-  const waiting = notStarted(input);
+  if (desired === 0 && programmed.status === 'Unknown') return at('Unknown', 'NoMatchingNode', programmed.message);
+  const enough = desired !== undefined && nodes.reporting >= desired - unavailableAllowed(policy.maxUnavailable, desired);
+  const waiting = enough ? undefined : notStarted(input);
   if (waiting !== undefined) return at('False', 'AgentNotStarted', waiting);
   if (programmed.status !== 'True') return at('False', 'NotProgrammed', programmed.message);
   if (nodes.failing > 0) return at('False', 'NodesFailing', naming(fresh.filter(isFailing), 'Degraded'));
   if (nodes.overLimit > 0) return at('False', 'OverLimit', naming(fresh.filter((report) => caches(report).some((cache) => cache.overLimit)), 'Ready'));
-  if (desired === undefined || nodes.reporting < desired - unavailableAllowed(policy.maxUnavailable, desired)) return at('False', 'NodesNotReporting', `${nodes.reporting} of ${desired ?? 'an unknown number of'} nodes report`);
+  if (!enough) return at('False', 'NodesNotReporting', `${nodes.reporting} of ${desired ?? 'an unknown number of'} nodes report`);
   return at('True', 'Ready', `${nodes.reporting} of ${desired} nodes report, each within its limits`);
 }
 

@@ -251,11 +251,19 @@ describe('the status', () => {
     expect(await scenario.calls()).toEqual([status]);
   });
 
-  it('is not written before the children are', async () => {
+  it('says what the API server said where it refuses a child, and the child is tried again', async () => {
     scenario.refuse(daemonSet, 403, 'Forbidden');
     await expect(scenario.reconcile()).rejects.toThrow('403 Forbidden');
-    expect(scenario.status).toEqual({});
+    expect(['Accepted', 'Programmed', 'Ready'].map((type) => scenario.condition(type))).toEqual(['True Accepted', 'False ChildrenRefused', 'False NotProgrammed']);
+    expect(scenario.status.conditions?.find((each) => each.type === 'Programmed')?.message).toContain('403 Forbidden');
     expect(await scenario.calls()).toEqual([daemonSet, status]);
+    expect(scenario.condition('Programmed')).toBe('False NoReports');
+  });
+
+  it('is not written before the children are where the API server is only out of order', async () => {
+    scenario.refuse(daemonSet, 500, 'InternalError');
+    await expect(scenario.reconcile()).rejects.toThrow('500 InternalError');
+    expect(scenario.status).toEqual({});
   });
 });
 

@@ -125,6 +125,22 @@ describe('the status of a policy', () => {
     expect(status.conditions?.find((each) => each.type === 'Ready')).toMatchObject({ reason: 'AgentNotStarted', message: expect.stringContaining('b (ContainerCreating)') });
   });
 
+  it('is Ready all the same while no more agents are down than a rollout may take', () => {
+    const nodes = Array.from({ length: 20 }, (_, index) => `n${index}`);
+    const agents = new Map(nodes.map((name) => [name, aReadyPod(name)]));
+    const down = (name: string) => agents.set(name, { uid: 'x', ready: false, notReadySinceMs: now - 120_000, waiting: 'ImagePullBackOff' });
+    down('n0');
+    down('n1');
+    expect(condition(rolledUp({ nodes, agents }), 'Ready')).toBe('True Ready');
+    down('n2');
+    expect(condition(rolledUp({ nodes, agents }), 'Ready')).toBe('False AgentNotStarted');
+  });
+
+  it('shows nothing as zero that nobody has looked at', () => {
+    const [cache] = rolledUp({ nodes: [], desired: 2 }).caches ?? [];
+    expect(cache).toEqual({ name: 'rootfs', size: '-', usage: '-', evictedEntries: 0, evictedBytes: 0 });
+  });
+
   it('keeps the time of a condition that did not change', () => {
     const before = rolledUp({ nowMs: now - 60_000, reports: [] });
     const after = rolledUp({ previous: before });
