@@ -7,6 +7,7 @@ import type { Entry, EntryName } from '../policy/snapshot.ts';
 import type { EvictionStep } from './formats/format.ts';
 import { readMetadata } from './metadata-file.ts';
 import { drop } from './recover.ts';
+import type { PassError } from './report.ts';
 import { restore } from './restore.ts';
 import type { Site } from './site.ts';
 import { note } from './site.ts';
@@ -25,6 +26,8 @@ export interface EvictionResult {
   readonly revived: number;
   /** Found changed or locked before anything was taken out, and left alone. */
   readonly raced: number;
+  /** Could not be taken out, and why. */
+  readonly failed: ReadonlyMap<EntryName, PassError>;
 }
 
 interface Leaving {
@@ -51,6 +54,7 @@ class Eviction implements EvictionResult {
   readonly gone: Victim[] = [];
   revived = 0;
   raced = 0;
+  readonly failed = new Map<EntryName, PassError>();
   readonly #site: Site;
   readonly #victims: readonly Victim[];
   readonly #total: number;
@@ -79,7 +83,7 @@ class Eviction implements EvictionResult {
         if (item === undefined) this.raced += 1;
         else this.#leaving.push({ victim, item });
       } catch (error) {
-        note(this.#site.errors, error, victim.name);
+        this.#fail(victim, error);
       }
     }
   }
@@ -135,11 +139,15 @@ class Eviction implements EvictionResult {
         if (this.#actUnderLock(leaving, holds, act)) this.#leaving.push(leaving);
         else await this.#giveBack(leaving);
       } catch (error) {
-        note(this.#site.errors, error, leaving.victim.name);
+        this.#fail(leaving.victim, error);
         // Half way out is no place to stay. What cannot be given back now is given back by the next pass.
         await this.#giveBack(leaving).catch((again: unknown) => note(this.#site.errors, again, leaving.victim.name));
       }
     }
+  }
+
+  #fail({ name }: Victim, error: unknown): void {
+    this.failed.set(name, note(this.#site.errors, error, name));
   }
 
   /** Under the entry's lock no metadata is written between the look and the act. @returns false where the entry is wanted */

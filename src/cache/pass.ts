@@ -8,7 +8,8 @@ import type { CompiledCache, Mode } from '../policy/compiled.ts';
 import type { Plan } from '../policy/plan.ts';
 import { planEviction } from '../policy/plan.ts';
 import type { EntryName, Snapshot } from '../policy/snapshot.ts';
-import type { EvictionResult } from './evict.ts';
+import { Backoff } from './backoff.ts';
+import type { EvictionResult, Victim } from './evict.ts';
 import { evict } from './evict.ts';
 import type { Format } from './formats/format.ts';
 import { formats } from './formats/registry.ts';
@@ -16,7 +17,7 @@ import type { HoldsReading } from './holds/read-holds.ts';
 import { readHolds } from './holds/read-holds.ts';
 import { abandonedDirectories, removeLeftovers } from './leftovers.ts';
 import { lockPasses, openTrash, ownFolder, trashFolder } from './own-folder.ts';
-import { deleteGarbage, doomItems, PurgeBackoff, purgeDueAtMs } from './purge.ts';
+import { deleteGarbage, doomItems, purgeDueAtMs } from './purge.ts';
 import { recover } from './recover.ts';
 import type { EvictedEntry, PassError, PassProgress, PassReport, PurgeReport, Trigger } from './report.ts';
 import { scan } from './scan.ts';
@@ -62,7 +63,7 @@ export interface Outlook {
 
 /**
  * One cache of a policy, for as long as its spec stands. Nothing is open between two calls; what is kept is which directory the
- * last pass worked in, and what could not be deleted.
+ * last pass worked in, and what could not be evicted or deleted.
  *
  * Every method throws OperatorError where the whole cache fails: ERR_PATH_NOT_ALLOWED, ERR_ROOT_*, ERR_LOCK_BUSY, ERR_DISK_*.
  * What fails for single entries is reported, and the rest goes on.
@@ -71,7 +72,8 @@ export class Cache implements Disposable {
   readonly #spec: CompiledCache;
   readonly #options: Required<Omit<CacheOptions, 'fault'>> & Pick<CacheOptions, 'fault'>;
   readonly #format: Format;
-  readonly #backoff = new PurgeBackoff();
+  readonly #backoff = new Backoff();
+  readonly #evictionBackoff = new Backoff();
   #identity: RootIdentity | undefined;
   #canExchange = false;
 
@@ -137,9 +139,10 @@ export class Cache implements Disposable {
     await recover(site, reading.holds);
     const { snapshot, plan } = await this.#plan(root, reading, work.signal);
     const sweep = { snapshot, holds: reading.holds, leftoverAgeMs: this.#options.leftoverAgeMs };
-    const victims = [...plan.evict.map(({ entry }) => ({ name: entry.name, entry })), ...abandonedDirectories(site, sweep)];
+    const victims = this.#dueVictims(site, [...plan.evict.map(({ entry }) => ({ name: entry.name, entry })), ...abandonedDirectories(site, sweep)]);
     if (victims.length > 0) this.#refuseWithoutExchange(trash);
     const result = await evict(site, victims);
+    this.#rememberFailures(result);
     work.signal?.throwIfAborted();
     const removed = await removeLeftovers(site, sweep);
     const orphans = result.gone.filter(({ entry }) => entry === undefined).map(({ name }) => name);
@@ -155,6 +158,21 @@ export class Cache implements Disposable {
       errors: [...errorsOf(reading), ...site.errors],
       purgeDueAtMs: purgeDueAtMs(site, { restMs: this.#options.restMs, retryMs: 0, backoff: this.#backoff }),
     };
+  }
+
+  /** Without those that could not be taken out a while ago: each try makes the entry a miss for a settle, and changes the root. */
+  #dueVictims({ clock, errors }: Site, victims: readonly Victim[]): Victim[] {
+    const nowMs = clock.now();
+    return victims.filter(({ name }) => {
+      const error = this.#evictionBackoff.waiting(name, nowMs);
+      if (error !== undefined) errors.push(error);
+      return error === undefined;
+    });
+  }
+
+  #rememberFailures({ gone, failed }: EvictionResult): void {
+    for (const { name } of gone) this.#evictionBackoff.succeeded(name);
+    for (const [name, error] of failed) this.#evictionBackoff.failed(name, error, this.#options.clock.now());
   }
 
   async #doom(site: Site) {

@@ -2,6 +2,7 @@ import { deleteTree } from '../disk/delete-tree.ts';
 import { msOf } from '../disk/stat.ts';
 import type { Holds } from '../policy/holds.ts';
 import type { EntryName } from '../policy/snapshot.ts';
+import type { Backoff } from './backoff.ts';
 import { readMetadata } from './metadata-file.ts';
 import { drop, fateOf, look } from './recover.ts';
 import type { PurgeReport } from './report.ts';
@@ -37,7 +38,7 @@ export async function doomItems(site: Site, holds: Holds, { restMs, only }: { re
 }
 
 /** When there is something to purge, or null where the trash is empty. @param retryMs when to ask again for what is due and had to stay */
-export function purgeDueAtMs(site: Site, { restMs, retryMs, backoff }: { restMs: number; retryMs: number; backoff: PurgeBackoff }): number | null {
+export function purgeDueAtMs(site: Site, { restMs, retryMs, backoff }: { restMs: number; retryMs: number; backoff: Backoff }): number | null {
   const nowMs = site.clock.now();
   const { items, garbage } = contentOf(site.trash, site.format);
   const dueAtMs = items.map((item) => restsUntilMs(site, item, { restMs, nowMs })).map((ms) => (ms <= nowMs ? nowMs + retryMs : ms));
@@ -65,31 +66,12 @@ function doom(site: Site, item: ItemId, doomed: Map<string, { sizeBytes: number 
   if (file.outcome === 'Read') doomed.set(garbage, { sizeBytes: file.metadata.sizeBytes });
 }
 
-/** What could not be deleted is tried again after 1 min, 2 min, … up to an hour. Kept between passes. */
-export class PurgeBackoff {
-  readonly #failures = new Map<string, { count: number; nextTryAtMs: number }>();
-
-  failed(name: string, nowMs: number): void {
-    const count = (this.#failures.get(name)?.count ?? 0) + 1;
-    this.#failures.set(name, { count, nextTryAtMs: nowMs + Math.min(3_600_000, 60_000 * 2 ** (count - 1)) });
-  }
-
-  succeeded(name: string): void {
-    this.#failures.delete(name);
-  }
-
-  /** 0 where nothing failed. */
-  nextTryAtMs(name: string): number {
-    return this.#failures.get(name)?.nextTryAtMs ?? 0;
-  }
-}
-
 /**
  * Deletes all garbage of the trash, off every lock: nobody else wants any of it, and two that delete the same come to the same end.
  * A crash leaves garbage.
  * @throws the signal's reason once it is aborted
  */
-export async function deleteGarbage(site: Site, doomed: Doomed, { restMs, backoff }: { restMs: number; backoff: PurgeBackoff }): Promise<PurgeReport> {
+export async function deleteGarbage(site: Site, doomed: Doomed, { restMs, backoff }: { restMs: number; backoff: Backoff }): Promise<PurgeReport> {
   const { trash, format, clock, signal, errors, onProgress } = site;
   const due = contentOf(trash, format).garbage.filter((name) => backoff.nextTryAtMs(name) <= clock.now());
   let purgedEntries = 0;
@@ -99,8 +81,7 @@ export async function deleteGarbage(site: Site, doomed: Doomed, { restMs, backof
     const sizeBytes = doomed.get(name)?.sizeBytes;
     const { firstError } = await deleteTree(trash, name, { signal, totalBytes: sizeBytes });
     if (firstError !== undefined) {
-      note(errors, firstError);
-      backoff.failed(name, clock.now());
+      backoff.failed(name, note(errors, firstError), clock.now());
       continue;
     }
     backoff.succeeded(name);

@@ -2,10 +2,11 @@ import { OperatorError } from '../errors.ts';
 import { shown } from '../disk/disk-error.ts';
 import { holdOf, noHolds } from '../policy/holds.ts';
 import type { EntryName } from '../policy/snapshot.ts';
+import { Backoff } from './backoff.ts';
 import type { Victim } from './evict.ts';
 import { evict } from './evict.ts';
 import { readMetadata } from './metadata-file.ts';
-import { deleteGarbage, doomItems, PurgeBackoff } from './purge.ts';
+import { deleteGarbage, doomItems } from './purge.ts';
 import { recover } from './recover.ts';
 import { entryOf } from './scan.ts';
 import type { Site } from './site.ts';
@@ -33,7 +34,7 @@ export async function removeEntry(site: Site, name: EntryName, { key, restMs, fo
   throwFirst(site);
   if (gone.length === 0) throw new OperatorError('ERR_ENTRY_IN_USE', `${shown(key)} was used while it was being removed`);
   const doomed = await doomItems(site, force ? noHolds : site.readHolds(), { restMs: force ? 0 : restMs, only: name });
-  await deleteGarbage(site, doomed, { restMs, backoff: new PurgeBackoff() });
+  await deleteGarbage(site, doomed, { restMs, backoff: new Backoff() });
   throwFirst(site);
 }
 

@@ -44,7 +44,9 @@ export interface Site {
 }
 
 /** An error of one entry is noted; everything else (a bug, a disk that stopped, a filesystem that cannot do it) ends the pass. */
-export function note(errors: PassError[], error: unknown, entry?: EntryName | string): void {
+export function note(errors: PassError[], error: unknown, entry?: EntryName | string): PassError {
   if (!(error instanceof OperatorError) || error.code === 'ERR_ROOT_UNSUPPORTED') throw error;
-  errors.push({ code: error.code, message: error.message, ...(entry !== undefined && { entry }) });
+  const noted = { code: error.code, message: error.message, ...(entry !== undefined && { entry }) };
+  errors.push(noted);
+  return noted;
 }

@@ -425,3 +425,24 @@ describe.runIf(asRoot)('what fails for one entry', () => {
     expect(store.trash).toHaveLength(1);
   });
 });
+
+test('an entry that cannot be taken out is tried again with growing patience, and meanwhile reported without touching the disk', async () => {
+  const store = three();
+  let isStuck = true;
+  const fault = (step: string) => {
+    if (isStuck && step === `exchange ${store.root}/${a}`) throw new OperatorError('ERR_DISK_IO', 'immutable');
+  };
+  const clock = new SteppedClock();
+  const cache = store.cache({ maxEntries: 2 }, { clock, fault });
+  const stuck = { evicted: [], errors: [{ code: 'ERR_DISK_IO', message: 'immutable', entry: a }] };
+  for (const patienceMs of [60_000, 120_000]) {
+    expect(await cache.pass(enforce)).toMatchObject({ ...stuck, revived: 1 });
+    clock.advance(patienceMs - 1);
+    const before = store.fingerprint;
+    expect(await cache.pass(enforce)).toMatchObject({ ...stuck, revived: 0 });
+    expect(store.fingerprint).toBe(before);
+    clock.advance(1);
+  }
+  isStuck = false;
+  expect(await cache.pass(enforce)).toMatchObject({ evicted: [{ key: a }], errors: [] });
+});
