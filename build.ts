@@ -1,10 +1,12 @@
 /**
- * Makes what runs outside the checkout: dist/agent.cjs (the agent's pod), dist/cachepolicy.cjs (command line and controller), and bin/cachepolicy.
+ * Makes what runs outside the checkout: dist/agent.cjs (the agent's pod), dist/cachepolicy.cjs (command line and controller), the modules
+ * that the package exports, and bin/cachepolicy.
  * CommonJS, because an ESM import of node:http loads undici, 14 MiB that the agent never uses.
  */
-import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { build } from 'esbuild';
+import fse from 'fs-extra';
 
 const here = import.meta.dirname;
 const dist = join(here, 'dist');
@@ -26,6 +28,9 @@ await build({
   entryPoints: [
     { in: 'src/agent/main.ts', out: 'agent' },
     { in: 'src/main.ts', out: 'cachepolicy' },
+    // The package's exports: the backends of the trait, for programs of one's own.
+    { in: 'src/cache/filesystem-cache.ts', out: 'filesystem-cache' },
+    { in: 'src/cache/memory-cache.ts', out: 'memory-cache' },
   ],
   outdir: fresh,
   outExtension: { '.js': '.cjs' },
@@ -38,33 +43,32 @@ writeLauncher(join(here, 'bin'));
 
 function swap(): void {
   const old = `${fresh}.old`;
-  if (existsSync(dist)) renameSync(dist, old);
-  renameSync(fresh, dist);
-  rmSync(old, { recursive: true, force: true });
+  if (fse.existsSync(dist)) fse.moveSync(dist, old);
+  fse.moveSync(fresh, dist);
+  fse.removeSync(old);
 }
 
 /** 18 MiB that only a controller outside a cluster loads: in the same file, everybody would read them. */
 async function bundleClientNode(target: string): Promise<void> {
   await build({ ...shared, entryPoints: ['@kubernetes/client-node'], outfile: join(target, 'index.js') });
-  writeFileSync(join(target, 'package.json'), '{"name": "@kubernetes/client-node", "main": "./index.js"}\n');
+  fse.outputJsonSync(join(target, 'package.json'), { name: '@kubernetes/client-node', main: './index.js' });
 }
 
 /** Bundled, koffi dies when it looks for its library; so the module and the library of this platform lie beside, without 8 MiB of sources. */
 function copyKoffi(target: string): void {
   const source = join(here, 'node_modules');
   for (const file of ['package.json', 'index.cjs', 'LICENSE.txt', 'src/koffi/index.cjs', 'src/koffi/src/static.cjs']) {
-    cpSync(join(source, 'koffi', file), join(target, 'koffi', file));
+    fse.copySync(join(source, 'koffi', file), join(target, 'koffi', file));
   }
   for (const platform of readdirSync(join(source, '@koromix'))) {
-    cpSync(join(source, '@koromix', platform), join(target, '@koromix', platform), { recursive: true });
+    fse.copySync(join(source, '@koromix', platform), join(target, '@koromix', platform));
   }
 }
 
 /** Brings its own Node: whatever is first on PATH may be too old. Works through a symbolic link to it. */
 function writeLauncher(bin: string): void {
-  mkdirSync(bin, { recursive: true });
   const file = join(bin, 'cachepolicy');
-  writeFileSync(
+  fse.outputFileSync(
     file,
     `#!/bin/sh
 # Written by build.ts.

@@ -29,7 +29,7 @@ async function run(program: string, args: readonly string[], env: Record<string,
 }
 
 beforeAll(async () => {
-  if (!existsSync(join(checkout, 'dist/cachepolicy.cjs'))) await promisify(execFile)(process.execPath, [join(checkout, 'build.ts')]);
+  if (!existsSync(join(checkout, 'dist/filesystem-cache.cjs'))) await promisify(execFile)(process.execPath, [join(checkout, 'build.ts')]);
   cpSync(join(checkout, 'dist'), outside, { recursive: true });
 }, 60_000);
 
@@ -49,6 +49,17 @@ describe('the bundle, outside the checkout', () => {
     expect(lock).toBeDefined();
     const busy = await bundle('prune', '-f', machine.policy({ limits: '{maxEntries: 1}' }), '-o', 'json');
     expect(busy).toMatchObject({ code: 1, stdout: expect.stringContaining('ERR_LOCK_BUSY') as string });
+  });
+
+  it('brings the backend of the trait for programs of one\'s own', async () => {
+    const program = `
+      const { FilesystemCache } = require(${JSON.stringify(join(outside, 'filesystem-cache.cjs'))});
+      const home = ${JSON.stringify(join(rootfs, '../..'))};
+      const cache = new FilesystemCache({ format: 'a3s-rootfs', root: home + '/cache/rootfs', home }, { allowedRoots: [${JSON.stringify(machine.allowedRoot)}] });
+      cache.stats().then((stats) => console.log(JSON.stringify(stats)));`;
+    const { code, stdout } = await run(process.execPath, ['-e', program]);
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toEqual({ entryCount: expect.any(Number) as number, totalBytes: expect.any(Number) as number });
   });
 
   it('knows schedules and time zones', async () => {

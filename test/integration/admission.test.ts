@@ -94,13 +94,15 @@ describe('admission, with the tokens of real pods', () => {
       controller = clientWithToken(await tokenOfAgent('controller-for-test', 'node-a', 'cachepolicy-controller'));
     });
 
+    const confined = { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: ['ALL'], add: ['DAC_OVERRIDE', 'FOWNER'] } };
+
     function aDaemonSet(change: { pod?: object; container?: object; hostPath?: string } = {}): KubeObject {
       const labels = { app: 'test' };
       const container = {
-        name: 'agent', image, securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'], add: ['DAC_OVERRIDE', 'FOWNER'] } }, ...change.container,
+        name: 'agent', image, securityContext: confined, ...change.container,
       };
       const volumes = [{ name: 'root', hostPath: { path: change.hostPath ?? '/var/cache', type: 'Directory' } }, { name: 'policy', configMap: { name: 'cachepolicy-test' } }];
-      const spec = { serviceAccountName: 'cachepolicy-agent', containers: [container], volumes, nodeSelector: { no: 'node' }, ...change.pod };
+      const spec = { serviceAccountName: 'cachepolicy-agent', containers: [container], securityContext: { seccompProfile: { type: 'RuntimeDefault' } }, volumes, nodeSelector: { no: 'node' }, ...change.pod };
       return {
         apiVersion: 'apps/v1', kind: 'DaemonSet', metadata: { name: 'cachepolicy-test', namespace },
         spec: { selector: { matchLabels: labels }, template: { metadata: { labels }, spec } },
@@ -126,9 +128,12 @@ describe('admission, with the tokens of real pods', () => {
       ['a path beyond the allowed roots', { hostPath: '/etc' }],
       ['a path below an allowed root, which is none itself', { hostPath: '/var/cache/deep' }],
       ['another image', { container: { image: 'evil:1' } }],
-      ['privilege', { container: { securityContext: { privileged: true } } }],
-      ['privilege escalation', { container: { securityContext: { capabilities: { drop: ['ALL'] } } } }],
-      ['another capability', { container: { securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'], add: ['SYS_ADMIN'] } } } }],
+      ['privilege', { container: { securityContext: { ...confined, allowPrivilegeEscalation: undefined, privileged: true } } }],
+      ['privilege escalation', { container: { securityContext: { ...confined, allowPrivilegeEscalation: true } } }],
+      ['another capability', { container: { securityContext: { ...confined, capabilities: { drop: ['ALL'], add: ['SYS_ADMIN'] } } } }],
+      ['a root filesystem that can be written', { container: { securityContext: { ...confined, readOnlyRootFilesystem: false } } }],
+      ['another seccomp profile', { container: { securityContext: { ...confined, seccompProfile: { type: 'Unconfined' } } } }],
+      ['no seccomp profile', { pod: { securityContext: {} } }],
       ['the network of the host', { pod: { hostNetwork: true } }],
       ['the processes of the host', { pod: { hostPID: true } }],
       ['another account', { pod: { serviceAccountName: 'cachepolicy-controller' } }],

@@ -64,7 +64,7 @@ describe('the README', () => {
 
   it('names the test command that decides what lands', () => {
     expect(commands).toContain('make test');
-    expect(readFileSync(join(root, '.ci/run'), 'utf8')).toMatch(/^REQUIRE=all make test$/m);
+    expect(readFileSync(join(root, '.ci/run'), 'utf8')).toContain('REQUIRE=all make test');
   });
 
   function wordsOf(command: string): string[] {
