@@ -124,7 +124,7 @@ export class Cache implements Disposable {
   async purge(work: WorkOptions = {}): Promise<PurgeReport> {
     using root = this.#openRoot();
     using trash = root.openDirIfPresent(`${ownFolder}/${trashFolder}`);
-    if (trash === undefined) return { purgedEntries: 0, purgedBytes: 0, nextDueAtMs: null, errors: [] };
+    if (trash === undefined) return { purgedEntries: 0, purgedBytes: 0, revived: 0, revivedNames: [], nextDueAtMs: null, errors: [] };
     const { restMs } = this.#options;
     const site = this.#siteAt(root, trash, work);
     const doomed = await this.#doom(site);
@@ -136,7 +136,7 @@ export class Cache implements Disposable {
     using trash = openTrash(root);
     const site = this.#siteAt(root, trash, work);
     const reading = this.#readHolds();
-    await recover(site, reading.holds);
+    const revived = await recover(site, reading.holds);
     const { snapshot, plan } = await this.#plan(root, reading, work.signal);
     const sweep = { snapshot, holds: reading.holds, leftoverAgeMs: this.#options.leftoverAgeMs };
     const victims = this.#dueVictims(site, [...plan.evict.map(({ entry }) => ({ name: entry.name, entry })), ...abandonedDirectories(site, sweep)]);
@@ -151,7 +151,7 @@ export class Cache implements Disposable {
       after: without(snapshot, result, new Set([...removed, ...orphans])),
       plan,
       evicted: evictedOf(plan, result),
-      revived: result.revived,
+      revived: revived + result.revived,
       raced: result.raced,
       holdSources: reading.holds.sources,
       leftoversRemoved: removed.length + orphans.length,

@@ -4,16 +4,20 @@ import type { Holds } from '../policy/holds.ts';
 import type { EntryName } from '../policy/snapshot.ts';
 import type { Backoff } from './backoff.ts';
 import { readMetadata } from './metadata-file.ts';
-import { drop, fateOf, look } from './recover.ts';
+import { drop, fateOf, look, revive } from './recover.ts';
 import type { PurgeReport } from './report.ts';
-import { restore } from './restore.ts';
 import type { Site } from './site.ts';
 import { note } from './site.ts';
 import type { ItemId } from './trash.ts';
 import { contentOf, itemMetadata } from './trash.ts';
 
-/** Evicted entries whose deletion has been decided, by their name in the trash. */
-export type Doomed = ReadonlyMap<string, { readonly sizeBytes: number }>;
+/** What was decided of evicted entries. */
+export interface Doomed {
+  /** Whose deletion has begun, by their name in the trash. */
+  readonly garbage: ReadonlyMap<string, { readonly sizeBytes: number }>;
+  /** Wanted after all, and back. */
+  readonly revived: readonly EntryName[];
+}
 
 /**
  * Decides, under the pass lock, which items of the trash have rested long enough and are still wanted by nobody, by the name they
@@ -21,20 +25,21 @@ export type Doomed = ReadonlyMap<string, { readonly sizeBytes: number }>;
  * @param only looks at the items of one entry
  */
 export async function doomItems(site: Site, holds: Holds, { restMs, only }: { restMs: number; only?: EntryName }): Promise<Doomed> {
-  const doomed = new Map<string, { sizeBytes: number }>();
+  const garbage = new Map<string, { sizeBytes: number }>();
+  const revived: EntryName[] = [];
   const nowMs = site.clock.now();
   for (const item of contentOf(site.trash, site.format).items) {
     if (only !== undefined && item.name !== only) continue;
     try {
       const found = look(site, item, holds);
       const fate = fateOf(found);
-      if (fate === 'Restore') await restore(site, item);
-      else if (fate === 'Drop' || (!found.isHeld && restsUntilMs(site, item, { restMs, nowMs }) <= nowMs)) doom(site, item, doomed);
+      if (fate === 'Restore') revived.push(...((await revive(site, item, found)) ? [item.name] : []));
+      else if (fate === 'Drop' || (!found.isHeld && restsUntilMs(site, item, { restMs, nowMs }) <= nowMs)) doom(site, item, garbage);
     } catch (error) {
       note(site.errors, error, item.name);
     }
   }
-  return doomed;
+  return { garbage, revived };
 }
 
 /** When there is something to purge, or null where the trash is empty. @param retryMs when to ask again for what is due and had to stay */
@@ -59,11 +64,11 @@ function restsUntilMs({ trash }: Site, { id }: ItemId, { restMs, nowMs }: { rest
   return nowMs + restMs;
 }
 
-function doom(site: Site, item: ItemId, doomed: Map<string, { sizeBytes: number }>): void {
+function doom(site: Site, item: ItemId, begun: Map<string, { sizeBytes: number }>): void {
   using dir = site.trash.openDir(item.id);
   const file = readMetadata(dir, site.format, item.name, itemMetadata);
   const garbage = drop(site, item);
-  if (file.outcome === 'Read') doomed.set(garbage, { sizeBytes: file.metadata.sizeBytes });
+  if (file.outcome === 'Read') begun.set(garbage, { sizeBytes: file.metadata.sizeBytes });
 }
 
 /**
@@ -78,7 +83,7 @@ export async function deleteGarbage(site: Site, doomed: Doomed, { restMs, backof
   let purgedBytes = 0;
   for (const [done, name] of due.entries()) {
     onProgress({ step: 'Purge', done, total: due.length });
-    const sizeBytes = doomed.get(name)?.sizeBytes;
+    const sizeBytes = doomed.garbage.get(name)?.sizeBytes;
     const { firstError } = await deleteTree(trash, name, { signal, totalBytes: sizeBytes });
     if (firstError !== undefined) {
       backoff.failed(name, note(errors, firstError), clock.now());
@@ -89,5 +94,5 @@ export async function deleteGarbage(site: Site, doomed: Doomed, { restMs, backof
     purgedEntries += 1;
     purgedBytes += sizeBytes;
   }
-  return { purgedEntries, purgedBytes, nextDueAtMs: purgeDueAtMs(site, { restMs, retryMs, backoff }), errors };
+  return { purgedEntries, purgedBytes, revived: doomed.revived.length, revivedNames: doomed.revived, nextDueAtMs: purgeDueAtMs(site, { restMs, retryMs, backoff }), errors };
 }

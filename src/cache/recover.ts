@@ -40,20 +40,29 @@ export function look({ root, trash, format }: Site, item: ItemId, holds: Holds):
   };
 }
 
+/** Brings an item back. @returns whether it had been evicted, and is wanted after all; not what a crash had left half way, or where it stays */
+export async function revive(site: Site, item: ItemId, { hasTree, inRoot }: Found): Promise<boolean> {
+  return (await restore(site, item)) && hasTree && inRoot === 'Nothing';
+}
+
 /**
  * Finishes, at the start of a pass, what an earlier one left undone. The pass lock excludes every other pass, so that whatever is
  * half done was left by a process that stopped.
+ * @returns how many evicted entries came back
  */
-export async function recover(site: Site, holds: Holds): Promise<void> {
+export async function recover(site: Site, holds: Holds): Promise<number> {
+  let revived = 0;
   for (const item of contentOf(site.trash, site.format).items) {
     try {
-      const fate = fateOf(look(site, item, holds));
-      if (fate === 'Restore') await restore(site, item);
+      const found = look(site, item, holds);
+      const fate = fateOf(found);
+      if (fate === 'Restore') revived += Number(await revive(site, item, found));
       else if (fate === 'Drop') drop(site, item);
     } catch (error) {
       note(site.errors, error, item.name);
     }
   }
+  return revived;
 }
 
 /** Begins the deletion of an item, at one moment: from here on it is garbage, and no crash brings any of it back. */

@@ -1,7 +1,7 @@
 import type { ErrorCode } from '../errors.ts';
 import type { HoldSource } from '../policy/holds.ts';
 import type { EvictReason, Plan } from '../policy/plan.ts';
-import type { Snapshot } from '../policy/snapshot.ts';
+import type { EntryName, Snapshot } from '../policy/snapshot.ts';
 
 /** Why a pass ran. */
 export type Trigger = 'Start' | 'Change' | 'Schedule' | 'Manual';
@@ -34,7 +34,7 @@ export interface PassReport {
   /** What was decided. In a dry run this is all that happens. */
   readonly plan: Plan;
   readonly evicted: readonly EvictedEntry[];
-  /** Taken out, then found wanted by the runtime, and put back. */
+  /** Taken out, by this pass or one before, then found wanted by the runtime, and put back. */
   readonly revived: number;
   /** Planned, then found changed or locked by another process, and left alone. */
   readonly raced: number;
@@ -60,6 +60,10 @@ export interface PurgeReport {
   readonly purgedEntries: number;
   /** As the metadata of the entries said. */
   readonly purgedBytes: number;
+  /** Evicted before, then found wanted by the runtime, and put back instead. */
+  readonly revived: number;
+  /** Which these were, by the names of their directories. */
+  readonly revivedNames: readonly EntryName[];
   /** When there will be something to purge again, or null. */
   readonly nextDueAtMs: number | null;
   readonly errors: readonly PassError[];

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { formatDuration } from '../api/duration.ts';
 import { Cache } from '../cache/pass.ts';
-import type { PassProgress } from '../cache/report.ts';
+import type { PassProgress, PassReport, PurgeReport } from '../cache/report.ts';
 import type { ExitCode } from './exit.ts';
 import type { Io } from './io.ts';
 import { outJson } from './io.ts';
@@ -57,8 +57,14 @@ async function purge(outcome: Outcome, settings: Required<CacheSettings>, signal
     using cache = new Cache(target.cache, settings);
     const purged = await cache.purge({ signal, onProgress: (at) => show(progress, name, at) });
     const after = await cache.scan(signal);
-    return { ...outcome, report: { ...report, after }, purged, errors: [...outcome.errors, ...purged.errors] };
+    return { ...outcome, report: { ...withoutRevived(report, purged), after }, purged, errors: [...outcome.errors, ...purged.errors] };
   });
+}
+
+/** What came back while it rested was not evicted in the end. */
+function withoutRevived(report: PassReport, { revived, revivedNames }: PurgeReport): PassReport {
+  const back = new Set(report.plan.evict.filter(({ entry }) => revivedNames.includes(entry.name)).map(({ entry }) => entry.key));
+  return { ...report, evicted: report.evicted.filter(({ key }) => !back.has(key)), revived: report.revived + revived };
 }
 
 async function rest(untilMs: number, name: string, signal: AbortSignal, progress: ProgressLine): Promise<void> {

@@ -41,7 +41,7 @@ describe('a pass', () => {
     expect(report.purgeDueAtMs).toBeLessThanOrEqual(report.finishedAtMs);
     for (const image of images) expect(existsSync(join(root, `${rootfsKeys[image]}.meta.json`))).toBe(!gone.includes(image));
     for (const image of images) expect(existsSync(join(root, rootfsKeys[image]))).toBe(!gone.includes(image));
-    expect(await cache.purge()).toEqual({ purgedEntries: 4, purgedBytes: 116_284, nextDueAtMs: null, errors: [] });
+    expect(await cache.purge()).toEqual({ purgedEntries: 4, purgedBytes: 116_284, revived: 0, revivedNames: [], nextDueAtMs: null, errors: [] });
     expect(readdirSync(join(root, '.cachepolicy/trash'))).toEqual([]);
   });
 

@@ -31,7 +31,7 @@ test('what was evicted rests, and goes when its time has come', async () => {
   expect(await cache.purge()).toMatchObject({ purgedEntries: 0, nextDueAtMs: clock.now() + 1 });
   clock.advance(2_000);
   const progress: PassProgress[] = [];
-  expect(await cache.purge({ onProgress: (at) => progress.push(at) })).toEqual({ purgedEntries: 2, purgedBytes: 33, nextDueAtMs: null, errors: [] });
+  expect(await cache.purge({ onProgress: (at) => progress.push(at) })).toEqual({ purgedEntries: 2, purgedBytes: 33, revived: 0, revivedNames: [], nextDueAtMs: null, errors: [] });
   expect(progress).toEqual([{ step: 'Purge', done: 0, total: 2 }, { step: 'Purge', done: 1, total: 2 }]);
   expect(store.trash).toEqual([]);
 });
@@ -40,7 +40,7 @@ test('what came into use while it rested goes back instead, directory first and 
   const { store, clock, cache } = await evicted();
   store.box('new', a);
   clock.advance(70_000);
-  expect(await cache.purge()).toMatchObject({ purgedEntries: 1, purgedBytes: 22, nextDueAtMs: null });
+  expect(await cache.purge()).toMatchObject({ purgedEntries: 1, purgedBytes: 22, revived: 1, revivedNames: [a], nextDueAtMs: null });
   expect([store.isServed(a), store.isWhole(a)]).toEqual([true, true]);
   expect(existsSync(join(store.root, b))).toBe(false);
 });
@@ -55,7 +55,8 @@ test('it goes back at once, whether it has rested or not', async () => {
 test('so it does at the start of a pass', async () => {
   const { store, clock } = await evicted();
   store.box('new', a);
-  const { after } = await store.cache({}, { clock, restMs: 60_000 }).pass(enforce);
+  const { after, revived } = await store.cache({}, { clock, restMs: 60_000 }).pass(enforce);
+  expect(revived).toBe(1);
   expect(after.entries.map((entry) => entry.key).toSorted()).toEqual([a, c]);
   expect([store.isServed(a), store.isWhole(a)]).toEqual([true, true]);
 });
@@ -114,7 +115,7 @@ test('a clock that was set back does not make the trash rest for years', async (
 test('without trash there is nothing to do, and nothing is written', async () => {
   const store = new StoreOnDisk().entry(a);
   const before = store.fingerprint;
-  expect(await store.cache().purge()).toEqual({ purgedEntries: 0, purgedBytes: 0, nextDueAtMs: null, errors: [] });
+  expect(await store.cache().purge()).toEqual({ purgedEntries: 0, purgedBytes: 0, revived: 0, revivedNames: [], nextDueAtMs: null, errors: [] });
   expect(store.fingerprint).toBe(before);
 });
 

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { tryLock } from '../../src/disk/lock.ts';
 import { openRoot } from '../../src/disk/pinned-root.ts';
 import type { Image } from '../fixtures/homes.ts';
@@ -168,6 +168,18 @@ note: a3s-box: rootfs: the runtime itself keeps at most 10 entries and 10Gi; lim
     expect(code).toBe(0);
     expect(stderr).toMatch(/rootfs: evicted entries rest for [1-3]s\nrootfs: deleting 4 entries\n$/);
     expect(readdirSync(join(rootfs, '.cachepolicy/trash'))).toEqual([]);
+  });
+
+  it('names as evicted nothing that came back while it rested', async () => {
+    const end = prune('-f', machine.policy(), '--rest', '3s', '-o', 'json');
+    const wanted = rootfsKeys['postgres:17'];
+    await vi.waitFor(() => expect(readdirSync(rootfs)).not.toContain(wanted), { timeout: 2_000, interval: 10 });
+    mkdirSync(join(home, 'boxes/new'));
+    writeFileSync(join(home, 'boxes/new/.rootfs-cache-key'), wanted);
+    const [cache] = cachesOf((await end).stdout);
+    expect(cache).toMatchObject({ evicted: { length: 3 }, revived: 1, purged: { entries: 3 }, stats: { entryCount: 5 } });
+    expect(cache?.evicted.map(({ key }) => key)).not.toContain(wanted);
+    expect(standing()).toContain('postgres:17');
   });
 
   it('shows that it waits before it evicts', async () => {
