@@ -9,11 +9,6 @@ export function storeRoot(home: string, store: Store): string {
   return `${home}/cache/${storeFolders[store]}`;
 }
 
-/** The directory of a home with one folder for each box; a box's folder says which rootfs it uses. */
-export function boxesDirectory(home: string): string {
-  return `${home}/boxes`;
-}
-
 /** Absolute, of the characters the CRD allows, and with no `.`, `..`, empty component or slash at the end: one path has one spelling. */
 export function isNormalPath(path: string): boolean {
   return /^(\/[A-Za-z0-9_.@:+-]+)+$/.test(path) && !/\/\.\.?(\/|$)/.test(path);

@@ -56,12 +56,6 @@ export function keyOf(object: { metadata: { name: string; namespace?: string } }
   return namespace === undefined ? name : `${namespace}/${name}`;
 }
 
-/** A reference that makes `owner` the controller of the object which carries it; deleting the owner deletes the object. */
-export function controlledBy(owner: KubeObject & { metadata: { uid?: string } }): OwnerReference {
-  const { apiVersion, kind, metadata } = owner;
-  return { apiVersion, kind, name: metadata.name, uid: metadata.uid ?? '', controller: true, blockOwnerDeletion: true };
-}
-
 /**
  * Resource versions as numbers of any length (comparable by contract since Kubernetes 1.35, and on etcd always).
  * @returns negative where `a` is older, 0 where equal or where one is no number.
