@@ -1,5 +1,6 @@
 import { OperatorError } from '../errors.ts';
 import { shown } from '../disk/disk-error.ts';
+import { tryLock } from '../disk/lock.ts';
 import { holdOf, noHolds } from '../policy/holds.ts';
 import type { EntryName } from '../policy/snapshot.ts';
 import { Backoff } from './backoff.ts';
@@ -29,13 +30,20 @@ export async function removeEntry(site: Site, name: EntryName, { key, restMs, fo
   const hold = force ? undefined : holdOf(holds, name);
   if (hold !== undefined) throw new OperatorError('ERR_ENTRY_IN_USE', `${shown(key)} is in use: ${hold.detail}`);
   const victim = victimOf(site, name);
-  if (victim === undefined) return;
+  if (victim === undefined) return removeGhost(site, name, key);
   const { gone } = await evict(force ? { ...site, readHolds: () => noHolds } : site, [victim]);
   throwFirst(site);
   if (gone.length === 0) throw new OperatorError('ERR_ENTRY_IN_USE', `${shown(key)} was used while it was being removed`);
   const doomed = await doomItems(site, force ? noHolds : site.readHolds(), { restMs: force ? 0 : restMs, only: name });
   await deleteGarbage(site, doomed, { restMs, backoff: new Backoff() });
   throwFirst(site);
+}
+
+/** Metadata without a directory. Nobody can use it, so it rests nowhere. */
+function removeGhost({ root, format }: Site, name: EntryName, key: string): void {
+  using lock = tryLock(root, format.lockName(name));
+  if (lock === undefined || root.statOf(name) !== undefined) throw new OperatorError('ERR_ENTRY_IN_USE', `${shown(key)} was used while it was being removed`);
+  root.unlink(format.metadataName(name));
 }
 
 function throwFirst({ errors: [first] }: Site): void {

@@ -217,6 +217,21 @@ describe('invalidate', () => {
     expect(store.names).not.toContain(rootfsKeys['postgres:17']);
   });
 
+  test('removes metadata without a directory', async () => {
+    const store = new StoreOnDisk().metadata(a);
+    await backend(store).invalidate(a);
+    expect(store.names).toEqual([]);
+    expect(store.trash).toEqual([]);
+  });
+
+  test('leaves metadata that somebody writes at this moment', async () => {
+    const store = new StoreOnDisk().metadata(a);
+    using lock = tryLock(pin(store.root), `${a}.meta.json.lock`);
+    expect(lock).toBeDefined();
+    await expect(backend(store).invalidate(a)).rejects.toMatchObject({ code: 'ERR_ENTRY_IN_USE' });
+    expect(store.names).toEqual([`${a}.meta.json`]);
+  });
+
   test.each(['linked-entry', 'neg', rootfsKeys['busybox:1.37']])('leaves what is damaged to be looked at: %s', async (name) => {
     const store = new StoreOnDisk(unpackHome(scratchDir(), { damaged: true }));
     await expect(backend(store).invalidate(name)).rejects.toMatchObject({ code: 'ERR_ENTRY_DAMAGED' });
