@@ -1,4 +1,4 @@
-import { beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { agentFieldManager, apiVersion, nodeCacheName, policyLabel } from '../../src/api/names.ts';
 import type { KubeClient } from '../../src/kube/client.ts';
 import type { KubeObject } from '../../src/kube/objects.ts';
@@ -37,6 +37,8 @@ describe('admission, with the tokens of real pods', () => {
     await clientWithToken(await tokenOfAgent('cachepolicy-mine-bcdef', 'node-b')).apply(nodeCaches, aNodeCache('mine', 'node-b'), manager);
     unbound = clientWithToken((await kubectl(['create', 'token', 'cachepolicy-agent', '-n', namespace])).trim());
   });
+
+  afterAll(() => kubectl(['delete', 'nodecaches', '--all']));
 
   it('lets an agent make the report of its own node, and write its status', async () => {
     expect(await outcome(agent.apply(nodeCaches, aNodeCache('mine', 'node-a'), manager))).toBe('ok');

@@ -133,7 +133,7 @@ describe('the operator on nodes of local processes', () => {
     await kubectl(['delete', 'cachepolicy', 'a3s-box']);
     await eventually(async () => {
       expect(await kubectl(['get', 'daemonsets,configmaps,pods', '-n', 'cachepolicy-system', '-l', 'cache.a3s.dev/policy=a3s-box', '-o', 'name'])).toBe('');
-      expect(await kubectl(['get', 'nodecaches', '-o', 'name'])).toBe('');
+      expect(await kubectl(['get', 'nodecaches', '-l', 'cache.a3s.dev/policy=a3s-box', '-o', 'name'])).toBe('');
     }, 60_000);
     expect(nodes().map((node) => [served(node), sums(node)])).toEqual(before);
   });
