@@ -22,6 +22,8 @@ export interface Victim {
 
 export interface EvictionResult {
   readonly gone: readonly Victim[];
+  /** Every item that was made, by name; what came back has left its own. */
+  readonly items: readonly string[];
   /** Taken out, then found wanted, and put back. */
   readonly revived: number;
   /** Found changed or locked before anything was taken out, and left alone. */
@@ -52,6 +54,7 @@ export async function evict(site: Site, victims: readonly Victim[]): Promise<Evi
 
 class Eviction implements EvictionResult {
   readonly gone: Victim[] = [];
+  readonly items: string[] = [];
   revived = 0;
   raced = 0;
   readonly failed = new Map<EntryName, PassError>();
@@ -98,6 +101,7 @@ class Eviction implements EvictionResult {
     if (directory.mountId !== root.stat().mountId) throw diskError(`evict ${root.pathOf(name)}`, -errno.EXDEV);
     if (!this.#isAsPlanned(name, entry)) return undefined;
     const item = newItemId(name);
+    this.items.push(item.id);
     // A crash after it: an empty item, dropped.
     trash.mkdir(item.id, 0o700);
     using dir = trash.openDir(item.id);

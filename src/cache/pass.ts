@@ -17,7 +17,8 @@ import type { HoldsReading } from './holds/read-holds.ts';
 import { readHolds } from './holds/read-holds.ts';
 import { abandonedDirectories, removeLeftovers } from './leftovers.ts';
 import { lockPasses, openTrash, ownFolder, trashFolder } from './own-folder.ts';
-import { deleteGarbage, doomItems, purgeDueAtMs } from './purge.ts';
+import type { Rest } from './purge.ts';
+import { defaultRestMs, deleteGarbage, doomItems, purgeDueAtMs } from './purge.ts';
 import { recover } from './recover.ts';
 import type { EvictedEntry, PassError, PassProgress, PassReport, PurgeReport, Trigger } from './report.ts';
 import { scan } from './scan.ts';
@@ -26,14 +27,13 @@ import { systemClock } from './site.ts';
 import { proveExchange } from './trash.ts';
 
 export const defaultSettleMs = 2_000;
-export const defaultRestMs = 60_000;
 const defaultLeftoverAgeMs = 86_400_000;
 
 export interface CacheOptions {
   readonly allowedRoots: readonly string[];
   /** How long whoever has just looked at an entry has to show it; waited for twice a batch. Default 2,000 ms. */
   readonly settleMs?: number;
-  /** How long evicted entries rest in the trash, in case they are wanted after all. Default 60,000 ms. */
+  /** How long what this one evicted rests in the trash, in case it is wanted after all. Default 60,000 ms, which is the least for all else there. */
   readonly restMs?: number;
   /** How long nothing may have changed in what a put left behind before it goes. Default a day. */
   readonly leftoverAgeMs?: number;
@@ -74,6 +74,8 @@ export class Cache implements Disposable {
   readonly #format: Format;
   readonly #backoff = new Backoff();
   readonly #evictionBackoff = new Backoff();
+  /** What this one evicted and has not purged, by the names of the items. */
+  #own: ReadonlySet<string> = new Set();
   #identity: RootIdentity | undefined;
   #canExchange = false;
 
@@ -125,10 +127,9 @@ export class Cache implements Disposable {
     using root = this.#openRoot();
     using trash = root.openDirIfPresent(`${ownFolder}/${trashFolder}`);
     if (trash === undefined) return { purgedEntries: 0, purgedBytes: 0, revived: 0, revivedNames: [], nextDueAtMs: null, errors: [] };
-    const { restMs } = this.#options;
     const site = this.#siteAt(root, trash, work);
     const doomed = await this.#doom(site);
-    return await deleteGarbage(site, doomed, { restMs, backoff: this.#backoff });
+    return await deleteGarbage(site, doomed, { ...this.#rest, backoff: this.#backoff });
   }
 
   async #enforce(root: Dir, work: WorkOptions): Promise<PassOutcome> {
@@ -142,7 +143,7 @@ export class Cache implements Disposable {
     const victims = this.#dueVictims(site, [...plan.evict.map(({ entry }) => ({ name: entry.name, entry })), ...abandonedDirectories(site, sweep)]);
     if (victims.length > 0) this.#refuseWithoutExchange(trash);
     const result = await evict(site, victims);
-    this.#rememberFailures(result);
+    this.#remember(result, trash);
     work.signal?.throwIfAborted();
     const removed = await removeLeftovers(site, sweep);
     const orphans = result.gone.filter(({ entry }) => entry === undefined).map(({ name }) => name);
@@ -156,7 +157,7 @@ export class Cache implements Disposable {
       holdSources: reading.holds.sources,
       leftoversRemoved: removed.length + orphans.length,
       errors: [...errorsOf(reading), ...site.errors],
-      purgeDueAtMs: purgeDueAtMs(site, { restMs: this.#options.restMs, retryMs: 0, backoff: this.#backoff }),
+      purgeDueAtMs: purgeDueAtMs(site, { ...this.#rest, retryMs: 0, backoff: this.#backoff }),
     };
   }
 
@@ -170,14 +171,19 @@ export class Cache implements Disposable {
     });
   }
 
-  #rememberFailures({ gone, failed }: EvictionResult): void {
+  get #rest(): Rest {
+    return { restMs: this.#options.restMs, own: this.#own };
+  }
+
+  #remember({ gone, items, failed }: EvictionResult, trash: Dir): void {
+    this.#own = new Set([...this.#own, ...items].filter((id) => trash.statOf(id) !== undefined));
     for (const { name } of gone) this.#evictionBackoff.succeeded(name);
     for (const [name, error] of failed) this.#evictionBackoff.failed(name, error, this.#options.clock.now());
   }
 
   async #doom(site: Site) {
     using _lock = lockPasses(site.root);
-    return await doomItems(site, site.readHolds(), { restMs: this.#options.restMs });
+    return await doomItems(site, site.readHolds(), this.#rest);
   }
 
   async #plan(root: Dir, reading: HoldsReading, signal: AbortSignal | undefined): Promise<Outlook> {

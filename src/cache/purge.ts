@@ -11,6 +11,15 @@ import { note } from './site.ts';
 import type { ItemId } from './trash.ts';
 import { contentOf, itemMetadata } from './trash.ts';
 
+export const defaultRestMs = 60_000;
+
+/** How long what is in the trash rests there. */
+export interface Rest {
+  readonly restMs: number;
+  /** The items that `restMs` was meant for, by name. All others rest for the default time at least: who evicted them may have promised it. */
+  readonly own: ReadonlySet<string>;
+}
+
 /** What was decided of evicted entries. */
 export interface Doomed {
   /** Whose deletion has begun, by their name in the trash. */
@@ -24,7 +33,7 @@ export interface Doomed {
  * had: what came into use meanwhile goes back; where something newer has the name, the old one stays until that is unused too.
  * @param only looks at the items of one entry
  */
-export async function doomItems(site: Site, holds: Holds, { restMs, only }: { restMs: number; only?: EntryName }): Promise<Doomed> {
+export async function doomItems(site: Site, holds: Holds, { only, ...rest }: Rest & { only?: EntryName }): Promise<Doomed> {
   const garbage = new Map<string, { sizeBytes: number }>();
   const revived: EntryName[] = [];
   const nowMs = site.clock.now();
@@ -34,7 +43,7 @@ export async function doomItems(site: Site, holds: Holds, { restMs, only }: { re
       const found = look(site, item, holds);
       const fate = fateOf(found);
       if (fate === 'Restore') revived.push(...((await revive(site, item, found)) ? [item.name] : []));
-      else if (fate === 'Drop' || (!found.isHeld && restsUntilMs(site, item, { restMs, nowMs }) <= nowMs)) doom(site, item, garbage);
+      else if (fate === 'Drop' || (!found.isHeld && restsUntilMs(site, item, { ...rest, nowMs }) <= nowMs)) doom(site, item, garbage);
     } catch (error) {
       note(site.errors, error, item.name);
     }
@@ -43,10 +52,10 @@ export async function doomItems(site: Site, holds: Holds, { restMs, only }: { re
 }
 
 /** When there is something to purge, or null where the trash is empty. @param retryMs when to ask again for what is due and had to stay */
-export function purgeDueAtMs(site: Site, { restMs, retryMs, backoff }: { restMs: number; retryMs: number; backoff: Backoff }): number | null {
+export function purgeDueAtMs(site: Site, { retryMs, backoff, ...rest }: Rest & { retryMs: number; backoff: Backoff }): number | null {
   const nowMs = site.clock.now();
   const { items, garbage } = contentOf(site.trash, site.format);
-  const dueAtMs = items.map((item) => restsUntilMs(site, item, { restMs, nowMs })).map((ms) => (ms <= nowMs ? nowMs + retryMs : ms));
+  const dueAtMs = items.map((item) => restsUntilMs(site, item, { ...rest, nowMs })).map((ms) => (ms <= nowMs ? nowMs + retryMs : ms));
   const times = [...dueAtMs, ...garbage.map((name) => Math.max(nowMs, backoff.nextTryAtMs(name)))];
   return times.length === 0 ? null : times.reduce((first, ms) => Math.min(first, ms));
 }
@@ -55,13 +64,14 @@ export function purgeDueAtMs(site: Site, { restMs, retryMs, backoff }: { restMs:
 const retryMs = 10_000;
 
 /** Counted from the moment the directory came in. A clock that was set back would let it rest for years: then it starts anew. */
-function restsUntilMs({ trash }: Site, { id }: ItemId, { restMs, nowMs }: { restMs: number; nowMs: number }): number {
+function restsUntilMs({ trash }: Site, { id }: ItemId, { restMs, own, nowMs }: Rest & { nowMs: number }): number {
   const stat = trash.statOf(id);
   if (stat === undefined) return nowMs;
+  const itsRestMs = own.has(id) ? restMs : Math.max(restMs, defaultRestMs);
   const cameInMs = msOf(stat.modifiedNs);
-  if (cameInMs <= nowMs) return cameInMs + restMs;
+  if (cameInMs <= nowMs) return cameInMs + itsRestMs;
   trash.touch(id, nowMs);
-  return nowMs + restMs;
+  return nowMs + itsRestMs;
 }
 
 function doom(site: Site, item: ItemId, begun: Map<string, { sizeBytes: number }>): void {
@@ -76,7 +86,7 @@ function doom(site: Site, item: ItemId, begun: Map<string, { sizeBytes: number }
  * A crash leaves garbage.
  * @throws the signal's reason once it is aborted
  */
-export async function deleteGarbage(site: Site, doomed: Doomed, { restMs, backoff }: { restMs: number; backoff: Backoff }): Promise<PurgeReport> {
+export async function deleteGarbage(site: Site, doomed: Doomed, { backoff, ...rest }: Rest & { backoff: Backoff }): Promise<PurgeReport> {
   const { trash, format, clock, signal, errors, onProgress } = site;
   const due = contentOf(trash, format).garbage.filter((name) => backoff.nextTryAtMs(name) <= clock.now());
   let purgedEntries = 0;
@@ -94,5 +104,5 @@ export async function deleteGarbage(site: Site, doomed: Doomed, { restMs, backof
     purgedEntries += 1;
     purgedBytes += sizeBytes;
   }
-  return { purgedEntries, purgedBytes, revived: doomed.revived.length, revivedNames: doomed.revived, nextDueAtMs: purgeDueAtMs(site, { restMs, retryMs, backoff }), errors };
+  return { purgedEntries, purgedBytes, revived: doomed.revived.length, revivedNames: doomed.revived, nextDueAtMs: purgeDueAtMs(site, { ...rest, retryMs, backoff }), errors };
 }

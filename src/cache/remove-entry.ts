@@ -31,11 +31,12 @@ export async function removeEntry(site: Site, name: EntryName, { key, restMs, fo
   if (hold !== undefined) throw new OperatorError('ERR_ENTRY_IN_USE', `${shown(key)} is in use: ${hold.detail}`);
   const victim = victimOf(site, name);
   if (victim === undefined) return removeGhost(site, name, key);
-  const { gone } = await evict(force ? { ...site, readHolds: () => noHolds } : site, [victim]);
+  const { gone, items } = await evict(force ? { ...site, readHolds: () => noHolds } : site, [victim]);
   throwFirst(site);
   if (gone.length === 0) throw new OperatorError('ERR_ENTRY_IN_USE', `${shown(key)} was used while it was being removed`);
-  const doomed = await doomItems(site, force ? noHolds : site.readHolds(), { restMs: force ? 0 : restMs, only: name });
-  await deleteGarbage(site, doomed, { restMs, backoff: new Backoff() });
+  const own = new Set(items);
+  const doomed = await doomItems(site, force ? noHolds : site.readHolds(), { restMs: force ? 0 : restMs, own, only: name });
+  await deleteGarbage(site, doomed, { restMs, own, backoff: new Backoff() });
   throwFirst(site);
 }
 

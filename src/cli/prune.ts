@@ -8,7 +8,7 @@ import { outJson } from './io.ts';
 import { tellNotes } from './notes.ts';
 import type { PolicyOptions } from './options.ts';
 import type { Outcome } from './outcome.ts';
-import type { CacheSettings, Work } from './passes.ts';
+import type { Work } from './passes.ts';
 import { attempt, exitCodeOf, look, passOver } from './passes.ts';
 import { ProgressLine } from './progress.ts';
 import { pruneJson, pruneText } from './prune-output.ts';
@@ -31,11 +31,17 @@ export async function prune(options: PruneOptions, io: Io): Promise<ExitCode> {
   const signal = io.stopSignal();
   const settings = { allowedRoots: options.allowedRoot, settleMs: options.settle, restMs: options.rest };
   using progress = new ProgressLine(io);
-  const evict: Work = (cache, { cache: { name } }) =>
-    cache.pass({ mode: 'Enforce', trigger: 'Manual', signal, onProgress: (at) => show(progress, name, at) });
+  using scope = new DisposableStack();
+  // The same one evicts and purges: it knows which items are its own, and cuts no other's rest short.
+  const caches = new Map<Target, Cache>();
+  const evict: Work = (_, target) => {
+    const cache = scope.use(new Cache(target.cache, settings));
+    caches.set(target, cache);
+    return cache.pass({ mode: 'Enforce', trigger: 'Manual', signal, onProgress: (at) => show(progress, target.cache.name, at) });
+  };
   const evicted = await passOver(targets, settings, (cache, target) => (mayEvict(target, options) ? evict : look(signal))(cache, target));
   const outcomes: Outcome[] = [];
-  for (const outcome of evicted) outcomes.push(await purge(outcome, settings, signal, progress));
+  for (const outcome of evicted) outcomes.push(await purge(outcome, caches.get(outcome.target), { restMs: options.rest, signal, progress }));
   progress.clear();
   if (options.output === 'json') outJson(io, { caches: outcomes.map(pruneJson) });
   else io.out(outcomes.map((outcome) => pruneText(outcome, { title: titleOf(outcome.target, targets), mayEvict: mayEvict(outcome.target, options) })).join('\n'));
@@ -47,14 +53,13 @@ function mayEvict({ mode }: Target, { dryRun = false }: PruneOptions): boolean {
 }
 
 /** Waits as long as what was evicted has to rest, deletes it, and looks once more, so that what is shown is what is there. */
-async function purge(outcome: Outcome, settings: Required<CacheSettings>, signal: AbortSignal, progress: ProgressLine): Promise<Outcome> {
+async function purge(outcome: Outcome, cache: Cache | undefined, { restMs, signal, progress }: { restMs: number; signal: AbortSignal; progress: ProgressLine }): Promise<Outcome> {
   const { report, target } = outcome;
-  if (report === undefined || report.purgeDueAtMs === null) return outcome;
+  if (cache === undefined || report === undefined || report.purgeDueAtMs === null) return outcome;
   const { name } = target.cache;
   // Until the last that was evicted has rested; `purgeDueAtMs` is when the first has.
-  await rest(report.finishedAtMs + settings.restMs, name, signal, progress);
+  await rest(report.finishedAtMs + restMs, name, signal, progress);
   return await attempt(outcome, async () => {
-    using cache = new Cache(target.cache, settings);
     const purged = await cache.purge({ signal, onProgress: (at) => show(progress, name, at) });
     const after = await cache.scan(signal);
     return { ...outcome, report: { ...withoutRevived(report, purged), after }, purged, errors: [...outcome.errors, ...purged.errors] };

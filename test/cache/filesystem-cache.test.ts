@@ -100,8 +100,9 @@ describe('put', () => {
     await backend(store, { restMs: 60_000 }).put(a, tree(100), '');
     expect(store.trash).toEqual([expect.stringMatching(new RegExp(`^[0-9a-f]{12}\\.${a}$`))]);
     expect(listing(join(store.root, '.cachepolicy/trash', store.trash[0] ?? '', 'd')).join()).toContain('etc/file');
-    const cache = store.cache();
-    await cache.purge();
+    const clock = new SteppedClock();
+    clock.advance(62_000);
+    await store.cache({}, { clock }).purge();
     expect(store.trash).toEqual([]);
     expect(store.isServed(a)).toBe(true);
   });

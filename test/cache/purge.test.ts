@@ -103,6 +103,18 @@ describe('where a new put has taken the name', () => {
   });
 });
 
+test('what another evicted a moment ago rests its minute, however short our own rest is', async () => {
+  const { store, clock } = await evicted();
+  const other = store.cache({ maxEntries: 0 }, { clock, restMs: 0 });
+  await other.pass(enforce);
+  const report = await other.purge();
+  expect(report).toMatchObject({ purgedEntries: 1, purgedBytes: 100 });
+  expect((report.nextDueAtMs ?? 0) - clock.now()).toBeGreaterThan(50_000);
+  expect(store.trash).toHaveLength(2);
+  clock.advance(60_000);
+  expect(await other.purge()).toMatchObject({ purgedEntries: 2, nextDueAtMs: null });
+});
+
 test('a clock that was set back does not make the trash rest for years', async () => {
   const { store, clock, cache } = await evicted();
   const inAYear = Date.now() / 1000 + 365 * 86_400;

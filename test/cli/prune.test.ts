@@ -4,6 +4,7 @@ import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { Cache } from '../../src/cache/pass.ts';
 import { tryLock } from '../../src/disk/lock.ts';
 import { openRoot } from '../../src/disk/pinned-root.ts';
 import type { Image } from '../fixtures/homes.ts';
@@ -180,6 +181,17 @@ note: a3s-box: rootfs: the runtime itself keeps at most 10 entries and 10Gi; lim
     expect(cache).toMatchObject({ evicted: { length: 3 }, revived: 1, purged: { entries: 3 }, stats: { entryCount: 5 } });
     expect(cache?.evicted.map(({ key }) => key)).not.toContain(wanted);
     expect(standing()).toContain('postgres:17');
+  });
+
+  it('cuts no rest short of what somebody else evicted', async () => {
+    using other = new Cache(
+      { name: 'agent', format: 'a3s-rootfs', root: rootfs, home, limits: { maxEntries: 7, maxBytes: null, maxIdleMs: null }, protect: { minIdleMs: 0 } },
+      { allowedRoots: [machine.allowedRoot], settleMs: 0 },
+    );
+    await other.pass({ mode: 'Enforce', trigger: 'Schedule' });
+    const [cache] = cachesOf((await prune('-f', machine.policy(), '-o', 'json')).stdout);
+    expect(cache).toMatchObject({ evicted: { length: 3 }, purged: { entries: 3 } });
+    expect(readdirSync(join(rootfs, '.cachepolicy/trash'))).toEqual([expect.stringContaining(rootfsKeys['postgres:17'])]);
   });
 
   it('shows that it waits before it evicts', async () => {
