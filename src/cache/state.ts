@@ -2,6 +2,7 @@ import { openRoot } from '../disk/pinned-root.ts';
 import { readSmallFile, writeFileAtomically } from '../disk/small-file.ts';
 import { OperatorError } from '../errors.ts';
 import type { Totals } from '../policy/node-report.ts';
+import { ownFolder } from './own-folder.ts';
 
 /** What of a cache outlives the agent: which policy was enforced last, and what has been evicted for it. */
 export interface CacheMemory {
@@ -14,7 +15,6 @@ export interface MemoryPlace {
   readonly allowedRoots: readonly string[];
 }
 
-const folder = '.cachepolicy';
 const formatVersion = 1;
 const maxBytes = 4096;
 
@@ -24,7 +24,7 @@ const maxBytes = 4096;
  */
 export function readMemory({ root, allowedRoots }: MemoryPlace): CacheMemory | undefined {
   using dir = openRoot(root, { allowedRoots });
-  using own = dir.openDirIfPresent(folder);
+  using own = dir.openDirIfPresent(ownFolder);
   if (own === undefined) return undefined;
   const file = readSmallFile(own, 'state', maxBytes);
   return file.outcome === 'Read' ? parse(file.bytes.toString('utf8')) : undefined;
@@ -33,7 +33,7 @@ export function readMemory({ root, allowedRoots }: MemoryPlace): CacheMemory | u
 /** @throws ERR_ROOT_*, ERR_DISK_IO, ERR_DISK_FULL; then what was there before stands */
 export function writeMemory({ root, allowedRoots }: MemoryPlace, memory: CacheMemory): void {
   using dir = openRoot(root, { allowedRoots });
-  using own = dir.ensureDir(folder, 0o700);
+  using own = dir.ensureDir(ownFolder, 0o700);
   const tempName = 'state.new';
   // Left by a crash.
   own.unlink(tempName);

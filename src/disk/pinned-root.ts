@@ -1,5 +1,6 @@
 import type { BigIntStatsFs } from 'node:fs';
 import { lstatSync, statfsSync } from 'node:fs';
+import { isStrictlyBelow } from '../api/paths.ts';
 import type { ErrorCode } from '../errors.ts';
 import { errnoOf, OperatorError } from '../errors.ts';
 import type { Fault } from './dir.ts';
@@ -51,12 +52,7 @@ export function openRoot(path: string, { allowedRoots, fault }: OpenRootOptions)
   return root;
 }
 
-/** By whole path components: `/var/cache-x` is not below `/var/cache`. */
-export function isStrictlyBelow(path: string, root: string): boolean {
-  return path.length > root.length + 1 && path.startsWith(root) && path[root.length] === '/';
-}
-
-/** Absolute, and no component that is empty, `.` or `..`. */
+/** Absolute, and no component that is empty, `.` or `..`. Wider than the CRD's isNormalPath: which characters a path may hold is no question of safety here. */
 function isPlainPath(path: string): boolean {
   return path.startsWith('/') && !path.includes('\0') && path.slice(1).split('/').every((component) => component !== '' && component !== '.' && component !== '..');
 }

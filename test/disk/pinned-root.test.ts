@@ -2,7 +2,8 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, renameSync, rmdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { filesystemOf, identityOf, isSameRoot, isStrictlyBelow, openRoot } from '../../src/disk/pinned-root.ts';
+import { isStrictlyBelow } from '../../src/api/paths.ts';
+import { filesystemOf, identityOf, isSameRoot, openRoot } from '../../src/disk/pinned-root.ts';
 import { asRoot, mount, pin, scratchDir, thrownBy } from './scratch.ts';
 
 /** `<scratch>/allowed/home/cache`, with the first as allowed root. */
