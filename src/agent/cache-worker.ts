@@ -8,9 +8,10 @@ import { messageOf, OperatorError } from '../errors.ts';
 import type { Log } from '../observe/log.ts';
 import { nextAct, planExpiresAtMs } from '../policy/cadence.ts';
 import type { CompiledCache, CompiledPolicy, Mode } from '../policy/compiled.ts';
-import type { CacheState, Problem, RunSummary, Totals } from '../policy/node-report.ts';
+import type { CacheState, Problem, Totals } from '../policy/node-report.ts';
 import { noTotals, problemReason } from '../policy/node-report.ts';
 import { lookOf } from './look.ts';
+import { countedUp, evictedBytes, larger, runSummary, withRevived } from './totals.ts';
 import { rootMark } from './root-mark.ts';
 
 export interface CacheWorkerOptions {
@@ -198,6 +199,7 @@ export class CacheWorker implements Disposable {
       const purged = await this.#cache.purge({ signal });
       this.#purgeDueAtMs = purged.nextDueAtMs;
       for (const each of purged.errors) log.warn({ cache: spec.name, code: each.code, entry: each.entry }, each.message);
+      if (purged.revived > 0) this.#remember(withRevived(this.#totals ?? noTotals, purged.revived));
       if (purged.purgedEntries > 0) log.info({ cache: spec.name, entries: purged.purgedEntries, bytes: purged.purgedBytes }, 'purged');
     } catch (error) {
       if (signal.aborted) return;
@@ -255,32 +257,6 @@ export class CacheWorker implements Disposable {
   [Symbol.dispose](): void {
     this.#cache[Symbol.dispose]();
   }
-}
-
-function runSummary(report: PassReport): RunSummary {
-  return {
-    finishedAtMs: report.finishedAtMs, trigger: report.trigger, evictedEntries: report.evicted.length,
-    evictedBytes: evictedBytes(report), errors: report.errors.length,
-  };
-}
-
-/** Totals only grow, so of two records the larger is the later. */
-function larger(a: Totals, b: Totals): Totals {
-  return b.evictedEntries > a.evictedEntries ? b : a;
-}
-
-function evictedBytes(report: PassReport): number {
-  return report.evicted.reduce((sum, entry) => sum + entry.sizeBytes, 0);
-}
-
-function countedUp(totals: Totals, report: PassReport): Totals {
-  return {
-    evictedEntries: totals.evictedEntries + report.evicted.length,
-    evictedBytes: totals.evictedBytes + evictedBytes(report),
-    revived: totals.revived + report.revived,
-    raced: totals.raced + report.raced,
-    lastEvictionAtMs: report.evicted.length > 0 ? report.finishedAtMs : totals.lastEvictionAtMs,
-  };
 }
 
 /** While it is unknown what is in use nothing is evicted: that is a failing cache, though its figures are known. */

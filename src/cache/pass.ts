@@ -10,6 +10,7 @@ import { planEviction } from '../policy/plan.ts';
 import type { EntryName, Snapshot } from '../policy/snapshot.ts';
 import { Backoff } from './backoff.ts';
 import type { EvictionResult, Victim } from './evict.ts';
+import { ClockWatch } from './clock-watch.ts';
 import { evict } from './evict.ts';
 import type { Format } from './formats/format.ts';
 import { formats } from './formats/registry.ts';
@@ -72,6 +73,7 @@ export class Cache implements Disposable {
   readonly #spec: CompiledCache;
   readonly #options: Required<Omit<CacheOptions, 'fault'>> & Pick<CacheOptions, 'fault'>;
   readonly #format: Format;
+  readonly #clockWatch: ClockWatch;
   readonly #backoff = new Backoff();
   readonly #evictionBackoff = new Backoff();
   /** What this one evicted and has not purged, by the names of the items. */
@@ -83,6 +85,7 @@ export class Cache implements Disposable {
     this.#spec = spec;
     this.#options = { settleMs: defaultSettleMs, restMs: defaultRestMs, leftoverAgeMs: defaultLeftoverAgeMs, clock: systemClock, ...options };
     this.#format = formats[spec.format];
+    this.#clockWatch = new ClockWatch(this.#options.clock);
   }
 
   /** Forgets the directory that was worked in. */
@@ -187,7 +190,8 @@ export class Cache implements Disposable {
   }
 
   async #plan(root: Dir, reading: HoldsReading, signal: AbortSignal | undefined): Promise<Outlook> {
-    const { limits, protect } = this.#spec;
+    const { protect } = this.#spec;
+    const limits = this.#clockWatch.isTrusted() ? this.#spec.limits : { ...this.#spec.limits, maxIdleMs: null };
     const snapshot = await this.#scan(root, signal);
     const plan = planEviction({ snapshot, limits, protect, holds: reading.holds, nowMs: this.#options.clock.now() });
     return { snapshot, reading, plan, filesystem: filesystemOf(root) };

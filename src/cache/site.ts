@@ -9,12 +9,15 @@ import type { PassError, PassProgress } from './report.ts';
 export interface Clock {
   /** The wall clock, ms since the epoch: what is compared with times on disk. */
   now(): number;
+  /** A clock that never jumps, ms; only differences mean anything. */
+  monotonicMs(): number;
   /** Waits, or ends early once the signal is aborted. Never rejects. */
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
 }
 
 export const systemClock: Clock = {
   now: () => Date.now(),
+  monotonicMs: () => performance.now(),
   sleep: (ms, signal) =>
     new Promise((resolve) => {
       if (signal?.aborted) return resolve();

@@ -45,6 +45,16 @@ describe('a pass', () => {
     expect(readdirSync(join(root, '.cachepolicy/trash'))).toEqual([]);
   });
 
+  test('evicts nothing for its idle time when the wall clock has just jumped by a month', async () => {
+    const clock = new SteppedClock();
+    using cache = three().cache({ ...noLimits, maxIdleMs: 3_600_000 }, { clock });
+    expect((await cache.pass(enforce)).evicted).toEqual([]);
+    clock.jump(30 * 86_400_000);
+    expect((await cache.pass(enforce)).evicted).toEqual([]);
+    expect((await cache.pass(enforce)).evicted).toEqual([]);
+    expect((await cache.pass(enforce)).evicted).toHaveLength(3);
+  });
+
   test('evicts layers by their digests', async () => {
     const home = unpackHome(scratchDir());
     const root = join(home, 'cache/layers');

@@ -1,0 +1,30 @@
+import type { Clock } from './site.ts';
+
+/** A wall clock is stepped by seconds, when it is set right; more is a battery that ran out, a wrong time server, a machine that was moved. */
+const jumpMs = 5 * 60_000;
+/** So many passes are left to whoever sets it back. */
+const distrustedPasses = 2;
+
+/**
+ * Compares the wall clock with one that never jumps. After a jump nothing is known of how long an entry was idle: a clock stepped forward
+ * by a month would make every entry too old at once. What happened before the first look cannot be told.
+ */
+export class ClockWatch {
+  readonly #clock: Clock;
+  #offsetMs: number | undefined;
+  #distrusted = 0;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** To be asked once a pass. @returns false where the wall clock jumped lately */
+  isTrusted(): boolean {
+    const offsetMs = this.#clock.now() - this.#clock.monotonicMs();
+    if (this.#offsetMs !== undefined && Math.abs(offsetMs - this.#offsetMs) > jumpMs) this.#distrusted = distrustedPasses;
+    this.#offsetMs = offsetMs;
+    if (this.#distrusted === 0) return true;
+    this.#distrusted -= 1;
+    return false;
+  }
+}

@@ -1,0 +1,32 @@
+import { describe, expect, test } from 'vitest';
+import { ClockWatch } from '../../src/cache/clock-watch.ts';
+import { SteppedClock } from './stepped-clock.ts';
+
+const minutes = (n: number) => n * 60_000;
+
+describe('the wall clock', () => {
+  test('is trusted while only time passes', () => {
+    const clock = new SteppedClock();
+    const watch = new ClockWatch(clock);
+    for (const passed of [0, 1, 60, 60 * 24 * 30]) {
+      clock.advance(minutes(passed));
+      expect(watch.isTrusted()).toBe(true);
+    }
+  });
+
+  test('may be set right by some seconds', () => {
+    const clock = new SteppedClock();
+    const watch = new ClockWatch(clock);
+    watch.isTrusted();
+    clock.jump(minutes(4));
+    expect(watch.isTrusted()).toBe(true);
+  });
+
+  test.each([['forward', 60 * 24 * 30], ['back', -60]])('is distrusted for two passes after a jump %s', (_, jump) => {
+    const clock = new SteppedClock();
+    const watch = new ClockWatch(clock);
+    watch.isTrusted();
+    clock.jump(minutes(jump));
+    expect([1, 2, 3].map(() => watch.isTrusted())).toEqual([false, false, true]);
+  });
+});
