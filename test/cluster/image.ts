@@ -69,7 +69,7 @@ export async function buildOperatorImage(log: Log, signal?: AbortSignal): Promis
       buildah pull --quiet "docker-archive:$build_base"
       buildah build --isolation chroot --pull=never --layers=false --tag "$image" --file deploy/Dockerfile \\
         --ignorefile deploy/Dockerfile.dockerignore --build-arg "BUILD_BASE=$build_image" --build-arg "RUNTIME_BASE=$runtime_image" \\
-        --volume "$npm_cache:/root/.npm" $npmrc_secret .
+        --volume "$npm_cache:/tmp/npm" $npmrc_secret .
       buildah push --quiet "$image" "docker-archive:$archive:docker.io/library/$image"`;
     const env = {
       ...process.env,
