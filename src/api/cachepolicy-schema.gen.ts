@@ -132,7 +132,7 @@ export const cachePolicySchema: unknown = {
           "properties": {
             "cron": {
               "type": "string",
-              "description": "Minute, hour, day of month, month and day of week, such as \"*/15 * * * *\" or \"30 2 * * 1-5\".",
+              "description": "Minute, hour, day of month, month and day of week, such as \"*/15 * * * *\" or \"30 2 * * 1-5\". A time of day that the clocks skip in spring is due an hour later; one that comes twice in autumn is due the first time only.",
               "minLength": 9,
               "maxLength": 100,
               "x-kubernetes-validations": [

@@ -65,7 +65,7 @@ export interface CachePolicy {
      */
     schedule?: {
       /**
-       * Minute, hour, day of month, month and day of week, such as "* /15 * * * *" or "30 2 * * 1-5".
+       * Minute, hour, day of month, month and day of week, such as "* /15 * * * *" or "30 2 * * 1-5". A time of day that the clocks skip in spring is due an hour later; one that comes twice in autumn is due the first time only.
        */
       cron: string;
       /**

@@ -3,7 +3,7 @@ import type { CronExpression } from 'cron-parser';
 import { CronExpressionParser } from 'cron-parser';
 import { messageOf } from '../errors.ts';
 import type { Schedule } from './compiled.ts';
-import { instantsOf, isTimeZone, wallClockOf } from './wall-clock.ts';
+import { instantOf, isTimeZone, wallClockOf } from './wall-clock.ts';
 
 // cron-parser and time zones cost 7 MiB: import this file only where a schedule is set.
 
@@ -36,7 +36,7 @@ function cronProblem(cron: string): string | undefined {
  * The next moment to run on this node, later than `afterMs`: the next due time plus the node's own share of the jitter, the same each time.
  *
  * A time of day that the clock skips in spring is due when it would have come without the change (02:30 at 03:30). One that comes twice in
- * autumn is due the first time only, unless the schedule names every hour: such a one goes by the minutes that really pass.
+ * autumn is due the first time only, also where the schedule names every hour.
  * Total for every schedule that `scheduleProblem` finds nothing wrong with.
  */
 export function nextRun(schedule: Schedule, nodeName: string, afterMs: number): number {
@@ -48,16 +48,12 @@ export function nextRun(schedule: Schedule, nodeName: string, afterMs: number): 
 function nextDue({ cron, timeZone }: Schedule, afterMs: number): number {
   // Times of day that came before `afterMs` may come again after it.
   const calendar = parseCron(cron, wallClockOf(afterMs, timeZone) - largestShiftMs);
-  const everyHour = calendar.fields.hour.values.length === 24;
   let earliest = Infinity;
   for (;;) {
-    const wallClock = calendar.next().getTime();
-    const instants = instantsOf(wallClock, timeZone);
-    for (const instant of everyHour ? instants : instants.slice(0, 1)) {
-      if (instant > afterMs) earliest = Math.min(earliest, instant);
-    }
+    const instant = instantOf(calendar.next().getTime(), timeZone);
+    if (instant > afterMs) earliest = Math.min(earliest, instant);
     // A later time of day may still come earlier, but by no more than a shift of the clock.
-    if ((instants[0] ?? 0) > earliest + largestShiftMs) return earliest;
+    if (instant > earliest + largestShiftMs) return earliest;
   }
 }
 

@@ -10,14 +10,13 @@ export function wallClockOf(instantMs: number, timeZone: string): number {
   return instantMs + offsetMs(instantMs, timeZone);
 }
 
-/** The moments at which the clock shows a time, in order: one, or two where it is set back. One that is skipped is read by the clock before the change. */
-export function instantsOf(wallClockMs: number, timeZone: string): number[] {
+/** The moment at which the clock shows a time; the first one where it is set back. One that is skipped is read by the clock before the change. */
+export function instantOf(wallClockMs: number, timeZone: string): number {
   // No offset is as large as a day, so these two lie on either side of a change that touches the time.
   const before = offsetMs(wallClockMs - dayMs, timeZone);
   const after = offsetMs(wallClockMs + dayMs, timeZone);
-  const candidates = before === after ? [before] : [before, after];
-  const instants = candidates.map((offset) => wallClockMs - offset).filter((instant) => wallClockOf(instant, timeZone) === wallClockMs);
-  return instants.length > 0 ? instants.sort((a, b) => a - b) : [wallClockMs - before];
+  const instants = [before, after].map((offset) => wallClockMs - offset).filter((instant) => wallClockOf(instant, timeZone) === wallClockMs);
+  return instants.length > 0 ? Math.min(...instants) : wallClockMs - before;
 }
 
 export function isTimeZone(name: string): boolean {
