@@ -356,6 +356,19 @@ describe('a node that departs', () => {
     expect(scenario.status).toMatchObject({ evictedEntries: 4, departed: { evictedEntries: 4 } });
   });
 
+  it('has all counted where another one departs before the watch shows the status', async () => {
+    await running('node-1', 'node-2', 'node-3');
+    scenario.watchLags = true;
+    scenario.shows(scenario.nodeCaches, aNodeCache('node-2'), 'DELETED');
+    expect(await scenario.calls()).toContain(status);
+    scenario.shows(scenario.nodeCaches, aNodeCache('node-1'), 'DELETED');
+    scenario.shows(scenario.nodeCaches, aNodeCache('node-3', { evictedEntries: 4, evictedBytes: 4096 }));
+    scenario.catchUp();
+    scenario.clock.jump(60 * second);
+    await scenario.calls();
+    expect(scenario.status).toMatchObject({ evictedEntries: 8, departed: { evictedEntries: 4 } });
+  });
+
   it('is not presumed where the watch of reports is behind that of the policy: another leader counted a report that is not seen yet', async () => {
     await running('node-1');
     const report = aNodeCache('node-1', { evictedEntries: 9, evictedBytes: 9216 });
