@@ -126,7 +126,7 @@ async function settled(expected: unknown): Promise<unknown> {
   return eventually(async () => {
     const state = await stateOf(older, newer);
     if (expected !== undefined) expect(state).toEqual(expected);
-    await delay(expected === undefined ? 3 * restMs : restMs);
+    await delay(expected === undefined ? 2 * restMs : restMs);
     expect(await stateOf(older, newer)).toEqual(state);
     return state;
   });
