@@ -1,5 +1,6 @@
 import type { PassReport } from '../cache/report.ts';
 import type { CacheLook } from '../policy/node-report.ts';
+import type { Snapshot } from '../policy/snapshot.ts';
 import { statsOf } from '../policy/snapshot.ts';
 
 /** The figures of a pass, without its entries: what is left after it, and what it would still evict. */
@@ -15,8 +16,12 @@ export function lookOf(report: PassReport): CacheLook {
     damaged: after.damaged.length,
     leftovers: after.leftovers.length,
     unrecognised: after.unrecognised.length,
-    clockAhead: after.entries.filter((entry) => entry.clockAhead).length,
+    clockAhead: clockAheadIn(after),
     holdSources: report.holdSources,
     filesystem: report.filesystem,
   };
+}
+
+function clockAheadIn({ entries: { lastAccessedAtMs, takenAtMs } }: Snapshot): number {
+  return lastAccessedAtMs.reduce((count, atMs) => count + Number(atMs > takenAtMs), 0);
 }

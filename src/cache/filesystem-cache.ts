@@ -132,7 +132,7 @@ export class FilesystemCache implements CacheBackend {
 
   async list(): Promise<CacheEntry[]> {
     const { entries } = await this.#scan();
-    return entries.map(({ key, description, sizeBytes, cachedAtMs, lastAccessedAtMs }) => ({ key, description, sizeBytes, cachedAtMs, lastAccessedAtMs }));
+    return Array.from(entries, ({ key, description, sizeBytes, cachedAtMs, lastAccessedAtMs }) => ({ key, description, sizeBytes, cachedAtMs, lastAccessedAtMs }));
   }
 
   async stats(): Promise<CacheStats> {

@@ -22,7 +22,6 @@ import type { Rest } from './purge.ts';
 import { defaultRestMs, deleteGarbage, doomItems, purgeDueAtMs } from './purge.ts';
 import { recover } from './recover.ts';
 import type { EvictedEntry, PassError, PassProgress, PassReport, PurgeReport, Trigger } from './report.ts';
-import { scan } from './scan.ts';
 import type { Clock, Site } from './site.ts';
 import { systemClock } from './site.ts';
 import { proveExchange } from './trash.ts';
@@ -199,7 +198,7 @@ export class Cache implements Disposable {
 
   async #scan(root: Dir, signal: AbortSignal | undefined): Promise<Snapshot> {
     const { clock, leftoverAgeMs } = this.#options;
-    return await scan(root, this.#format, { nowMs: clock.now(), leftoverAgeMs, slices: new Slices(signal) });
+    return await this.#format.scan(root, { nowMs: clock.now(), leftoverAgeMs, slices: new Slices(signal) });
   }
 
   #readHolds(): HoldsReading {
@@ -253,7 +252,7 @@ function without(snapshot: Snapshot, { gone }: EvictionResult, leftoversGone: Re
   const names = new Set<EntryName>(gone.map(({ name }) => name));
   return {
     ...snapshot,
-    entries: names.size === 0 ? snapshot.entries : snapshot.entries.filter(({ name }) => !names.has(name)),
+    entries: snapshot.entries.without(names),
     leftovers: snapshot.leftovers.filter(({ name }) => !leftoversGone.has(name)),
   };
 }

@@ -1,28 +1,17 @@
 import { batchesOf } from '../disk/dir-entries.ts';
 import type { Dir } from '../disk/dir.ts';
 import { asDiskError } from '../disk/disk-error.ts';
-import type { Slices } from '../disk/slices.ts';
 import type { FileKind } from '../disk/stat.ts';
 import { msOf } from '../disk/stat.ts';
 import { newestChangeMs } from '../disk/tree-age.ts';
 import { OperatorError } from '../errors.ts';
+import { EntryTableBuilder } from '../policy/entry-table.ts';
 import type { Damaged, Entry, EntryName, Leftover, LeftoverKind, Snapshot } from '../policy/snapshot.ts';
-import type { Format, Metadata } from './formats/format.ts';
+import type { Format, Metadata, ScanOptions } from './formats/format.ts';
 import { readMetadata } from './metadata-file.ts';
 import { isEvictionLink, leftInTrash } from './trash.ts';
 
-export interface ScanOptions {
-  readonly nowMs: number;
-  /** A leftover that nothing has changed for this long belongs to nobody any more. */
-  readonly leftoverAgeMs: number;
-  readonly slices: Slices;
-}
-
-/**
- * Reads what lies in a cache root: in slices, without a lock, writing nothing. Whatever lies there, it is an entry, damage,
- * a leftover or unrecognised.
- * @throws ERR_ROOT_UNREADABLE where the root itself cannot be read
- */
+/** `Format.scan` for formats whose entries are a directory and a metadata file each. */
 export async function scan(root: Dir, format: Format, options: ScanOptions): Promise<Snapshot> {
   return await new Scan(root, format, options).run();
 }
@@ -43,7 +32,7 @@ class Scan {
   readonly #format: Format;
   readonly #options: ScanOptions;
   readonly #found = new Map<EntryName, number>();
-  readonly #entries: Entry[] = [];
+  readonly #entries = new EntryTableBuilder();
   readonly #damaged: Damaged[] = [];
   readonly #leftovers: Leftover[] = [];
   readonly #unrecognised: string[] = [];
@@ -66,7 +55,7 @@ class Scan {
     this.#damaged.sort(byName);
     this.#leftovers.sort(byName);
     this.#unrecognised.sort();
-    return { takenAtMs: this.#options.nowMs, entries: this.#entries, damaged: this.#damaged, leftovers: this.#leftovers, unrecognised: this.#unrecognised };
+    return { takenAtMs: this.#options.nowMs, entries: this.#entries.build(this.#options.nowMs), damaged: this.#damaged, leftovers: this.#leftovers, unrecognised: this.#unrecognised };
   }
 
   /** First by name alone: nothing is opened before all names are known. @returns puts that did not finish, or are not finished */
@@ -111,7 +100,7 @@ class Scan {
     const file = readMetadata(this.#root, this.#format, name);
     if (file.outcome === 'Damaged') this.#damaged.push({ name, reason: file.reason, message: file.message });
     else if (file.outcome === 'Read' && (found & hasTree) === 0) this.#leftover(name, 'Ghost', msOf(file.changedNs));
-    else if (file.outcome === 'Read') this.#entries.push(entryOf(name, file.metadata, file.stamp, this.#options.nowMs));
+    else if (file.outcome === 'Read') this.#entries.add({ name, stamp: file.stamp, ...file.metadata });
     // Absent: evicted or replaced while we look. The next scan knows better.
   }
 

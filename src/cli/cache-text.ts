@@ -33,7 +33,9 @@ export function limitsText({ cache: { limits } }: Target, snapshot: Snapshot, pl
 /** Of the entries that no one uses. */
 function longestIdleMs({ entries, takenAtMs }: Snapshot, plan: Plan): number {
   const inUse = new Set(plan.verdicts.filter(({ reason }) => reason === 'InUse').map(({ entry }) => entry.name));
-  return entries.reduce((longest, entry) => (inUse.has(entry.name) ? longest : Math.max(longest, idleMsOf(entry, takenAtMs))), 0);
+  let longest = 0;
+  for (const entry of entries) if (!inUse.has(entry.name)) longest = Math.max(longest, idleMsOf(entry, takenAtMs));
+  return longest;
 }
 
 /** NaN where there is no limit. */

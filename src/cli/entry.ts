@@ -58,13 +58,13 @@ async function open(options: EntryOptions, times: { settleMs?: number; restMs?: 
 }
 
 function listJson({ entries, takenAtMs }: Snapshot) {
-  return inLruOrder(entries, takenAtMs).map(({ key, description, sizeBytes, cachedAtMs, lastAccessedAtMs, clockAhead }) => ({
+  return inLruOrder([...entries], takenAtMs).map(({ key, description, sizeBytes, cachedAtMs, lastAccessedAtMs, clockAhead }) => ({
     key, description, sizeBytes, cachedAt: new Date(cachedAtMs).toISOString(), lastAccessed: new Date(lastAccessedAtMs).toISOString(), clockAhead,
   }));
 }
 
 function listText({ entries, takenAtMs }: Snapshot): string {
-  const rows = inLruOrder(entries, takenAtMs).map((entry) => [
+  const rows = inLruOrder([...entries], takenAtMs).map((entry) => [
     entry.key, entry.description, formatBytes(entry.sizeBytes), `${formatDuration(takenAtMs - entry.cachedAtMs)} ago`,
     entry.clockAhead ? 'ahead' : `${formatDuration(idleMsOf(entry, takenAtMs))} ago`,
   ]);

@@ -102,7 +102,7 @@ export function planEviction(input: PlanInput): Plan {
   const { snapshot, holds, nowMs } = input;
   const before = statsOf(snapshot);
   const left = { ...before };
-  const entries = inLruOrder(snapshot.entries, nowMs);
+  const entries = inLruOrder([...snapshot.entries], nowMs);
   const verdicts: Verdict[] = [];
   const evict: Extract<Verdict, { verdict: 'evict' }>[] = [];
   for (const entry of entries) {

@@ -1,3 +1,5 @@
+import type { EntryTable } from './entry-table.ts';
+
 /** What a scan finds in one cache directory. Data only: no file is open, nothing refers back to the disk. */
 
 declare const parsed: unique symbol;
@@ -61,7 +63,7 @@ export interface Leftover {
 
 export interface Snapshot {
   readonly takenAtMs: number;
-  readonly entries: readonly Entry[];
+  readonly entries: EntryTable;
   readonly damaged: readonly Damaged[];
   readonly leftovers: readonly Leftover[];
   /** Names the format does not know; reported, never touched. */
@@ -75,7 +77,8 @@ export interface CacheStats {
 }
 
 export function statsOf(snapshot: Snapshot): CacheStats {
+  const { length, sizeBytes } = snapshot.entries;
   let totalBytes = 0;
-  for (const entry of snapshot.entries) totalBytes += entry.sizeBytes;
-  return { entryCount: snapshot.entries.length, totalBytes };
+  for (let row = 0; row < length; row += 1) totalBytes += sizeBytes[row]!;
+  return { entryCount: length, totalBytes };
 }

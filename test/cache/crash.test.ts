@@ -169,7 +169,7 @@ describe.each(Object.entries(scenarios))('wherever the disk stops during %s', (_
       const { entries, leftovers } = await store.cache({}, { clock: new SteppedClock() }).scan();
       expect(leftovers).toEqual([]);
       for (const { name } of entries) expect(store.isServed(name)).toBe(true);
-      for (const name of [a, b, c]) expect(existsSync(join(store.root, name))).toBe(entries.some((entry) => entry.name === name));
+      for (const name of [a, b, c]) expect(existsSync(join(store.root, name))).toBe([...entries].some((entry) => entry.name === name));
     }
     // It has steps to stop between, or this tested nothing.
     expect(steps).toBeGreaterThan(3);

@@ -37,7 +37,7 @@ describe('a pass', () => {
       gone.map((image) => expect.objectContaining({ key: rootfsKeys[image], description: `docker.io/library/${image}`, reason: 'MaxEntries' })),
     );
     expect(report.before.entries).toHaveLength(8);
-    expect(report.after.entries.map((entry) => entry.key).toSorted()).toEqual(images.filter((image) => !gone.includes(image)).map((image) => rootfsKeys[image]).toSorted());
+    expect([...report.after.entries].map((entry) => entry.key).toSorted()).toEqual(images.filter((image) => !gone.includes(image)).map((image) => rootfsKeys[image]).toSorted());
     expect(report.purgeDueAtMs).toBeLessThanOrEqual(report.finishedAtMs);
     for (const image of images) expect(existsSync(join(root, `${rootfsKeys[image]}.meta.json`))).toBe(!gone.includes(image));
     for (const image of images) expect(existsSync(join(root, rootfsKeys[image]))).toBe(!gone.includes(image));

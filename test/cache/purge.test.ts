@@ -57,7 +57,7 @@ test('so it does at the start of a pass', async () => {
   store.box('new', a);
   const { after, revived } = await store.cache({}, { clock, restMs: 60_000 }).pass(enforce);
   expect(revived).toBe(1);
-  expect(after.entries.map((entry) => entry.key).toSorted()).toEqual([a, c]);
+  expect([...after.entries].map((entry) => entry.key).toSorted()).toEqual([a, c]);
   expect([store.isServed(a), store.isWhole(a)]).toEqual([true, true]);
 });
 

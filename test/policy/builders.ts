@@ -1,3 +1,4 @@
+import { EntryTable } from '../../src/policy/entry-table.ts';
 import type { Holds } from '../../src/policy/holds.ts';
 import type { Limits } from '../../src/policy/limits.ts';
 import type { PlanInput } from '../../src/policy/plan.ts';
@@ -31,7 +32,7 @@ export function leastRecentlyUsedFirst(...keys: string[]): Entry[] {
 }
 
 export function snapshotOf(entries: readonly Entry[]): Snapshot {
-  return { takenAtMs: now, entries, damaged: [], leftovers: [], unrecognised: [] };
+  return { takenAtMs: now, entries: EntryTable.of(entries.map((each) => ({ ...each, lastAccessedAtMs: each.clockAhead ? now + hour : each.lastAccessedAtMs })), now), damaged: [], leftovers: [], unrecognised: [] };
 }
 
 export const noLimits: Limits = { maxEntries: null, maxBytes: null, maxIdleMs: null };

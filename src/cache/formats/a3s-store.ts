@@ -5,6 +5,7 @@ import type { HoldSource } from '../../policy/holds.ts';
 import type { EntryName } from '../../policy/snapshot.ts';
 import { isKey } from '../backend.ts';
 import { ownFolder } from '../own-folder.ts';
+import { scan } from '../scan.ts';
 import type { Damage, EvictionStep, Format, Metadata, Role } from './format.ts';
 
 /**
@@ -44,10 +45,11 @@ const maxNameBytes = 255 - lockSuffix.length;
 const besideTheRuntime: readonly EvictionStep[] = ['MoveMetadata', 'Settle', 'ExchangeForLink', 'Settle', 'RemoveLink'];
 
 export function a3sStore(store: A3sStore): Format {
-  return {
+  const format: Format = {
     name: store.name,
     holdSources: store.holdSources,
     evictionOrder: besideTheRuntime,
+    scan: (root, options) => scan(root, format, options),
     nameOf: (key) => (isKey(key) ? nameIn(store, store.directoryOf(key)) : undefined),
     roleOf: (name) => roleIn(store, name),
     looksLikeEntry: (name) => store.ordinaryName.test(name),
@@ -58,6 +60,7 @@ export function a3sStore(store: A3sStore): Format {
     parseMetadata: (bytes, name) => parse(store, bytes, name),
     serialiseMetadata: (metadata) => serialise(store, metadata),
   };
+  return format;
 }
 
 /**

@@ -1,6 +1,8 @@
+import type { Dir } from '../../disk/dir.ts';
+import type { Slices } from '../../disk/slices.ts';
 import type { FormatName } from '../../policy/compiled.ts';
 import type { HoldSource } from '../../policy/holds.ts';
-import type { DamageReason, EntryName } from '../../policy/snapshot.ts';
+import type { DamageReason, EntryName, Snapshot } from '../../policy/snapshot.ts';
 
 /** What a metadata file says of its entry. Times in ms since the epoch; the formats keep whole seconds on disk. */
 export interface Metadata {
@@ -29,12 +31,26 @@ export type Role =
  */
 export type EvictionStep = 'MoveMetadata' | 'Settle' | 'ExchangeForLink' | 'RemoveLink';
 
+export interface ScanOptions {
+  readonly nowMs: number;
+  /** A leftover that nothing has changed for this long belongs to nobody any more. */
+  readonly leftoverAgeMs: number;
+  readonly slices: Slices;
+}
+
 /** How one kind of store lies on disk. One file per format, registered in registry.ts; nothing else knows formats apart. */
 export interface Format {
   readonly name: FormatName;
   /** What can tell that an entry is in use; see cache/holds. */
   readonly holdSources: readonly HoldSource[];
   readonly evictionOrder: readonly EvictionStep[];
+
+  /**
+   * Reads what lies in a root: in slices, without a lock, writing nothing. Whatever lies there, it is an entry, damage, a leftover or
+   * unrecognised.
+   * @throws ERR_ROOT_UNREADABLE where the root itself cannot be read
+   */
+  scan(root: Dir, options: ScanOptions): Promise<Snapshot>;
 
   /** @returns undefined where the key cannot be one of this format */
   nameOf(key: string): EntryName | undefined;

@@ -1,0 +1,44 @@
+import { describe, expect, it } from 'vitest';
+import { EntryTable } from '../../src/policy/entry-table.ts';
+import type { EntryRow } from '../../src/policy/entry-table.ts';
+import type { EntryName } from '../../src/policy/snapshot.ts';
+import { entry, hour, now } from './builders.ts';
+
+function rows(count: number): EntryRow[] {
+  return Array.from({ length: count }, (_, i) => ({
+    ...entry(`k${i}`, { idleMs: i * hour, sizeBytes: i * 2 ** 40, description: i % 3 === 0 ? '' : `ein größeres Bild ${i}` }),
+    stamp: { inode: 2n ** 64n - 1n - BigInt(i), mtimeNs: 1_700_000_000_000_000_001n + BigInt(i), size: i },
+  }));
+}
+
+describe('a table of entries', () => {
+  it('gives back every row as it was put in, however many there are', () => {
+    const put = rows(1000);
+    const table = EntryTable.of(put, now);
+    expect(table.length).toBe(1000);
+    expect([...table]).toEqual(put);
+    expect(table.at(999)).toEqual(put[999]);
+  });
+
+  it('keeps a key apart from the name where they differ', () => {
+    const table = EntryTable.of([entry('a', { name: 'sha256_a' as EntryName, key: 'sha256:a' }), entry('b')], now);
+    expect([...table].map(({ name, key }) => [name, key])).toEqual([['sha256_a', 'sha256:a'], ['b', 'b']]);
+  });
+
+  it('reads a clock ahead of ours as used now, and says so', () => {
+    const table = EntryTable.of([{ ...entry('a'), lastAccessedAtMs: now + hour, cachedAtMs: now + hour }], now);
+    expect(table.at(0)).toMatchObject({ lastAccessedAtMs: now, cachedAtMs: now, clockAhead: true });
+  });
+
+  it('leaves out what is named, and stays as it was', () => {
+    const table = EntryTable.of(rows(5), now);
+    expect([...table.without(new Set(['k1', 'k4'] as EntryName[]))].map(({ key }) => key)).toEqual(['k0', 'k2', 'k3']);
+    expect(table.length).toBe(5);
+  });
+
+  it('has no row outside', () => {
+    const table = EntryTable.of(rows(2), now);
+    for (const row of [-1, 2, NaN]) expect(() => table.at(row)).toThrow(RangeError);
+    expect([...EntryTable.of([], now)]).toEqual([]);
+  });
+});
