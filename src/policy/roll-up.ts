@@ -35,7 +35,7 @@ export interface RollUpInput {
   readonly accepted: Finding<'Accepted'>;
   /** Why the API server does not take the ConfigMap or the DaemonSet; undefined where it does. */
   readonly refused?: string | undefined;
-  /** Nodes that should run an agent; undefined until the DaemonSet is known to be counted. */
+  /** Nodes that should run an agent; undefined while a DaemonSet that changed is not counted again. */
   readonly desired: number | undefined;
   readonly reports: readonly Report[];
   readonly agents: ReadonlyMap<string, AgentPod>;
@@ -46,16 +46,20 @@ export interface RollUpInput {
 }
 
 /** The whole status of a CachePolicy, from the reports of its nodes. A report of another policy, pod or node of the same name counts for nothing. */
-export function rollUp(input: RollUpInput): CachePolicyStatus {
-  const { policy, desired, previous } = input;
+export function rollUp(given: RollUpInput): CachePolicyStatus {
+  const { policy, previous } = given;
+  // Kubernetes counts within seconds what was changed: until then the last count stands, or every change would look like an outage.
+  const desired = given.desired ?? previous?.nodes?.desired;
+  const input = { ...given, desired };
   const own = input.reports.filter((report) => report.status.policyUID === policy.uid);
   const fresh = own.filter((report) => isFresh(report, input));
+  const standing = [...fresh, ...awaited(own, fresh, input)];
   const nodes = {
     ...(desired !== undefined && { desired }),
     reporting: fresh.length,
     stale: countStale(own, fresh, input),
-    overLimit: fresh.filter((report) => caches(report).some((cache) => cache.overLimit)).length,
-    failing: fresh.filter(isFailing).length,
+    overLimit: standing.filter((report) => caches(report).some((cache) => cache.overLimit)).length,
+    failing: standing.filter(isFailing).length,
   };
   const perCache = policy.cacheNames.map((name) => rollUpCache(name, fresh));
   const stats = perCache.every((cache) => cache.stats) && fresh.length > 0 ? sumOf(perCache.map((cache) => cache.stats)) : undefined;
@@ -75,34 +79,49 @@ export function rollUp(input: RollUpInput): CachePolicyStatus {
     reclaimed: formatBytes(evicted.evictedBytes),
     ...(lastEvictionTime !== undefined && { lastEvictionTime }),
     fullestNodes: fullest,
-    conditions: settleConditions(findings(input, fresh, nodes), (previous?.conditions ?? []) as Partial<Condition>[], policy.generation, isoSeconds(input.nowMs)),
+    conditions: settleConditions(findings(input, standing, nodes), (previous?.conditions ?? []) as Partial<Condition>[], policy.generation, isoSeconds(input.nowMs)),
   };
 }
 
 type Nodes = { desired?: number; reporting: number; stale: number; overLimit: number; failing: number };
 
 function isFresh({ nodeName, status }: Report, { agents, nowMs }: RollUpInput): boolean {
-  const age = nowMs - Date.parse(status.reportTime ?? '');
-  if (!(age < staleAfterReportMs)) return false;
   const pod = agents.get(nodeName);
-  return pod !== undefined && pod.uid === status.podUID && !isSilent(pod, nowMs);
+  return pod !== undefined && pod.uid === status.podUID && !isSilent(pod, nowMs) && isRecent(status, nowMs);
+}
+
+function isRecent({ reportTime }: NodeCacheStatus, nowMs: number): boolean {
+  return nowMs - Date.parse(reportTime ?? '') < staleAfterReportMs;
 }
 
 function isSilent(pod: AgentPod, nowMs: number): boolean {
   return !pod.ready && nowMs - pod.notReadySinceMs >= staleAfterNotReadyMs;
 }
 
+/**
+ * The last words of nodes whose agent is being replaced and has not reported yet: no condition changes because pods take turns in a rollout.
+ * They count in no sum. A node that stays without an agent loses its report after a minute.
+ */
+function awaited(own: readonly Report[], fresh: readonly Report[], { agents, desired = 0, nowMs }: RollUpInput): readonly Report[] {
+  if (fresh.length >= desired) return [];
+  return own.filter(({ nodeName, status }) => {
+    const pod = agents.get(nodeName);
+    return pod?.uid !== status.podUID && isBetweenPods(pod, nowMs) && isRecent(status, nowMs);
+  });
+}
+
 /** Nodes that once reported or should, and of which nothing fresh is known; a pod that is just starting is given its time. */
 function countStale(own: readonly Report[], fresh: readonly Report[], { agents, nowMs }: RollUpInput): number {
   const freshNames = new Set(fresh.map((report) => report.nodeName));
   const stale = new Set<string>();
-  for (const report of own) if (!freshNames.has(report.nodeName) && !isStarting(agents.get(report.nodeName), nowMs)) stale.add(report.nodeName);
+  for (const report of own) if (!freshNames.has(report.nodeName) && !isBetweenPods(agents.get(report.nodeName), nowMs)) stale.add(report.nodeName);
   for (const [nodeName, pod] of agents) if (!freshNames.has(nodeName) && isSilent(pod, nowMs)) stale.add(nodeName);
   return stale.size;
 }
 
-function isStarting(pod: AgentPod | undefined, nowMs: number): boolean {
-  return pod !== undefined && nowMs - pod.notReadySinceMs < staleAfterNotReadyMs;
+/** One agent is gone, the next is still to come or to report: the controller removes the report of a node where none comes. */
+function isBetweenPods(pod: AgentPod | undefined, nowMs: number): boolean {
+  return pod === undefined || nowMs - pod.notReadySinceMs < staleAfterNotReadyMs;
 }
 
 function caches(report: Report) {
@@ -182,16 +201,16 @@ function fullestNodes(fresh: readonly Report[]) {
   return known.slice(0, fullestNodesKept).map((each) => ({ ...each, usage: formatUsage(each.usage) }));
 }
 
-function findings(input: RollUpInput, fresh: readonly Report[], nodes: Nodes): readonly Finding[] {
+function findings(input: RollUpInput, standing: readonly Report[], nodes: Nodes): readonly Finding[] {
   const { accepted, policy } = input;
-  const outdated = fresh.filter((report) => report.status.observedGeneration !== policy.generation);
-  const programmed = programmedFinding(input, nodes, outdated);
-  const failing = fresh.filter(isFailing);
-  const unreachable = fresh.filter((report) => conditionOf(report, 'LimitUnreachable'));
+  const outdated = standing.filter((report) => report.status.observedGeneration !== policy.generation);
+  const programmed = programmedFinding(input, standing, outdated);
+  const failing = standing.filter(isFailing);
+  const unreachable = standing.filter((report) => conditionOf(report, 'LimitUnreachable'));
   return [
     accepted,
     programmed,
-    readyFinding(input, nodes, programmed, fresh),
+    readyFinding(input, nodes, programmed, standing),
     ...(failing.length > 0 ? [{ type: 'Degraded', status: 'True', reason: 'NodesFailing', message: naming(failing, 'Degraded') } as const] : []),
     ...(unreachable.length > 0
       ? [{ type: 'LimitUnreachable', status: 'True', reason: reasonOf(unreachable), message: naming(unreachable, 'LimitUnreachable') } as const]
@@ -200,29 +219,30 @@ function findings(input: RollUpInput, fresh: readonly Report[], nodes: Nodes): r
   ];
 }
 
-function programmedFinding({ accepted, desired, refused }: RollUpInput, nodes: Nodes, outdated: readonly Report[]): Finding<'Programmed'> {
+function programmedFinding({ accepted, desired, refused }: RollUpInput, standing: readonly Report[], outdated: readonly Report[]): Finding<'Programmed'> {
   const at = <S extends 'True' | 'False' | 'Unknown'>(status: S, reason: Finding<'Programmed'>['reason'], message: string) => ({ type: 'Programmed' as const, status, reason, message });
   if (accepted.status !== 'True') return at('False', 'NotAccepted', `not in force: ${accepted.message}`);
   if (refused !== undefined) return at('False', 'ChildrenRefused', `the API server takes no agents for this policy: ${refused}`);
   if (desired === 0) return at('Unknown', 'NoMatchingNode', 'no node matches nodeSelector and tolerations');
-  if (outdated.length > 0) return at('False', 'Progressing', `${count(outdated.length, 'node')} of ${nodes.reporting} not yet at this generation: ${listed(outdated.map((report) => report.nodeName))}`);
-  if (nodes.reporting === 0) return at('False', 'NoReports', 'no node has reported yet');
-  return at('True', 'Programmed', `${count(nodes.reporting, 'node')} at this generation`);
+  if (outdated.length > 0) return at('False', 'Progressing', `${count(outdated.length, 'node')} of ${standing.length} not yet at this generation: ${listed(outdated.map((report) => report.nodeName))}`);
+  if (standing.length === 0) return at('False', 'NoReports', 'no node has reported yet');
+  return at('True', 'Programmed', `${count(standing.length, 'node')} at this generation`);
 }
 
-function readyFinding(input: RollUpInput, nodes: Nodes, programmed: Finding<'Programmed'>, fresh: readonly Report[]): Finding<'Ready'> {
+function readyFinding(input: RollUpInput, nodes: Nodes, programmed: Finding<'Programmed'>, standing: readonly Report[]): Finding<'Ready'> {
   const { accepted, desired, policy } = input;
   const at = <S extends 'True' | 'False' | 'Unknown'>(status: S, reason: Finding<'Ready'>['reason'], message: string) => ({ type: 'Ready' as const, status, reason, message });
   if (accepted.status !== 'True') return at('False', 'NotAccepted', accepted.message);
   if (desired === 0 && programmed.status === 'Unknown') return at('Unknown', 'NoMatchingNode', programmed.message);
-  const enough = desired !== undefined && nodes.reporting >= desired - unavailableAllowed(policy.maxUnavailable, desired);
+  const enough = desired !== undefined && standing.length >= desired - unavailableAllowed(policy.maxUnavailable, desired);
   const waiting = enough ? undefined : notStarted(input);
   if (waiting !== undefined) return at('False', 'AgentNotStarted', waiting);
   if (programmed.status !== 'True') return at('False', 'NotProgrammed', programmed.message);
-  if (nodes.failing > 0) return at('False', 'NodesFailing', naming(fresh.filter(isFailing), 'Degraded'));
-  if (nodes.overLimit > 0) return at('False', 'OverLimit', naming(fresh.filter((report) => caches(report).some((cache) => cache.overLimit)), 'Ready'));
+  if (nodes.failing > 0) return at('False', 'NodesFailing', naming(standing.filter(isFailing), 'Degraded'));
+  if (nodes.overLimit > 0) return at('False', 'OverLimit', naming(standing.filter((report) => caches(report).some((cache) => cache.overLimit)), 'Ready'));
   if (!enough) return at('False', 'NodesNotReporting', `${nodes.reporting} of ${desired ?? 'an unknown number of'} nodes report`);
-  return at('True', 'Ready', `${nodes.reporting} of ${desired} nodes report, each within its limits`);
+  const replaced = standing.length - nodes.reporting;
+  return at('True', 'Ready', `${nodes.reporting} of ${desired} nodes report, each within its limits${replaced > 0 ? `; ${count(replaced, 'agent')} being replaced` : ''}`);
 }
 
 function notStarted({ agents, nowMs }: RollUpInput): string | undefined {

@@ -91,6 +91,67 @@ describe('the status of a policy', () => {
     expect(condition(status, 'Ready')).toBe('False NotProgrammed');
   });
 
+  it('keeps to the last count of a DaemonSet while that is not counted again', () => {
+    const before = rolledUp();
+    const status = rolledUp({ desired: undefined, previous: before });
+    expect(status).toEqual(before);
+    expect(rolledUp({ nodes: ['a'], desired: undefined, previous: before })).toMatchObject({ reporting: '1/2', nodes: { desired: 2 } });
+  });
+
+  describe('while agents are being replaced', () => {
+    const conditions = (status: Status) => ['Programmed', 'Ready', 'Degraded', 'LimitUnreachable', 'Stale'].map((type) => condition(status, type));
+    const aNewPod = (seconds: number, ready = false): AgentPod => ({ uid: 'new-pod', ready, notReadySinceMs: now - seconds * 1000, waiting: undefined });
+    const over = aReport('b', {
+      caches: [{ name: 'rootfs', stats: { entryCount: 9, totalBytes: 9 }, usage: '112%', overLimit: true, problem: { reason: 'DiskIo', message: 'read' } }],
+      conditions: [{ type: 'LimitUnreachable', status: 'True', reason: 'HeldInUse', message: 'held', lastTransitionTime: ago(1) }],
+    });
+
+    it.each([
+      ['the old one is gone', undefined],
+      ['the new one starts', aNewPod(59)],
+      ['the new one is ready, and its report not seen yet', aNewPod(20, true)],
+    ])('has the conditions it had, and no sum with an old report: %s', (_, pod) => {
+      const agents = new Map([['a', aReadyPod('a')], ...(pod ? [['b', pod] as const] : [])]);
+      for (const report of [aReport('b'), over]) {
+        const reports = [aReport('a'), report];
+        const before = rolledUp({ reports });
+        const status = rolledUp({ reports, agents, previous: before });
+        expect(conditions(status)).toEqual(conditions(before));
+        expect(status).toMatchObject({ stats: { entryCount: 4, totalBytes: 4096 }, reporting: '1/2', nodes: { reporting: 1, stale: 0 } });
+      }
+    });
+
+    it('has them with a single node, too', () => {
+      const status = rolledUp({ nodes: ['a'], agents: new Map() });
+      expect(conditions(status)).toEqual(conditions(rolledUp({ nodes: ['a'] })));
+      expect(status).toMatchObject({ reporting: '0/1', entries: '-' });
+      expect(status.conditions?.find((each) => each.type === 'Ready')?.message).toBe('0 of 1 nodes report, each within its limits; 1 agent being replaced');
+    });
+
+    it('has them for a minute and no longer', () => {
+      const status = rolledUp({ agents: new Map([['a', aReadyPod('a')], ['b', aNewPod(60)]]) });
+      expect(conditions(status)).toEqual(['True Programmed', 'False NodesNotReporting', undefined, undefined, 'True AgentsSilent']);
+    });
+
+    it('does not take an old report for one of this generation', () => {
+      const reports = [aReport('a'), aReport('b', { observedGeneration: 2 })];
+      expect(condition(rolledUp({ reports, agents: new Map([['a', aReadyPod('a')]]) }), 'Programmed')).toBe('False Progressing');
+    });
+
+    it.each([
+      ['an earlier policy of the same name', { policyUID: 'old-uid' }],
+      ['eleven minutes ago', { reportTime: ago(11 * 60) }],
+    ])('waits for nobody whose last report is of %s', (_, change) => {
+      const status = rolledUp({ reports: [aReport('a'), aReport('b', change)], agents: new Map([['a', aReadyPod('a')]]) });
+      expect(condition(status, 'Ready')).toBe('False NodesNotReporting');
+    });
+
+    it('does not mind what departed nodes said while every node that should report does', () => {
+      const status = rolledUp({ nodes: ['a'], reports: [aReport('a'), over] });
+      expect(conditions(status)).toEqual(['True Programmed', 'True Ready', undefined, undefined, undefined]);
+    });
+  });
+
   it('says in the words of the node what fails', () => {
     const failing = aReport('b', {
       caches: [{ name: 'rootfs', problem: { reason: 'RootMissing', message: '/var/x does not exist' } }],
