@@ -39,6 +39,9 @@ golden: $(INSTALLED) ## Write the golden decisions anew; review them as text
 bench: build ## Speed and memory, each against a baseline of the same run
 	node test/bench/run.ts
 
+soak: $(INSTALLED) ## Crashes, races and hostile hands for as long as it takes; SEED= repeats one, SCALE=0.01 tries it out
+	node test/soak/run.ts $(SOAK)
+
 e2e: build ## Only the suite on two real nodes (Linux, root)
 	node test/run.ts e2e
 
@@ -51,4 +54,4 @@ deflake: $(INSTALLED) ## The unit suite in random order until it fails
 clean: ## Remove what was built
 	git clean -qfdX dist bin
 
-.PHONY: help demo test check lint build generate verify golden bench e2e e2e-kind deflake clean
+.PHONY: help demo test check lint build generate verify golden bench soak e2e e2e-kind deflake clean

@@ -1,0 +1,4 @@
+import type { Soak } from './soak.ts';
+
+/** Every soak there is, in the order they run. */
+export const soaks: readonly Soak[] = [];
