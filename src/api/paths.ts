@@ -9,9 +9,12 @@ export function storeRoot(home: string, store: Store): string {
   return `${home}/cache/${storeFolders[store]}`;
 }
 
-/** Absolute, of the characters the CRD allows, and with no `.`, `..`, empty component or slash at the end: one path has one spelling. */
+/** PATH_MAX of Linux, without the NUL at the end. */
+const maxPathBytes = 4095;
+
+/** Absolute, of the characters the CRD allows and no more of them than the kernel takes, and with no `.`, `..`, empty component or slash at the end: one path has one spelling. */
 export function isNormalPath(path: string): boolean {
-  return /^(\/[A-Za-z0-9_.@:+-]+)+$/.test(path) && !/\/\.\.?(\/|$)/.test(path);
+  return path.length <= maxPathBytes && /^(\/[A-Za-z0-9_.@:+-]+)+$/.test(path) && !/\/\.\.?(\/|$)/.test(path);
 }
 
 /** The same path, or an ancestor of it. Both in normal form. */
