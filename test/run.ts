@@ -1,6 +1,7 @@
 /**
  * Runs the suites one after another and ends with `N passed, N failed` over all of them.
  * A suite that cannot run on this machine is named with the reason; with REQUIRE=all it counts as one failure.
+ * RETRY=1 gives each failing test a second try, and names those that needed it.
  */
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -39,7 +40,7 @@ process.exitCode = total.failed > 0 ? 1 : 0;
 
 async function run(suite: Suite): Promise<Count> {
   const results = join(scratch, `${suite.name}.json`);
-  const args = ['run', '--project', suite.name, '--reporter=default', '--reporter=json', `--outputFile.json=${results}`];
+  const args = ['run', '--project', suite.name, `--retry=${process.env['RETRY'] ?? 0}`, '--reporter=default', '--reporter=./test/flaky-reporter.ts', '--reporter=json', `--outputFile.json=${results}`];
   const code = await new Promise<number>((resolve) => spawn('vitest', args, { stdio: 'inherit' }).on('close', (status) => resolve(status ?? 1)).on('error', () => resolve(1)));
   try {
     const { numPassedTests, numFailedTests } = JSON.parse(readFileSync(results, 'utf8')) as { numPassedTests: number; numFailedTests: number };
