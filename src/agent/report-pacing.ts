@@ -4,6 +4,8 @@ import { TokenBucket } from '../policy/token-bucket.ts';
 /** At most this many reports at once, and one more every 10 s: what 5,000 busy nodes may cost an API server. */
 const burst = 3;
 const refillMs = 10_000;
+/** An admin waits for what an edit does, and edits are few: after this time without a report one rides free, whatever is left of the budget. */
+const generationGapMs = 5_000;
 /** A quiet node still says that it lives; spread, so that nodes started together drift apart. */
 const heartbeatMs = 5 * 60_000;
 const heartbeatSpread = 0.1;
@@ -38,10 +40,16 @@ function conditionsOf(report: NodeReport): string {
   return report.findings.map(({ type, status, reason }) => `${type}=${status}/${reason}`).join();
 }
 
+export interface Occasion {
+  /** The first try to tell of a policy that came into force. */
+  readonly newGeneration: boolean;
+}
+
 /** Says when the next report may go out. Times are ms of a clock that never jumps. */
 export class ReportPacing {
   readonly #random: () => number;
   readonly #bucket: TokenBucket;
+  #lastAtMs = -Infinity;
   #heartbeatAtMs = Infinity;
 
   constructor(nowMs: number, random: () => number = Math.random) {
@@ -50,8 +58,9 @@ export class ReportPacing {
   }
 
   /** How long a report has to wait; 0 where it may go out now. */
-  waitMs(nowMs: number): number {
-    return this.#bucket.waitMs(nowMs);
+  waitMs(nowMs: number, { newGeneration }: Occasion): number {
+    const waitMs = this.#bucket.waitMs(nowMs);
+    return newGeneration ? Math.min(waitMs, this.#freeInMs(nowMs)) : waitMs;
   }
 
   heartbeatDue(nowMs: number): boolean {
@@ -59,8 +68,13 @@ export class ReportPacing {
   }
 
   /** One report went out. */
-  spent(nowMs: number): void {
-    this.#bucket.spend(nowMs);
+  spent(nowMs: number, { newGeneration }: Occasion): void {
+    if (!newGeneration || this.#freeInMs(nowMs) > 0) this.#bucket.spend(nowMs);
+    this.#lastAtMs = nowMs;
     this.#heartbeatAtMs = nowMs + heartbeatMs * (1 + heartbeatSpread * (2 * this.#random() - 1));
+  }
+
+  #freeInMs(nowMs: number): number {
+    return Math.max(0, this.#lastAtMs + generationGapMs - nowMs);
   }
 }

@@ -92,16 +92,49 @@ describe('a change that can wait for the next report', () => {
 
 describe('the pace of reports', () => {
   const start = 5_000_000;
+  const change = { newGeneration: false };
+  const edit = { newGeneration: true };
   const paced = (random = 0.5) => new ReportPacing(start, () => random);
 
   it('lets three out at once and then one every ten seconds', () => {
     const pacing = paced();
     for (let i = 0; i < 3; i += 1) {
-      expect(pacing.waitMs(start)).toBe(0);
-      pacing.spent(start);
+      expect(pacing.waitMs(start, change)).toBe(0);
+      pacing.spent(start, change);
     }
-    expect(pacing.waitMs(start)).toBe(10 * second);
-    expect(pacing.waitMs(start + 10 * second)).toBe(0);
+    expect(pacing.waitMs(start, change)).toBe(10 * second);
+    expect(pacing.waitMs(start + 10 * second, change)).toBe(0);
+  });
+
+  it('has as many left after an edit as before it', () => {
+    const pacing = paced();
+    pacing.spent(start, edit);
+    for (let i = 0; i < 3; i += 1) {
+      expect(pacing.waitMs(start, change)).toBe(0);
+      pacing.spent(start, change);
+    }
+    expect(pacing.waitMs(start, change)).toBe(10 * second);
+  });
+
+  it('lets an edit out five seconds after the last report when nothing is left', () => {
+    const pacing = paced();
+    for (let i = 0; i < 3; i += 1) pacing.spent(start, change);
+    expect(pacing.waitMs(start + 2 * second, edit)).toBe(3 * second);
+    expect(pacing.waitMs(start + 2 * second, change)).toBe(8 * second);
+    pacing.spent(start + 5 * second, edit);
+    expect(pacing.waitMs(start + 10 * second, change)).toBe(0);
+  });
+
+  it('keeps a storm of edits to its budget and one every five seconds', () => {
+    const pacing = paced();
+    const told: number[] = [];
+    for (let ms = 0; ms < 5 * minute; ms += 500) {
+      if (pacing.waitMs(start + ms, edit) > 0) continue;
+      pacing.spent(start + ms, edit);
+      told.push(ms);
+    }
+    expect(told.filter((ms) => ms < 5 * second)).toHaveLength(4);
+    expect(told.length).toBeLessThanOrEqual(4 + 5 * minute / (5 * second) + 5 * minute / (10 * second));
   });
 
   it('has no heartbeat before the first report', () => {
@@ -110,8 +143,8 @@ describe('the pace of reports', () => {
 
   it('has a heartbeat five minutes after each report', () => {
     const pacing = paced();
-    pacing.spent(start);
-    pacing.spent(start + minute);
+    pacing.spent(start, change);
+    pacing.spent(start + minute, change);
     expect(pacing.heartbeatDue(start + 6 * minute - 1)).toBe(false);
     expect(pacing.heartbeatDue(start + 6 * minute)).toBe(true);
   });
@@ -119,7 +152,7 @@ describe('the pace of reports', () => {
   it('spreads the heartbeats, so that two missed ones still fit into the eleven minutes after which a report is stale', () => {
     const dueAfter = (random: number) => {
       const pacing = paced(random);
-      pacing.spent(start);
+      pacing.spent(start, change);
       let ms = 0;
       while (!pacing.heartbeatDue(start + ms)) ms += second;
       return ms;

@@ -13,6 +13,7 @@ import type { CompiledPolicy } from '../../policy/compiled.ts';
 import type { CacheState, NodeReport, Totals } from '../../policy/node-report.ts';
 import { isoSeconds, nodeReport } from '../../policy/node-report.ts';
 import type { ReportSink } from '../loop.ts';
+import type { Occasion } from '../report-pacing.ts';
 import { isMaterial, ReportPacing } from '../report-pacing.ts';
 import type { Identity } from './identity.ts';
 
@@ -36,6 +37,8 @@ export class NodeCacheSink implements ReportSink {
   readonly #pacing = new ReportPacing(this.#clock.monotonicMs());
   #wanted: { policy: CompiledPolicy; report: NodeReport } | undefined;
   #told: { policy: CompiledPolicy; report: NodeReport } | undefined;
+  /** The policy that the last try to deliver spoke of. */
+  #tried: CompiledPolicy | undefined;
   /** The policy uid whose NodeCache is known to exist. */
   #createdFor: string | undefined;
   #conditions: readonly Partial<Condition>[] = [];
@@ -85,15 +88,20 @@ export class NodeCacheSink implements ReportSink {
   #isDue(nowMs: number): boolean {
     if (this.#pacing.heartbeatDue(nowMs)) return true;
     const [wanted, told] = [this.#wanted, this.#told];
-    if (wanted === undefined || this.#pacing.waitMs(nowMs) > 0) return false;
+    if (wanted === undefined || this.#pacing.waitMs(nowMs, this.#occasion(wanted.policy)) > 0) return false;
     if (this.#owed) return true;
     if (wanted === told) return false;
     return wanted.policy !== told?.policy || isMaterial(told.report, wanted.report);
   }
 
+  #occasion(policy: CompiledPolicy): Occasion {
+    return { newGeneration: policy !== this.#tried };
+  }
+
   async #deliver(wanted: { policy: CompiledPolicy; report: NodeReport }, signal: AbortSignal): Promise<void> {
     const { policy, report } = wanted;
-    this.#pacing.spent(this.#clock.monotonicMs());
+    this.#pacing.spent(this.#clock.monotonicMs(), this.#occasion(policy));
+    this.#tried = policy;
     try {
       if (this.#createdFor !== policy.policy.uid) await this.#create(policy, signal);
       const conditions = settleConditions(report.findings, this.#conditions, policy.policy.generation, isoSeconds(Date.now()));
