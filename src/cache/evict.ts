@@ -10,7 +10,7 @@ import { drop } from './recover.ts';
 import type { PassError } from './report.ts';
 import { restore } from './restore.ts';
 import type { Site } from './site.ts';
-import { note } from './site.ts';
+import { isTreeUsed, note } from './site.ts';
 import type { ItemId } from './trash.ts';
 import { evictionLinkTarget, holdsTree, isEvictionLink, itemMetadata, itemTree, newItemId } from './trash.ts';
 
@@ -135,12 +135,12 @@ class Eviction implements EvictionResult {
     if (this.#leaving.length === 0) return;
     const batch = this.#leaving;
     this.#leaving = [];
-    const holds = this.#site.readHolds();
+    const { holds } = this.#site.holders.read();
     for (const leaving of batch) {
       if (this.#slices.over) await this.#slices.yield();
       this.#site.onProgress({ step: 'Evict', done: this.gone.length, total: this.#total });
       try {
-        if (this.#actUnderLock(leaving, holds, act)) this.#leaving.push(leaving);
+        if (!(await this.#isUsed(leaving, holds)) && this.#actUnderLock(leaving, act)) this.#leaving.push(leaving);
         else await this.#giveBack(leaving);
       } catch (error) {
         this.#fail(leaving.victim, error);
@@ -154,13 +154,17 @@ class Eviction implements EvictionResult {
     this.failed.set(name, note(this.#site.errors, error, name));
   }
 
+  async #isUsed({ victim: { name, entry }, item }: Leaving, holds: Holds): Promise<boolean> {
+    return holdOf(holds, { name, description: entry?.description }) !== undefined || (await isTreeUsed(this.#site, item, this.#slices));
+  }
+
   /** Under the entry's lock no metadata is written between the look and the act. @returns false where the entry is wanted */
-  #actUnderLock({ victim, item }: Leaving, holds: Holds, act: (leaving: Leaving) => boolean): boolean {
+  #actUnderLock({ victim, item }: Leaving, act: (leaving: Leaving) => boolean): boolean {
     const { root, format, signal } = this.#site;
     using lock = tryLock(root, format.lockName(victim.name));
     // Somebody writes the metadata at this moment.
     if (lock === undefined) return false;
-    const wanted = root.statOf(format.metadataName(victim.name)) !== undefined || holdOf(holds, victim.name) !== undefined;
+    const wanted = root.statOf(format.metadataName(victim.name)) !== undefined;
     return !wanted && signal?.aborted !== true && act({ victim, item });
   }
 

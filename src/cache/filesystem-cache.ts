@@ -4,18 +4,19 @@ import type { Dir } from '../disk/dir.ts';
 import { shown } from '../disk/disk-error.ts';
 import { waitForLock } from '../disk/lock.ts';
 import { openRoot } from '../disk/pinned-root.ts';
+import { Slices } from '../disk/slices.ts';
 import type { Stat } from '../disk/stat.ts';
 import { OperatorError } from '../errors.ts';
 import type { CompiledCache } from '../policy/compiled.ts';
-import type { Holds } from '../policy/holds.ts';
 import { holdOf } from '../policy/holds.ts';
 import type { CacheStats, EntryName, Snapshot } from '../policy/snapshot.ts';
 import { statsOf } from '../policy/snapshot.ts';
 import type { CacheBackend, CacheEntry } from './backend.ts';
 import type { Format, Metadata } from './formats/format.ts';
 import { formats } from './formats/registry.ts';
-import { readHolds } from './holds/read-holds.ts';
-import { readMetadata, writeMetadata } from './metadata-file.ts';
+import type { Holders } from './holds/holders.ts';
+import { holdersOf } from './holds/holders.ts';
+import { descriptionIn, readMetadata, writeMetadata } from './metadata-file.ts';
 import { openTrash, waitForPasses } from './own-folder.ts';
 import type { CacheOptions } from './pass.ts';
 import { Cache, defaultSettleMs } from './pass.ts';
@@ -84,7 +85,7 @@ export class FilesystemCache implements CacheBackend {
   async put(key: string, sourceDir: string, description: string): Promise<string> {
     const name = this.#nameOf(key);
     using root = this.#openRoot();
-    this.#refuseHeld(root, name, key);
+    await this.#refuseHeld(root, name, key);
     using source = openSource(sourceDir);
     // Before the disk fills up: what cannot be finished goes there.
     using trash = openTrash(root);
@@ -96,7 +97,7 @@ export class FilesystemCache implements CacheBackend {
       const sizeBytes = await copyTree(source, staging, stagedTree);
       using _passes = await waitForPasses(root, { timeoutMs: passPatienceMs });
       using _lock = await waitForLock(root, this.#format.lockName(name), { timeoutMs: entryPatienceMs });
-      this.#refuseHeld(root, name, key);
+      await this.#refuseHeld(root, name, key);
       const nowMs = this.#clock.now();
       this.#publish(root, staging, name, { key, description, sizeBytes, cachedAtMs: nowMs, lastAccessedAtMs: nowMs });
       this.#retire(root, trash, stagingName, name);
@@ -116,7 +117,7 @@ export class FilesystemCache implements CacheBackend {
     using trash = openTrash(root);
     const { settleMs = defaultSettleMs, restMs = defaultRestMs } = this.#options;
     const site = {
-      root, trash, format: this.#format, clock: this.#clock, settleMs, readHolds: () => this.#readHolds(), signal: undefined, onProgress: () => {}, errors: [],
+      root, trash, format: this.#format, clock: this.#clock, settleMs, holders: this.#holdersAt(root), signal: undefined, onProgress: () => {}, errors: [],
     };
     await removeEntry(site, name, { key, restMs, force });
   }
@@ -163,14 +164,16 @@ export class FilesystemCache implements CacheBackend {
     return root.statOf(name)?.kind === 'Directory' && root.statOf(this.#format.metadataName(name))?.kind === 'File';
   }
 
-  #readHolds(): Holds {
-    return readHolds({ home: this.#store.home, allowedRoots: this.#options.allowedRoots }, this.#format).holds;
+  #holdersAt(root: Dir): Holders {
+    return holdersOf({ root, home: this.#store.home, allowedRoots: this.#options.allowedRoots }, this.#format);
   }
 
   /** What is not there can be in nobody's way, whatever marker names it. */
-  #refuseHeld(root: Dir, name: EntryName, key: string): void {
+  async #refuseHeld(root: Dir, name: EntryName, key: string): Promise<void> {
     if (root.statOf(name) === undefined) return;
-    const hold = holdOf(this.#readHolds(), name);
+    const { read, probe } = this.#holdersAt(root);
+    const byReading = holdOf(read().holds, { name, description: descriptionIn(root, this.#format, name) });
+    const hold = byReading ?? (await probe({ parent: root, name }, new Slices())).hold;
     if (hold !== undefined) throw new OperatorError('ERR_ENTRY_IN_USE', `${shown(key)} is in use: ${hold.detail}`);
   }
 

@@ -7,6 +7,7 @@ import { holdOf } from '../policy/holds.ts';
 import type { EntryName, Leftover, LeftoverKind, Snapshot } from '../policy/snapshot.ts';
 import type { Victim } from './evict.ts';
 import type { Format } from './formats/format.ts';
+import { descriptionIn } from './metadata-file.ts';
 import type { Site } from './site.ts';
 import { note } from './site.ts';
 import { newGarbageName } from './trash.ts';
@@ -21,7 +22,7 @@ export interface LeftoverSweep {
 export function abandonedDirectories({ format }: Site, { snapshot, holds }: LeftoverSweep): Victim[] {
   return removable(snapshot, 'Orphan').flatMap((leftover) => {
     const name = entryOf(format, leftover);
-    return name === undefined || holdOf(holds, name) !== undefined ? [] : [{ name, entry: undefined }];
+    return name === undefined || holdOf(holds, { name, description: undefined }) !== undefined ? [] : [{ name, entry: undefined }];
   });
 }
 
@@ -69,7 +70,7 @@ async function moveUnfinished({ root, trash, clock }: Site, { name }: Leftover, 
 /** Under the lock no metadata is written: a put that publishes its directory at this moment writes its own afterwards. */
 function moveGhost({ root, trash, format }: Site, leftover: Leftover, { holds }: LeftoverSweep): boolean {
   const name = entryOf(format, leftover);
-  if (name === undefined || holdOf(holds, name) !== undefined) return false;
+  if (name === undefined || holdOf(holds, { name, description: descriptionIn(root, format, name) }) !== undefined) return false;
   using lock = tryLock(root, format.lockName(name));
   if (lock === undefined || root.statOf(name) !== undefined) return false;
   const metadata = root.statOf(format.metadataName(name));

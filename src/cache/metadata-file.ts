@@ -23,6 +23,12 @@ export function readMetadata(dir: Dir, format: Format, name: EntryName, fileName
   return { outcome: 'Read', metadata: parsed, stamp: { inode, mtimeNs: modifiedNs, size: sizeBytes }, changedNs };
 }
 
+/** Undefined where there is no metadata that can be read. */
+export function descriptionIn(dir: Dir, format: Format, name: EntryName, fileName?: string): string | undefined {
+  const file = readMetadata(dir, format, name, fileName);
+  return file.outcome === 'Read' ? file.metadata.description : undefined;
+}
+
 /** To be called under the entry's lock. @throws ERR_DISK_IO, ERR_DISK_FULL; then the old metadata stands */
 export function writeMetadata(root: Dir, format: Format, name: EntryName, metadata: Metadata): void {
   writeFileAtomically(root, {

@@ -5,8 +5,8 @@ import { shown } from '../disk/disk-error.ts';
 import { Slices } from '../disk/slices.ts';
 import { OperatorError } from '../errors.ts';
 import type { CompiledCache, Mode } from '../policy/compiled.ts';
+import type { Holds } from '../policy/holds.ts';
 import type { Plan } from '../policy/plan.ts';
-import { planEviction } from '../policy/plan.ts';
 import type { EntryName, Snapshot } from '../policy/snapshot.ts';
 import { Backoff } from './backoff.ts';
 import type { EvictionResult, Victim } from './evict.ts';
@@ -14,8 +14,9 @@ import { ClockWatch } from './clock-watch.ts';
 import { evict } from './evict.ts';
 import type { Format } from './formats/format.ts';
 import { formats } from './formats/registry.ts';
-import type { HoldsReading } from './holds/read-holds.ts';
-import { readHolds } from './holds/read-holds.ts';
+import type { Holders } from './holds/holders.ts';
+import { holdersOf } from './holds/holders.ts';
+import { planUnused } from './holds/plan-unused.ts';
 import { abandonedDirectories, removeLeftovers } from './leftovers.ts';
 import { lockPasses, openTrash, ownFolder, trashFolder } from './own-folder.ts';
 import type { Rest } from './purge.ts';
@@ -56,9 +57,11 @@ export interface PassOptions extends WorkOptions {
 /** What would happen to a cache, and why. */
 export interface Outlook {
   readonly snapshot: Snapshot;
-  readonly reading: HoldsReading;
+  readonly holds: Holds;
   readonly plan: Plan;
   readonly filesystem: Filesystem;
+  /** What could not be asked whether it is in use. */
+  readonly errors: readonly PassError[];
 }
 
 /**
@@ -101,7 +104,7 @@ export class Cache implements Disposable {
   /** What a pass would do now. Reads only, too. */
   async plan(signal?: AbortSignal): Promise<Outlook> {
     using root = this.#openRoot();
-    return await this.#plan(root, this.#readHolds(), signal);
+    return await this.#plan(root, this.#holdersAt(root), signal);
   }
 
   /**
@@ -114,7 +117,7 @@ export class Cache implements Disposable {
     const startedAtMs = this.#options.clock.now();
     using root = this.#openRoot();
     this.#refuseReplaced(root);
-    const outcome = mode === 'Enforce' ? await this.#enforce(root, work) : lookedAt(await this.#plan(root, this.#readHolds(), work.signal));
+    const outcome = mode === 'Enforce' ? await this.#enforce(root, work) : lookedAt(await this.#plan(root, this.#holdersAt(root), work.signal));
     return {
       cacheName: this.#spec.name, root: this.#spec.root, trigger, startedAtMs, finishedAtMs: this.#options.clock.now(),
       filesystem: filesystemOf(root), ...outcome,
@@ -138,10 +141,9 @@ export class Cache implements Disposable {
     using _lock = lockPasses(root);
     using trash = openTrash(root);
     const site = this.#siteAt(root, trash, work);
-    const reading = this.#readHolds();
-    const revived = await recover(site, reading.holds);
-    const { snapshot, plan } = await this.#plan(root, reading, work.signal);
-    const sweep = { snapshot, holds: reading.holds, leftoverAgeMs: this.#options.leftoverAgeMs };
+    const revived = await recover(site, site.holders.read().holds);
+    const { snapshot, plan, holds, errors } = await this.#plan(root, site.holders, work.signal);
+    const sweep = { snapshot, holds, leftoverAgeMs: this.#options.leftoverAgeMs };
     const victims = this.#dueVictims(site, [...plan.evict.map(({ entry }) => ({ name: entry.name, entry })), ...abandonedDirectories(site, sweep)]);
     if (victims.length > 0) this.#refuseWithoutExchange(trash);
     const result = await evict(site, victims);
@@ -156,9 +158,9 @@ export class Cache implements Disposable {
       evicted: evictedOf(plan, result),
       revived: revived + result.revived,
       raced: result.raced,
-      holdSources: reading.holds.sources,
+      holdSources: holds.sources,
       leftoversRemoved: removed.length + orphans.length,
-      errors: [...errorsOf(reading), ...site.errors],
+      errors: [...errors, ...site.errors],
       purgeDueAtMs: purgeDueAtMs(site, { ...this.#rest, retryMs: 0, backoff: this.#backoff }),
     };
   }
@@ -185,15 +187,17 @@ export class Cache implements Disposable {
 
   async #doom(site: Site) {
     using _lock = lockPasses(site.root);
-    return await doomItems(site, site.readHolds(), this.#rest);
+    return await doomItems(site, this.#rest);
   }
 
-  async #plan(root: Dir, reading: HoldsReading, signal: AbortSignal | undefined): Promise<Outlook> {
+  async #plan(root: Dir, holders: Holders, signal: AbortSignal | undefined): Promise<Outlook> {
     const { protect } = this.#spec;
     const limits = this.#clockWatch.isTrusted() ? this.#spec.limits : { ...this.#spec.limits, maxIdleMs: null };
     const snapshot = await this.#scan(root, signal);
-    const plan = planEviction({ snapshot, limits, protect, holds: reading.holds, nowMs: this.#options.clock.now() });
-    return { snapshot, reading, plan, filesystem: filesystemOf(root) };
+    const { holds, error } = holders.read();
+    const input = { snapshot, limits, protect, holds, nowMs: this.#options.clock.now() };
+    const { plan, errors } = await planUnused(input, { root, holders, slices: new Slices(signal) });
+    return { snapshot, holds, plan, filesystem: filesystemOf(root), errors: error === undefined ? errors : [error, ...errors] };
   }
 
   async #scan(root: Dir, signal: AbortSignal | undefined): Promise<Snapshot> {
@@ -201,8 +205,8 @@ export class Cache implements Disposable {
     return await this.#format.scan(root, { nowMs: clock.now(), leftoverAgeMs, slices: new Slices(signal) });
   }
 
-  #readHolds(): HoldsReading {
-    return readHolds({ home: this.#spec.home, allowedRoots: this.#options.allowedRoots }, this.#format);
+  #holdersAt(root: Dir): Holders {
+    return holdersOf({ root, home: this.#spec.home, allowedRoots: this.#options.allowedRoots }, this.#format);
   }
 
   #openRoot(): Dir {
@@ -226,21 +230,17 @@ export class Cache implements Disposable {
 
   #siteAt(root: Dir, trash: Dir, { signal, onProgress = () => {} }: WorkOptions): Site {
     const { clock, settleMs } = this.#options;
-    return { root, trash, format: this.#format, clock, settleMs, readHolds: () => this.#readHolds().holds, signal, onProgress, errors: [] };
+    return { root, trash, format: this.#format, clock, settleMs, holders: this.#holdersAt(root), signal, onProgress, errors: [] };
   }
 }
 
 type PassOutcome = Omit<PassReport, 'cacheName' | 'root' | 'trigger' | 'startedAtMs' | 'finishedAtMs' | 'filesystem'>;
 
-function lookedAt({ snapshot, reading, plan }: Outlook): PassOutcome {
+function lookedAt({ snapshot, holds, plan, errors }: Outlook): PassOutcome {
   return {
-    before: snapshot, after: snapshot, plan, evicted: [], revived: 0, raced: 0, holdSources: reading.holds.sources, leftoversRemoved: 0,
-    errors: errorsOf(reading), purgeDueAtMs: null,
+    before: snapshot, after: snapshot, plan, evicted: [], revived: 0, raced: 0, holdSources: holds.sources, leftoversRemoved: 0,
+    errors, purgeDueAtMs: null,
   };
-}
-
-function errorsOf({ error }: HoldsReading): PassError[] {
-  return error === undefined ? [] : [error];
 }
 
 function evictedOf(plan: Plan, { gone }: EvictionResult): EvictedEntry[] {

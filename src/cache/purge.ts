@@ -1,13 +1,13 @@
 import { deleteTree } from '../disk/delete-tree.ts';
+import { Slices } from '../disk/slices.ts';
 import { msOf } from '../disk/stat.ts';
-import type { Holds } from '../policy/holds.ts';
 import type { EntryName } from '../policy/snapshot.ts';
 import type { Backoff } from './backoff.ts';
 import { readMetadata } from './metadata-file.ts';
 import { drop, fateOf, look, revive } from './recover.ts';
 import type { PurgeReport } from './report.ts';
 import type { Site } from './site.ts';
-import { note } from './site.ts';
+import { isTreeUsed, note } from './site.ts';
 import type { ItemId } from './trash.ts';
 import { contentOf, itemMetadata } from './trash.ts';
 
@@ -33,17 +33,21 @@ export interface Doomed {
  * had: what came into use meanwhile goes back; where something newer has the name, the old one stays until that is unused too.
  * @param only looks at the items of one entry
  */
-export async function doomItems(site: Site, holds: Holds, { only, ...rest }: Rest & { only?: EntryName }): Promise<Doomed> {
+export async function doomItems(site: Site, { only, ...rest }: Rest & { only?: EntryName }): Promise<Doomed> {
+  const { holds } = site.holders.read();
+  const slices = new Slices();
   const garbage = new Map<string, { sizeBytes: number }>();
   const revived: EntryName[] = [];
   const nowMs = site.clock.now();
   for (const item of contentOf(site.trash, site.format).items) {
     if (only !== undefined && item.name !== only) continue;
     try {
-      const found = look(site, item, holds);
+      const seen = look(site, item, holds);
+      const hasRested = restsUntilMs(site, item, { ...rest, nowMs }) <= nowMs;
+      const found = { ...seen, isHeld: seen.isHeld || (seen.hasTree && hasRested && (await isTreeUsed(site, item, slices))) };
       const fate = fateOf(found);
       if (fate === 'Restore') revived.push(...((await revive(site, item, found)) ? [item.name] : []));
-      else if (fate === 'Drop' || (!found.isHeld && restsUntilMs(site, item, { ...rest, nowMs }) <= nowMs)) doom(site, item, garbage);
+      else if (fate === 'Drop' || (!found.isHeld && hasRested)) doom(site, item, garbage);
     } catch (error) {
       note(site.errors, error, item.name);
     }

@@ -1,10 +1,11 @@
 import type { Holds } from '../policy/holds.ts';
 import { holdOf } from '../policy/holds.ts';
+import { descriptionIn } from './metadata-file.ts';
 import { restore } from './restore.ts';
 import type { Site } from './site.ts';
 import { note } from './site.ts';
 import type { ItemId } from './trash.ts';
-import { contentOf, holdsTree, isEvictionLink, newGarbageName } from './trash.ts';
+import { contentOf, holdsTree, isEvictionLink, itemMetadata, newGarbageName } from './trash.ts';
 
 /** What an item of the trash and its name in the root look like, whoever left them so. */
 export interface Found {
@@ -29,15 +30,21 @@ export function fateOf({ hasTree, inRoot, rootHasMetadata, isHeld }: Found): Fat
   return 'Drop';
 }
 
-export function look({ root, trash, format }: Site, item: ItemId, holds: Holds): Found {
+export function look(site: Site, item: ItemId, holds: Holds): Found {
+  const { root, trash, format } = site;
   const inRoot = root.statOf(item.name)?.kind;
   const link = inRoot === 'Link' && isEvictionLink(root, item.name, item);
   return {
     hasTree: holdsTree(trash, item),
     inRoot: inRoot === undefined ? 'Nothing' : inRoot === 'Directory' ? 'Directory' : link ? 'OurLink' : 'Other',
     rootHasMetadata: root.statOf(format.metadataName(item.name)) !== undefined,
-    isHeld: holdOf(holds, item.name) !== undefined,
+    isHeld: holdOf(holds, { name: item.name, description: holds.byDescription.size === 0 ? undefined : descriptionOf(site, item) }) !== undefined,
   };
+}
+
+function descriptionOf({ root, trash, format }: Site, { id, name }: ItemId): string | undefined {
+  using dir = trash.openDir(id);
+  return descriptionIn(dir, format, name, itemMetadata) ?? descriptionIn(root, format, name);
 }
 
 /** Brings an item back. @returns whether it had been evicted, and is wanted after all; not what a crash had left half way, or where it stays */

@@ -1,12 +1,14 @@
 import { OperatorError } from '../errors.ts';
 import { shown } from '../disk/disk-error.ts';
 import { tryLock } from '../disk/lock.ts';
-import { holdOf, noHolds } from '../policy/holds.ts';
+import { Slices } from '../disk/slices.ts';
+import { holdOf } from '../policy/holds.ts';
 import type { EntryName } from '../policy/snapshot.ts';
 import { Backoff } from './backoff.ts';
 import type { Victim } from './evict.ts';
 import { evict } from './evict.ts';
-import { readMetadata } from './metadata-file.ts';
+import { nobody } from './holds/holders.ts';
+import { descriptionIn, readMetadata } from './metadata-file.ts';
 import { deleteGarbage, doomItems } from './purge.ts';
 import { recover } from './recover.ts';
 import { entryOf } from './scan.ts';
@@ -24,18 +26,20 @@ export interface RemoveOptions {
  * Evicts one entry because somebody asks for it, in the same steps as a pass. To be called under the pass lock.
  * @throws ERR_ENTRY_IN_USE where it is held, or was used meanwhile; ERR_ENTRY_DAMAGED where its metadata is
  */
-export async function removeEntry(site: Site, name: EntryName, { key, restMs, force }: RemoveOptions): Promise<void> {
-  const holds = site.readHolds();
-  await recover(site, holds);
-  const hold = force ? undefined : holdOf(holds, name);
+export async function removeEntry({ holders, ...rest }: Site, name: EntryName, { key, restMs, force }: RemoveOptions): Promise<void> {
+  const site = { ...rest, holders: force ? nobody : holders };
+  // Also where it is forced: others in the trash come back, and are not removed by the way.
+  await recover(site, holders.read().holds);
+  const byReading = holdOf(site.holders.read().holds, { name, description: descriptionIn(site.root, site.format, name) });
+  const hold = byReading ?? (await site.holders.probe({ parent: site.root, name }, new Slices())).hold;
   if (hold !== undefined) throw new OperatorError('ERR_ENTRY_IN_USE', `${shown(key)} is in use: ${hold.detail}`);
   const victim = victimOf(site, name);
   if (victim === undefined) return removeGhost(site, name, key);
-  const { gone, items } = await evict(force ? { ...site, readHolds: () => noHolds } : site, [victim]);
+  const { gone, items } = await evict(site, [victim]);
   throwFirst(site);
   if (gone.length === 0) throw new OperatorError('ERR_ENTRY_IN_USE', `${shown(key)} was used while it was being removed`);
   const own = new Set(items);
-  const doomed = await doomItems(site, force ? noHolds : site.readHolds(), { restMs: force ? 0 : restMs, own, only: name });
+  const doomed = await doomItems(site, { restMs: force ? 0 : restMs, own, only: name });
   await deleteGarbage(site, doomed, { restMs, own, backoff: new Backoff() });
   throwFirst(site);
 }

@@ -1,9 +1,12 @@
 import type { Dir } from '../disk/dir.ts';
+import type { Slices } from '../disk/slices.ts';
 import { OperatorError } from '../errors.ts';
-import type { Holds } from '../policy/holds.ts';
 import type { EntryName } from '../policy/snapshot.ts';
 import type { Format } from './formats/format.ts';
+import type { Holders } from './holds/holders.ts';
 import type { PassError, PassProgress } from './report.ts';
+import type { ItemId } from './trash.ts';
+import { itemTree } from './trash.ts';
 
 /** Time, as an engine needs it; tests step it. */
 export interface Clock {
@@ -38,12 +41,20 @@ export interface Site {
   readonly format: Format;
   readonly clock: Clock;
   readonly settleMs: number;
-  /** Reads anew what is in use. Nothing is remembered: a box may have started a moment ago. */
-  readonly readHolds: () => Holds;
+  readonly holders: Holders;
   readonly signal: AbortSignal | undefined;
   readonly onProgress: (progress: PassProgress) => void;
   /** What failed while all else went on. */
   readonly errors: PassError[];
+}
+
+/** Whether anybody uses the tree of an item, wherever it lies now: what only the tree itself can tell. */
+export async function isTreeUsed({ root, trash, holders, errors }: Site, { id, name }: ItemId, slices: Slices): Promise<boolean> {
+  using item = trash.openDir(id);
+  const isMoved = item.statOf(itemTree)?.kind === 'Directory';
+  const { hold, error } = await holders.probe(isMoved ? { parent: item, name: itemTree } : { parent: root, name }, slices);
+  if (error !== undefined) errors.push({ ...error, entry: name });
+  return hold !== undefined;
 }
 
 /** An error of one entry is noted; everything else (a bug, a disk that stopped, a filesystem that cannot do it) ends the pass. */

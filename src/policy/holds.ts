@@ -1,7 +1,10 @@
 import type { EntryName } from './snapshot.ts';
 
-/** Where the knowledge comes from that an entry is in use. */
-export type HoldSource = 'Box';
+/**
+ * Where the knowledge comes from that an entry is in use.
+ * Box: a box of the runtime has it as its lower. Flock: a process holds a flock(2) on it.
+ */
+export type HoldSource = 'Box' | 'Flock';
 
 /** A reason why an entry must not go. */
 export interface Hold {
@@ -16,14 +19,36 @@ export interface Hold {
  */
 export interface Holds {
   readonly entries: ReadonlyMap<EntryName, Hold>;
+  /** Where only the image of what is in use is known: every entry of that description. */
+  readonly byDescription: ReadonlyMap<string, Hold>;
   readonly everything: Hold | undefined;
   /** The sources that were asked and answered. */
   readonly sources: readonly HoldSource[];
 }
 
-export const noHolds: Holds = { entries: new Map(), everything: undefined, sources: [] };
+export const noHolds: Holds = { entries: new Map(), byDescription: new Map(), everything: undefined, sources: [] };
 
-export function holdOf(holds: Holds, name: EntryName): Hold | undefined {
+/** What a hold is looked up by. A description that is not known may be any of those that are held. */
+export interface Holdable {
+  readonly name: EntryName;
+  readonly description: string | undefined;
+}
+
+export function holdOf({ entries, byDescription, everything }: Holds, { name, description }: Holdable): Hold | undefined {
+  if (everything !== undefined) return everything;
   // Asking an empty map still costs a look at the name, which a plan of a million entries feels.
-  return holds.everything ?? (holds.entries.size === 0 ? undefined : holds.entries.get(name));
+  const byName = entries.size === 0 ? undefined : entries.get(name);
+  if (byName !== undefined || byDescription.size === 0) return byName;
+  return description === undefined ? byDescription.values().next().value : byDescription.get(description);
+}
+
+/** All that several readings know. The first that names an entry stays the reason. */
+export function mergeHolds(all: readonly Holds[]): Holds {
+  const latestFirst = all.toReversed();
+  return {
+    entries: new Map(latestFirst.flatMap(({ entries }) => [...entries])),
+    byDescription: new Map(latestFirst.flatMap(({ byDescription }) => [...byDescription])),
+    everything: all.find(({ everything }) => everything !== undefined)?.everything,
+    sources: all.flatMap(({ sources }) => sources),
+  };
 }

@@ -106,7 +106,7 @@ export function planEviction(input: PlanInput): Plan {
   const verdicts: Verdict[] = [];
   const evict: Extract<Verdict, { verdict: 'evict' }>[] = [];
   for (const entry of entries) {
-    const reason = reasonFor({ idleMs: idleMsOf(entry, nowMs), hold: holdOf(holds, entry.name), left }, input);
+    const reason = reasonFor({ idleMs: idleMsOf(entry, nowMs), hold: holdOf(holds, entry), left }, input);
     const rank = entries.length - verdicts.length;
     if (!isEvictReason(reason)) {
       verdicts.push(new Judged('keep', reason, entry, rank, input));
@@ -162,7 +162,7 @@ class Judged<V extends Verdict['verdict'] = Verdict['verdict'], R extends EvictR
   }
 
   get hold(): Hold | undefined {
-    return holdOf(this.#input.holds, this.entry.name);
+    return holdOf(this.#input.holds, this.entry);
   }
 
   /** `7th of 8 by last use` */

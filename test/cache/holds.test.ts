@@ -4,19 +4,20 @@ import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { a3sLayers } from '../../src/cache/formats/a3s-layers.ts';
 import { a3sRootfs } from '../../src/cache/formats/a3s-rootfs.ts';
-import { readHolds } from '../../src/cache/holds/read-holds.ts';
+import { holdersOf } from '../../src/cache/holds/holders.ts';
 import { rootfsKeys, unpackHome } from '../fixtures/homes.ts';
-import { asRoot, mount, scratchDir } from '../disk/scratch.ts';
+import { asRoot, mount, pin, scratchDir } from '../disk/scratch.ts';
 import { key, StoreOnDisk } from './store.ts';
 
 function holdsIn({ home }: { home: string }, format = a3sRootfs) {
-  return readHolds({ home, allowedRoots: [dirname(home)] }, format);
+  const root = pin(join(home, 'cache', format === a3sLayers ? 'layers' : 'rootfs'));
+  return holdersOf({ root, home, allowedRoots: [dirname(home)] }, format).read();
 }
 
 test('a marker holds its entry, and an empty box holds nothing', () => {
   const { holds, error } = holdsIn({ home: unpackHome(scratchDir()) });
   expect([...holds.entries]).toEqual([[rootfsKeys['redis:8'], { source: 'Box', detail: 'box box-1' }]]);
-  expect(holds).toMatchObject({ everything: undefined, sources: ['Box'] });
+  expect(holds).toMatchObject({ everything: undefined, sources: ['Box', 'Flock'] });
   expect(error).toBeUndefined();
 });
 
@@ -54,14 +55,14 @@ describe('where it is unknown what is in use, everything is', () => {
     make(store, join(store.home, 'boxes', 'bad'));
     const { holds, error } = holdsIn(store);
     expect(error).toMatchObject({ code: 'ERR_HOLDS_UNREADABLE', message: expect.stringMatching(message) });
-    expect(holds).toMatchObject({ everything: { source: 'Box', detail: error?.message }, sources: [] });
+    expect(holds).toMatchObject({ everything: { source: 'Box', detail: error?.message }, sources: ['Flock'] });
   });
 
   test('a box that has begun to fill its directory and left no marker yet: no error, boxes start like that', () => {
     const store = new StoreOnDisk().box('one', key('a')).box('starting');
     mkdirSync(join(store.home, 'boxes/starting/logs'));
     const { holds, error } = holdsIn(store);
-    expect(holds).toMatchObject({ everything: { detail: 'box starting, which does not say yet which entry it uses' }, sources: ['Box'] });
+    expect(holds).toMatchObject({ everything: { detail: 'box starting, which does not say yet which entry it uses' }, sources: ['Box', 'Flock'] });
     expect(error).toBeUndefined();
   });
 
@@ -78,7 +79,8 @@ test('files beside the boxes are none', () => {
   expect(holdsIn(store).holds).toMatchObject({ everything: undefined });
 });
 
-test('nobody marks the use of layers, so nothing is asked for them', () => {
+test('boxes mark no use of layers, so they are not asked for them', () => {
   const store = new StoreOnDisk().box('bad', 'no key');
-  expect(holdsIn(store, a3sLayers)).toMatchObject({ holds: { everything: undefined, sources: [] }, error: undefined });
+  mkdirSync(join(store.home, 'cache/layers'));
+  expect(holdsIn(store, a3sLayers)).toMatchObject({ holds: { everything: undefined, sources: ['Flock'] }, error: undefined });
 });

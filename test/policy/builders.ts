@@ -39,7 +39,7 @@ export const noLimits: Limits = { maxEntries: null, maxBytes: null, maxIdleMs: n
 
 export function heldBy(box: string, ...keys: string[]): Holds {
   const hold = { source: 'Box', detail: `box ${box}` } as const;
-  return { entries: new Map(keys.map((key) => [key as EntryName, hold])), everything: undefined, sources: ['Box'] };
+  return { entries: new Map(keys.map((key) => [key as EntryName, hold])), byDescription: new Map(), everything: undefined, sources: ['Box'] };
 }
 
 export function planInput(entries: readonly Entry[], but: Partial<Limits> & { minIdleMs?: number; holds?: Holds; nowMs?: number } = {}): PlanInput {

@@ -28,7 +28,7 @@ function inputOf(file: string): PlanInput {
     maxBytes: limits.maxBytes === undefined ? null : (parseQuantity(limits.maxBytes) ?? NaN),
     maxIdleMs: limits.maxIdle === undefined ? null : (parseDuration(limits.maxIdle) ?? NaN),
     minIdleMs: parseDuration(minIdle) ?? NaN,
-    holds: { entries: new Map(holds.flatMap((hold) => [...hold.entries])), everything: undefined, sources: ['Box'] },
+    holds: { entries: new Map(holds.flatMap((hold) => [...hold.entries])), byDescription: new Map(), everything: undefined, sources: ['Box'] },
   });
 }
 

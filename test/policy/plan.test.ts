@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { PlanInput } from '../../src/policy/plan.ts';
+import { noHolds } from '../../src/policy/holds.ts';
 import { planEviction } from '../../src/policy/plan.ts';
 import { day, entry, heldBy, hour, leastRecentlyUsedFirst, minute, now, planInput, second } from './builders.ts';
 
@@ -100,7 +101,7 @@ describe('a plan', () => {
 
   it('keeps everything where it is unknown what is in use', () => {
     const everything = { source: 'Box', detail: 'boxes/ cannot be read' } as const;
-    const holds = { entries: new Map(), everything, sources: [] };
+    const holds = { ...noHolds, everything };
     const plan = planEviction(planInput(leastRecentlyUsedFirst('a', 'b'), { maxEntries: 0, holds }));
     expect(plan.verdicts.map(({ reason, detail }) => `${reason}: ${detail}`)).toEqual(['InUse: boxes/ cannot be read', 'InUse: boxes/ cannot be read']);
     expect(plan.unreachable).toEqual([{ limit: 'MaxEntries', allowed: 0, remaining: 2 }]);

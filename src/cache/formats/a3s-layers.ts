@@ -1,9 +1,9 @@
 import { a3sStore } from './a3s-store.ts';
 
-/** `<home>/cache/layers`: extracted OCI layers by digest. Nobody marks their use, so `protect.minIdle` is all that guards them. */
+/** `<home>/cache/layers`: extracted OCI layers by digest. The runtime marks no use of them, so `protect.minIdle` is what guards them. */
 export const a3sLayers = a3sStore({
   name: 'a3s-layers',
-  holdSources: [],
+  holdSources: ['Flock'],
   keyField: 'digest',
   hasDescription: false,
   directoryOf: (digest) => digest.replaceAll(':', '_'),

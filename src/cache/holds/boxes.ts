@@ -5,9 +5,11 @@ import { openRoot } from '../../disk/pinned-root.ts';
 import { readSmallFile } from '../../disk/small-file.ts';
 import { messageOf, OperatorError } from '../../errors.ts';
 import type { Hold } from '../../policy/holds.ts';
+import { noHolds } from '../../policy/holds.ts';
 import type { EntryName } from '../../policy/snapshot.ts';
 import type { Format } from '../formats/format.ts';
-import type { HoldsPlace, HoldsReading } from './read-holds.ts';
+import type { Holder, HoldsPlace, HoldsReading } from './holder.ts';
+import { unreadable } from './holder.ts';
 
 /** `<home>/boxes/<id>/.rootfs-cache-key`: the key of the entry that a box has as its lower, written once its root is prepared. */
 const markerName = '.rootfs-cache-key';
@@ -20,13 +22,15 @@ type Marker = { readonly key: string } | 'Nothing' | 'Unknown';
  * The entries that boxes use. It is unknown what is in use, and so everything is held, where `boxes/` is missing beside a store,
  * a marker cannot be read or is no key, and where a box has begun to fill its directory and left no marker yet.
  */
-export function readBoxes({ home, allowedRoots }: HoldsPlace, format: Format): HoldsReading {
+export const boxes: Holder = { read };
+
+function read({ home, allowedRoots }: HoldsPlace, format: Format): HoldsReading {
   const entries = new Map<EntryName, Hold>();
   let everything: Hold | undefined;
   try {
     using homeDir = openRoot(home, { allowedRoots });
     using boxes = homeDir.openDirIfPresent('boxes', { crossMounts: true });
-    if (boxes === undefined) throw unreadable(`${shown(`${home}/boxes`)} does not exist, so it is unknown which boxes run`);
+    if (boxes === undefined) throw cannotTell(`${shown(`${home}/boxes`)} does not exist, so it is unknown which boxes run`);
     for (const id of boxIds(boxes)) {
       const box = id.toString();
       const marker = markerOf(boxes, id);
@@ -34,14 +38,10 @@ export function readBoxes({ home, allowedRoots }: HoldsPlace, format: Format): H
       const name = typeof marker === 'string' ? undefined : format.nameOf(marker.key);
       if (name !== undefined && !entries.has(name)) entries.set(name, { source: 'Box', detail: `box ${shown(box)}` });
     }
-    return { holds: { entries, everything, sources: ['Box'] }, error: undefined };
+    return { holds: { ...noHolds, entries, everything, sources: ['Box'] }, error: undefined };
   } catch (error) {
     if (!(error instanceof OperatorError)) throw error;
-    const message = messageOf(error);
-    return {
-      holds: { entries, everything: { source: 'Box', detail: message }, sources: [] },
-      error: { code: 'ERR_HOLDS_UNREADABLE', message },
-    };
+    return unreadable('Box', messageOf(error));
   }
 }
 
@@ -63,10 +63,10 @@ function markerOf(boxes: Dir, id: Buffer): Marker {
   using opened = dir;
   const file = readSmallFile(opened, markerName, maxMarkerBytes);
   if (file.outcome === 'Absent') return opened.stat().mountId !== boxes.stat().mountId || isFilled(opened) ? 'Unknown' : 'Nothing';
-  if (file.outcome !== 'Read') throw unreadable(`the marker of box ${shown(box)} cannot be read: ${file.message}`);
+  if (file.outcome !== 'Read') throw cannotTell(`the marker of box ${shown(box)} cannot be read: ${file.message}`);
   // Upper case is accepted and lower-cased, as by the runtime.
   const key = file.bytes.toString().trim().toLowerCase();
-  if (!/^[0-9a-f]{64}$/.test(key)) throw unreadable(`the marker of box ${shown(box)} is no key: ${opened.pathOf(markerName)}`);
+  if (!/^[0-9a-f]{64}$/.test(key)) throw cannotTell(`the marker of box ${shown(box)} is no key: ${opened.pathOf(markerName)}`);
   return { key };
 }
 
@@ -75,6 +75,6 @@ function isFilled(dir: Dir): boolean {
   return false;
 }
 
-function unreadable(message: string): OperatorError {
+function cannotTell(message: string): OperatorError {
   return new OperatorError('ERR_HOLDS_UNREADABLE', message);
 }

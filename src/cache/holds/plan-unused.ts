@@ -1,0 +1,35 @@
+import type { Dir } from '../../disk/dir.ts';
+import type { Slices } from '../../disk/slices.ts';
+import type { Hold } from '../../policy/holds.ts';
+import { mergeHolds, noHolds } from '../../policy/holds.ts';
+import type { Plan, PlanInput } from '../../policy/plan.ts';
+import { planEviction } from '../../policy/plan.ts';
+import type { EntryName } from '../../policy/snapshot.ts';
+import type { PassError } from '../report.ts';
+import type { Holders } from './holders.ts';
+
+export interface PlanUnused {
+  readonly plan: Plan;
+  /** Entries that could not be asked, and stay for that. */
+  readonly errors: readonly PassError[];
+}
+
+/** Plans, asks the trees that would go whether they are in use, and plans again around those that are, until every one that goes has said no. */
+export async function planUnused(input: PlanInput, { root, holders, slices }: { root: Dir; holders: Holders; slices: Slices }): Promise<PlanUnused> {
+  const found = new Map<EntryName, Hold>();
+  const asked = new Set<EntryName>();
+  const errors: PassError[] = [];
+  for (;;) {
+    const plan = planEviction({ ...input, holds: mergeHolds([input.holds, { ...noHolds, entries: found }]) });
+    const before = found.size;
+    for (const { entry: { name } } of plan.evict) {
+      if (asked.has(name)) continue;
+      asked.add(name);
+      const { hold, error } = await holders.probe({ parent: root, name }, slices);
+      if (hold !== undefined) found.set(name, hold);
+      if (error !== undefined) errors.push({ ...error, entry: name });
+      if (slices.over) await slices.yield();
+    }
+    if (found.size === before) return { plan, errors };
+  }
+}
