@@ -13,6 +13,7 @@ export function lookOf(report: PassReport): CacheLook {
     held: plan.held,
     wouldEvict: { entries: remaining.length, bytes: remaining.reduce((sum, { entry }) => sum + entry.sizeBytes, 0) },
     unreachable: plan.unreachable,
+    allHeldBy: plan.allHeldBy?.detail,
     damaged: after.damaged.length,
     leftovers: after.leftovers.length,
     unrecognised: after.unrecognised.length,

@@ -14,6 +14,8 @@ export interface CacheLook {
   /** Over a limit and free to go, as of this look. */
   readonly wouldEvict: Tally;
   readonly unreachable: Plan['unreachable'];
+  /** Why all of it counts as in use; undefined where it is known what is. */
+  readonly allHeldBy: string | undefined;
   readonly damaged: number;
   readonly leftovers: number;
   readonly unrecognised: number;
@@ -157,7 +159,7 @@ function unreachableMessage(state: CacheState): string {
     : gap.limit === 'MaxEntries' ? `${gap.remaining} of ${limits.maxEntries ?? 0} entries`
     : `idle for ${formatDuration(gap.remaining)} of ${formatDuration(gap.allowed)}`);
   const { inUse, recent } = look.held;
-  return `${state.name}: ${figures.join(', ')}; in use ${formatBytes(inUse.bytes)} (${inUse.entries} entries), recent ${formatBytes(recent.bytes)} (${recent.entries})`;
+  return `${state.name}: ${figures.join(', ')}; in use ${formatBytes(inUse.bytes)} (${inUse.entries} entries), recent ${formatBytes(recent.bytes)} (${recent.entries})${look.allHeldBy === undefined ? '' : `; all of it counts as in use because of ${look.allHeldBy}`}`;
 }
 
 function sumStats(all: readonly CacheStats[]): CacheStats {

@@ -36,6 +36,8 @@ export interface Plan {
   readonly evict: readonly Extract<Verdict, { verdict: 'evict' }>[];
   readonly held: { readonly inUse: Tally; readonly kept: Tally; readonly recent: Tally };
   readonly unreachable: readonly UnreachableLimit[];
+  /** Set where it is unknown what is in use, and so all of it is: why. */
+  readonly allHeldBy: Hold | undefined;
 }
 
 export interface PlanInput {
@@ -125,6 +127,7 @@ export function planEviction(input: PlanInput): Plan {
     evict,
     held: { inUse: tally(verdicts, 'InUse'), kept: { entries: 0, bytes: 0 }, recent: tally(verdicts, 'Recent') },
     unreachable: unreachableLimits(left, verdicts, input),
+    allHeldBy: holds.everything,
   };
 }
 

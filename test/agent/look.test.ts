@@ -42,6 +42,12 @@ describe('what is known of a cache after a pass', () => {
     });
   });
 
+  it('says why all of it counts as in use', () => {
+    const holds = { ...heldBy('box-1', 'b'), everything: { source: 'Box', detail: 'box box-2, which left no marker' } as const };
+    expect(lookOf(aPass({ entries, limits: { holds } })).allHeldBy).toBe('box box-2, which left no marker');
+    expect(lookOf(aPass({ entries })).allHeldBy).toBeUndefined();
+  });
+
   it('counts what is no entry, and keeps none of the names', () => {
     const look = lookOf(aPass({
       entries: [entry('ahead', { clockAhead: true }), entry('fine')],

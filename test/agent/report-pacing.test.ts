@@ -11,7 +11,7 @@ function aCache(look: Partial<CacheLook> = {}, but: Partial<CacheState> = {}): C
   return {
     name: 'rootfs', limits: { maxEntries: 8, maxBytes: null, maxIdleMs: null }, lastRun: undefined, totals: noTotals, problem: undefined,
     look: {
-      stats: { entryCount: 4, totalBytes: 10_000 }, held: { inUse: none, kept: none, recent: none }, wouldEvict: none, unreachable: [],
+      stats: { entryCount: 4, totalBytes: 10_000 }, held: { inUse: none, kept: none, recent: none }, wouldEvict: none, unreachable: [], allHeldBy: undefined,
       damaged: 0, leftovers: 0, unrecognised: 0, clockAhead: 0, holdSources: ['Box'], filesystem: { capacityBytes: 100_000, availableBytes: 50_000 },
       ...look,
     },

@@ -12,7 +12,7 @@ const none = { entries: 0, bytes: 0 };
 /** Four entries of 1Gi each, nothing over a limit. */
 function aLook(but: Partial<CacheLook> = {}): CacheLook {
   return {
-    stats: { entryCount: 4, totalBytes: 4 * Gi }, held: { inUse: none, kept: none, recent: none }, wouldEvict: none, unreachable: [],
+    stats: { entryCount: 4, totalBytes: 4 * Gi }, held: { inUse: none, kept: none, recent: none }, wouldEvict: none, unreachable: [], allHeldBy: undefined,
     damaged: 0, leftovers: 0, unrecognised: 0, clockAhead: 0, holdSources: ['Box'], filesystem: { capacityBytes: 100 * Gi, availableBytes: 60 * Gi },
     ...but,
   };
@@ -124,6 +124,11 @@ describe('a cache over a limit', () => {
     const unreachable = [{ limit: 'MaxEntries', allowed: 2, remaining: 4 }, { limit: 'MaxBytes', allowed: Gi, remaining: 3.5 * Gi }] as const;
     const state = aCache('models', { limits: { maxEntries: 2, maxBytes: Gi }, look: aLook({ held, unreachable }) });
     expect(words([state]).at(-1)).toBe('LimitUnreachable=True HeldInUse: models: 4 of 2 entries, 3.5Gi of 1Gi; in use 3Gi (3 entries), recent 512Mi (1)');
+  });
+
+  it('names what makes all of it count as in use', () => {
+    const look = aLook({ unreachable: [{ limit: 'MaxEntries', allowed: 2, remaining: 4 }], allHeldBy: 'box b-1, which left no marker' });
+    expect(words([aCache('models', { limits: { maxEntries: 2 }, look })]).at(-1)).toMatch(/recent 0 \(0\); all of it counts as in use because of box b-1, which left no marker$/);
   });
 
   it('names recent use where that holds more than what is in use', () => {

@@ -4,10 +4,10 @@ import { diskError, errno, shown } from '../../disk/disk-error.ts';
 import { openRoot } from '../../disk/pinned-root.ts';
 import { readSmallFile } from '../../disk/small-file.ts';
 import { messageOf, OperatorError } from '../../errors.ts';
-import type { Hold } from '../../policy/holds.ts';
-import { noHolds } from '../../policy/holds.ts';
+import type { Hold, Holds } from '../../policy/holds.ts';
 import type { EntryName } from '../../policy/snapshot.ts';
 import type { Format } from '../formats/format.ts';
+import { fallbackKey, readBoxImages } from './box-images.ts';
 import type { Holder, HoldsPlace, HoldsReading } from './holder.ts';
 import { unreadable } from './holder.ts';
 
@@ -15,33 +15,76 @@ import { unreadable } from './holder.ts';
 const markerName = '.rootfs-cache-key';
 const maxMarkerBytes = 4096;
 
-/** What one box says is in use. Unknown: it runs or starts, and does not say on what. */
-type Marker = { readonly key: string } | 'Nothing' | 'Unknown';
+/** What one box says is in use. Why not: it runs, starts or was kept, and does not say on what. */
+type Marker = 'Nothing' | { readonly key: string } | { readonly whyNot: string };
+
+/** A box of which only its image can be known. */
+interface Unmarked {
+  readonly box: string;
+  readonly whyNot: string;
+}
 
 /**
- * The entries that boxes use. It is unknown what is in use, and so everything is held, where `boxes/` is missing beside a store,
- * a marker cannot be read or is no key, and where a box has begun to fill its directory and left no marker yet.
+ * The entries that boxes use, by their markers. A box that is mounted or filled and has left no marker, or on a full disk an empty one,
+ * holds all entries of its image; where that is unknown, everything.
+ *
+ * Everything is held, too, where `boxes/` is missing beside a store, and where a marker cannot be read or is no key.
  */
-export const boxes: Holder = { read };
-
-function read({ home, allowedRoots }: HoldsPlace, format: Format): HoldsReading {
-  const entries = new Map<EntryName, Hold>();
-  let everything: Hold | undefined;
-  try {
-    using homeDir = openRoot(home, { allowedRoots });
-    using boxes = homeDir.openDirIfPresent('boxes', { crossMounts: true });
-    if (boxes === undefined) throw cannotTell(`${shown(`${home}/boxes`)} does not exist, so it is unknown which boxes run`);
-    for (const id of boxIds(boxes)) {
-      const box = id.toString();
-      const marker = markerOf(boxes, id);
-      if (marker === 'Unknown') everything ??= { source: 'Box', detail: `box ${shown(box)}, which does not say yet which entry it uses` };
-      const name = typeof marker === 'string' ? undefined : format.nameOf(marker.key);
-      if (name !== undefined && !entries.has(name)) entries.set(name, { source: 'Box', detail: `box ${shown(box)}` });
+export const boxes: Holder = {
+  read(place, format): HoldsReading {
+    try {
+      return { holds: readBoxes(place, format), error: undefined };
+    } catch (error) {
+      if (!(error instanceof OperatorError)) throw error;
+      return unreadable('Box', messageOf(error));
     }
-    return { holds: { ...noHolds, entries, everything, sources: ['Box'] }, error: undefined };
+  },
+};
+
+function readBoxes({ home, allowedRoots }: HoldsPlace, format: Format): Holds {
+  using homeDir = openRoot(home, { allowedRoots });
+  using dir = homeDir.openDirIfPresent('boxes', { crossMounts: true });
+  if (dir === undefined) throw cannotTell(`${shown(`${home}/boxes`)} does not exist, so it is unknown which boxes run`);
+  const entries = new Map<EntryName, Hold>();
+  const unmarked: Unmarked[] = [];
+  for (const id of boxIds(dir)) {
+    const box = id.toString();
+    const marker = markerOf(dir, id);
+    if (marker === 'Nothing') continue;
+    if ('whyNot' in marker) unmarked.push({ box, whyNot: marker.whyNot });
+    else add(entries, format.nameOf(marker.key), { source: 'Box', detail: `box ${shown(box)}` });
+  }
+  return { entries, ...holdsByImage(homeDir, unmarked, { format, entries }), sources: ['Box'] };
+}
+
+function add<Key>(holds: Map<Key, Hold>, key: Key | undefined, hold: Hold): void {
+  if (key !== undefined && !holds.has(key)) holds.set(key, hold);
+}
+
+function holdsByImage(home: Dir, unmarked: readonly Unmarked[], { format, entries }: { format: Format; entries: Map<EntryName, Hold> }): Pick<Holds, 'byDescription' | 'everything'> {
+  const byDescription = new Map<string, Hold>();
+  let everything: Hold | undefined;
+  const [first] = unmarked;
+  const images = first === undefined ? new Map<string, string>() : imagesFor(first, home);
+  for (const { box, whyNot } of unmarked) {
+    const image = images.get(box);
+    const detail = `box ${shown(box)}, which ${whyNot}`;
+    if (image === undefined) {
+      everything ??= { source: 'Box', detail: `${detail}, and its image is not known` };
+      continue;
+    }
+    // The runtime describes an entry by the image it was built from, as the box calls it.
+    add(byDescription, image, { source: 'Box', detail });
+    add(entries, format.nameOf(fallbackKey(image)), { source: 'Box', detail });
+  }
+  return { byDescription, everything };
+}
+
+function imagesFor({ box, whyNot }: Unmarked, home: Dir): ReadonlyMap<string, string> {
+  try {
+    return readBoxImages(home);
   } catch (error) {
-    if (!(error instanceof OperatorError)) throw error;
-    return unreadable('Box', messageOf(error));
+    throw error instanceof OperatorError ? cannotTell(`box ${shown(box)} ${whyNot}, and its image is not known: ${error.message}`) : error;
   }
 }
 
@@ -62,10 +105,11 @@ function markerOf(boxes: Dir, id: Buffer): Marker {
   if (typeof dir === 'number') throw diskError(`look into the box ${boxes.pathOf(id)}`, dir, 'ERR_HOLDS_UNREADABLE');
   using opened = dir;
   const file = readSmallFile(opened, markerName, maxMarkerBytes);
-  if (file.outcome === 'Absent') return opened.stat().mountId !== boxes.stat().mountId || isFilled(opened) ? 'Unknown' : 'Nothing';
+  if (file.outcome === 'Absent') return opened.stat().mountId !== boxes.stat().mountId || isFilled(opened) ? { whyNot: 'left no marker' } : 'Nothing';
   if (file.outcome !== 'Read') throw cannotTell(`the marker of box ${shown(box)} cannot be read: ${file.message}`);
   // Upper case is accepted and lower-cased, as by the runtime.
   const key = file.bytes.toString().trim().toLowerCase();
+  if (key === '') return { whyNot: 'left an empty marker' };
   if (!/^[0-9a-f]{64}$/.test(key)) throw cannotTell(`the marker of box ${shown(box)} is no key: ${opened.pathOf(markerName)}`);
   return { key };
 }
