@@ -11,8 +11,8 @@ export const conditionReasons = {
   Programmed: ['Programmed', 'Progressing', 'NotAccepted', 'ChildrenRefused', 'NoMatchingNode', 'NoReports'],
   /** Programmed, no node failing or over a limit, and enough nodes report. */
   Ready: ['Ready', 'NotAccepted', 'NotProgrammed', 'NodesFailing', 'OverLimit', 'NodesNotReporting', 'AgentNotStarted', 'NoMatchingNode', 'CacheFailing'],
-  /** Some cache cannot be read or enforced. */
-  Degraded: ['NodesFailing', 'CacheFailing'],
+  /** Some cache cannot be read or enforced, or the policy cannot be read. */
+  Degraded: ['NodesFailing', 'CacheFailing', 'PolicyFormat'],
   /** A limit stays exceeded because what is over it is protected. */
   LimitUnreachable: ['HeldInUse', 'HeldRecent'],
   /** Agents are silent. */

@@ -1,7 +1,10 @@
 import { OperatorError } from '../errors.ts';
 import type { Limits, Protect } from './limits.ts';
 
-/** What an agent is told. A newer controller may add fields (ignored); another version is refused and the last good policy stays in force. */
+/**
+ * What an agent is told. A newer controller may add fields, which are ignored: where one says what must not be evicted, it writes another
+ * version instead. Another version is refused, and the last good policy stays in force.
+ */
 export const compiledFormatVersion = 1;
 
 export type Mode = 'Enforce' | 'DryRun' | 'Suspended';
@@ -39,6 +42,18 @@ export interface CompiledPolicy {
   readonly caches: readonly CompiledCache[];
 }
 
+/** Whose policy a text is that `parseCompiled` refuses; undefined where not even that can be read. It stands in the same place in every version. */
+export function subjectOf(text: string): CompiledPolicy['policy'] | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  const compiled = value as CompiledPolicy | null;
+  return typeof compiled === 'object' && compiled !== null && isSubject(compiled.policy) ? compiled.policy : undefined;
+}
+
 /**
  * Reads a compiled policy. Unknown fields are ignored. Everything this version knows must be there: a limit that is missing is an
  * error, never "no limit".
@@ -62,12 +77,16 @@ export function parseCompiled(text: string): CompiledPolicy {
 }
 
 const checks: Readonly<Record<string, (compiled: CompiledPolicy) => boolean>> = {
-  policy: ({ policy }) => typeof policy?.name === 'string' && typeof policy.uid === 'string' && Number.isSafeInteger(policy.generation),
+  policy: ({ policy }) => isSubject(policy),
   accepted: ({ accepted }) => typeof accepted === 'boolean',
   mode: ({ mode }) => ['Enforce', 'DryRun', 'Suspended'].includes(mode),
   schedule: ({ schedule }) => schedule === null || (typeof schedule?.cron === 'string' && typeof schedule.timeZone === 'string' && isAmount(schedule.jitterMs)),
   caches: ({ caches }) => Array.isArray(caches) && caches.every(isCache),
 };
+
+function isSubject(policy: CompiledPolicy['policy'] | undefined): boolean {
+  return typeof policy?.name === 'string' && typeof policy.uid === 'string' && Number.isSafeInteger(policy.generation);
+}
 
 function isCache(cache: CompiledCache | null): boolean {
   if (cache === null) return false;

@@ -5,6 +5,8 @@ export interface Limits {
   readonly maxIdleMs: number | null;
 }
 
+export const noLimits: Limits = { maxEntries: null, maxBytes: null, maxIdleMs: null };
+
 export interface Protect {
   /** An entry used within this time is never evicted. */
   readonly minIdleMs: number;

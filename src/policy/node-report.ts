@@ -65,8 +65,11 @@ export interface CacheState {
   readonly problem: Problem | undefined;
 }
 
-/** The part of a NodeCache's status that the caches decide; who and when is added by the one that publishes it. */
-export function nodeReport(states: readonly CacheState[]) {
+/**
+ * The part of a NodeCache's status that the caches decide; who and when is added by the one that publishes it.
+ * @param refused why a later policy than the one in force cannot be read
+ */
+export function nodeReport(states: readonly CacheState[], refused?: string) {
   const looks = states.map((state) => state.look);
   const stats = looks.every((look) => look !== undefined) ? sumStats(looks.map((look) => look.stats)) : undefined;
   const usages = states.map((state) => (state.look ? usageOf(state.look.stats, state.limits) : undefined)).filter((usage) => usage !== undefined);
@@ -80,7 +83,7 @@ export function nodeReport(states: readonly CacheState[]) {
     evictedBytes: sum(states, (state) => state.totals.evictedBytes),
     ...(lastEvictionAtMs > 0 && { lastEvictionTime: isoSeconds(lastEvictionAtMs) }),
     caches: states.map(cacheStatus),
-    findings: findings(states),
+    findings: findings(states, refused),
   };
 }
 
@@ -122,18 +125,19 @@ export function isOverLimit({ look, limits }: CacheState): boolean {
   return (usageOf(look.stats, limits) ?? 0) > 1 || look.wouldEvict.entries > 0 || look.unreachable.length > 0;
 }
 
-function findings(states: readonly CacheState[]): readonly Finding[] {
+function findings(states: readonly CacheState[], refused: string | undefined): readonly Finding[] {
   const failing = states.filter((state) => state.problem !== undefined);
   const over = states.filter(isOverLimit);
   const unreachable = over.filter((state) => (state.look?.unreachable.length ?? 0) > 0);
-  const problems = failing.map((state) => `${state.name}: ${state.problem?.message}`).join('; ');
+  const problems = [...(refused === undefined ? [] : [refused]), ...failing.map((state) => `${state.name}: ${state.problem?.message}`)].join('; ');
+  const blind = refused !== undefined && states.every((state) => state.look === undefined);
   const ready: Finding =
-    failing.length > 0 ? { type: 'Ready', status: 'False', reason: 'CacheFailing', message: problems }
+    failing.length > 0 || blind ? { type: 'Ready', status: 'False', reason: 'CacheFailing', message: problems }
     : over.length > 0 ? { type: 'Ready', status: 'False', reason: 'OverLimit', message: over.map(overLimitMessage).join('; ') }
     : { type: 'Ready', status: 'True', reason: 'Ready', message: 'every cache is within its limits' };
   return [
     ready,
-    ...(failing.length > 0 ? [{ type: 'Degraded', status: 'True', reason: 'CacheFailing', message: problems } as const] : []),
+    ...(problems !== '' ? [{ type: 'Degraded', status: 'True', reason: refused === undefined ? 'CacheFailing' : 'PolicyFormat', message: problems } as const] : []),
     ...(unreachable.length > 0
       ? [{ type: 'LimitUnreachable', status: 'True', reason: heldReason(unreachable), message: unreachable.map(unreachableMessage).join('; ') } as const]
       : []),

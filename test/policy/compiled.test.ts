@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { OperatorError } from '../../src/errors.ts';
 import type { CompiledPolicy } from '../../src/policy/compiled.ts';
-import { parseCompiled } from '../../src/policy/compiled.ts';
+import { parseCompiled, subjectOf } from '../../src/policy/compiled.ts';
 
 const compiled: CompiledPolicy = {
   formatVersion: 1,
@@ -112,5 +112,18 @@ describe('a compiled policy', () => {
     ['caches', (policy) => (policy.caches[0].protect.minIdleMs = null)],
   ] satisfies [string, Change][])('without a valid %s is refused (case %#)', (field, change) => {
     expect(refusal(changed(change))).toBe(`the compiled policy has no valid ${field}`);
+  });
+});
+
+describe('a compiled policy that cannot be read', () => {
+  it.each([
+    ['of another format', (policy) => Object.assign(policy, { formatVersion: 2, caches: 'otherwise' })],
+    ['that lacks what it must have', (policy) => delete policy.caches],
+  ] satisfies [string, Change][])('still says whose it is: one %s', (_, change) => {
+    expect(subjectOf(changed(change))).toEqual({ name: 'a3s-box', uid: 'uid-1', generation: 3 });
+  });
+
+  it.each(['', '{', 'null', '1', '[]', '{}', '{"policy":{"name":"a3s-box","uid":"uid-1"}}', '{"policy":null}'])('may be nobody\'s: %j', (text) => {
+    expect(subjectOf(text)).toBeUndefined();
   });
 });

@@ -37,7 +37,7 @@ async function serve(options: InClusterOptions, signal: AbortSignal): Promise<vo
   const identity = readIdentity(process.env, serviceAccountDirOf(process.env));
   const client = new KubeClient(new Transport(inClusterConnection(), { userAgent: `cachepolicy-agent/${options.agentVersion}` }));
   const sink = new NodeCacheSink({ client, identity, agentVersion: options.agentVersion, log });
-  const source = new ConfigMapSource({ client, namespace: identity.namespace, policyName, mountedFile: options.mountedFile, log });
+  const source = new ConfigMapSource({ client, namespace: identity.namespace, policyName, mountedFile: options.mountedFile, log, onRefusal: (refusal) => sink.refuse(refusal) });
   await serveHealth({
     ...parseListenAddress(options.listen), signal,
     live: { loop: loopDelayCheck(signal) },

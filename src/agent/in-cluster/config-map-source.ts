@@ -3,13 +3,14 @@ import { childName, compiledPolicyKey } from '../../api/names.ts';
 import { messageOf, OperatorError } from '../../errors.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import { sleep, systemClock } from '../../kube/clock.ts';
+import type { Clock } from '../../kube/clock.ts';
 import type { KubeObject } from '../../kube/objects.ts';
 import { Reflector } from '../../kube/reflector.ts';
 import { configMaps } from '../../kube/resource.ts';
 import { Store } from '../../kube/store.ts';
 import type { Log } from '../../observe/log.ts';
 import type { CompiledPolicy } from '../../policy/compiled.ts';
-import { parseCompiled } from '../../policy/compiled.ts';
+import { parseCompiled, subjectOf } from '../../policy/compiled.ts';
 import type { PolicySource } from '../loop.ts';
 import { policyBelowHostRoot } from './host-root.ts';
 
@@ -24,7 +25,16 @@ export interface ConfigMapSourceOptions {
   readonly policyName: string;
   /** The same compiled policy, mounted by kubelet. */
   readonly mountedFile: string;
+  /** Told of a policy that cannot be taken up, and with undefined when the latest one is in force again. */
+  readonly onRefusal: (refusal: Refusal | undefined) => void;
   readonly log: Log;
+  readonly clock?: Clock;
+}
+
+export interface Refusal {
+  readonly message: string;
+  /** Whose policy it is, as far as it can be read. */
+  readonly subject: CompiledPolicy['policy'] | undefined;
 }
 
 /** Follows the one ConfigMap that holds the compiled policy. A policy that cannot be read leaves the last good one in force. */
@@ -36,24 +46,27 @@ export class ConfigMapSource implements PolicySource {
   }
 
   async follow(signal: AbortSignal, onPolicy: (policy: CompiledPolicy) => void): Promise<void> {
-    const { client, namespace, policyName, log } = this.#options;
+    const { client, namespace, policyName, log, onRefusal, clock = systemClock } = this.#options;
     const store = new Store<ConfigMap>({ log });
     let latest: string | undefined;
     const take = (text: string | undefined, from: string) => {
-      if (text === undefined || text === latest) return;
+      if (text === undefined) return;
+      if (text === latest) return onRefusal(undefined);
       try {
         const policy = policyBelowHostRoot(parseCompiled(text));
         latest = text;
+        onRefusal(undefined);
         onPolicy(policy);
       } catch (error) {
         log.error({ err: error, from }, `the policy is not taken up, the last good one stays in force: ${messageOf(error)}`);
+        onRefusal({ message: messageOf(error), subject: subjectOf(text) });
       }
     };
     const read = (object: ConfigMap) => take(object.data?.[compiledPolicyKey], 'ConfigMap');
     store.subscribe({ added: read, updated: read });
     const selection = { namespace, fieldSelector: `metadata.name=${childName(policyName)}` };
-    const watching = new Reflector({ client, resource: configMaps, store, log, ...selection }).run(signal);
-    await Promise.race([store.synced, sleep(systemClock, mountedCopyAfterMs, signal)]);
+    const watching = new Reflector({ client, resource: configMaps, store, log, clock, ...selection }).run(signal);
+    await Promise.race([store.synced, sleep(clock, mountedCopyAfterMs, signal)]);
     if (!store.hasSynced && !signal.aborted) take(this.#readMounted(), this.#options.mountedFile);
     await watching;
   }

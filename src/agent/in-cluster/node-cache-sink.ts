@@ -5,40 +5,52 @@ import type { NodeCache } from '../../api/nodecache.gen.ts';
 import { messageOf } from '../../errors.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import { sleep, systemClock } from '../../kube/clock.ts';
+import type { Clock } from '../../kube/clock.ts';
 import type { KubeObject } from '../../kube/objects.ts';
 import { nodeCaches } from '../../kube/resource.ts';
-import { isNotFound } from '../../kube/status-error.ts';
+import { isNotFound, KubeStatusError } from '../../kube/status-error.ts';
 import type { Log } from '../../observe/log.ts';
 import type { CompiledPolicy } from '../../policy/compiled.ts';
+import { noLimits } from '../../policy/limits.ts';
 import type { CacheState, NodeReport, Totals } from '../../policy/node-report.ts';
 import { isoSeconds, nodeReport } from '../../policy/node-report.ts';
 import type { ReportSink } from '../loop.ts';
 import type { Occasion } from '../report-pacing.ts';
 import { isMaterial, ReportPacing } from '../report-pacing.ts';
+import type { Refusal } from './config-map-source.ts';
 import type { Identity } from './identity.ts';
 
 type NodeCacheObject = NodeCache & KubeObject;
+/** As much of a policy as a report says. */
+type Subject = Pick<CompiledPolicy, 'policy'>;
 
 export interface NodeCacheSinkOptions {
   readonly client: KubeClient;
   readonly identity: Identity;
   readonly agentVersion: string;
   readonly log: Log;
+  readonly clock?: Clock;
 }
 
 /** How often it is looked whether something is worth a report. */
 const lookMs = 500;
 const retryMs = 5_000;
+/** As long as the API server lets a request queue. Longer would put off the report after an outage in which nothing was answered. */
+const answerMs = 15_000;
+/** A connection may break under a request at any time. What fails twice fails for longer, and the pace of the reports is the pace of the tries. */
+const tries = 2;
 
 /** Publishes the state of this node as its NodeCache, and nothing else in the cluster. */
 export class NodeCacheSink implements ReportSink {
   readonly #options: NodeCacheSinkOptions;
-  readonly #clock = systemClock;
-  readonly #pacing = new ReportPacing(this.#clock.monotonicMs());
-  #wanted: { policy: CompiledPolicy; report: NodeReport } | undefined;
-  #told: { policy: CompiledPolicy; report: NodeReport } | undefined;
+  readonly #clock: Clock;
+  readonly #pacing: ReportPacing;
+  #latest: { policy: CompiledPolicy; states: readonly CacheState[] } | undefined;
+  #refusal: Refusal | undefined;
+  #wanted: { policy: Subject; report: NodeReport } | undefined;
+  #told: { policy: Subject; report: NodeReport } | undefined;
   /** The policy that the last try to deliver spoke of. */
-  #tried: CompiledPolicy | undefined;
+  #tried: Subject | undefined;
   /** The policy uid whose NodeCache is known to exist. */
   #createdFor: string | undefined;
   #conditions: readonly Partial<Condition>[] = [];
@@ -48,6 +60,8 @@ export class NodeCacheSink implements ReportSink {
 
   constructor(options: NodeCacheSinkOptions) {
     this.#options = options;
+    this.#clock = options.clock ?? systemClock;
+    this.#pacing = new ReportPacing(this.#clock.monotonicMs(), () => this.#clock.random());
   }
 
   /** True once a report has been delivered. */
@@ -56,14 +70,22 @@ export class NodeCacheSink implements ReportSink {
   }
 
   report(policy: CompiledPolicy, states: readonly CacheState[]): void {
-    this.#wanted = { policy, report: nodeReport(states) };
+    this.#latest = { policy, states };
+    this.#wanted = { policy, report: nodeReport(states, this.#refusal?.message) };
+  }
+
+  /** The latest policy cannot be read, and the one before it stays in force; undefined: it can again. */
+  refuse(refusal: Refusal | undefined): void {
+    if (refusal?.message === this.#refusal?.message) return;
+    this.#refusal = refusal;
+    if (this.#latest !== undefined) this.report(this.#latest.policy, this.#latest.states);
   }
 
   /**
    * Makes this node's NodeCache, and reads from the answer what an earlier agent had counted here for the same policy and node.
    * @throws KubeStatusError, ERR_KUBE_UNREACHABLE
    */
-  async introduce(policy: CompiledPolicy, signal: AbortSignal): Promise<ReadonlyMap<string, Totals>> {
+  async introduce(policy: Subject, signal: AbortSignal): Promise<ReadonlyMap<string, Totals>> {
     const object = await this.#create(policy, signal);
     const { status } = object;
     if (status?.policyUID !== policy.policy.uid || status.nodeUID !== this.#options.identity.nodeUID) return new Map();
@@ -80,8 +102,23 @@ export class NodeCacheSink implements ReportSink {
     while (!signal.aborted) {
       await sleep(this.#clock, lookMs, signal);
       const nowMs = this.#clock.monotonicMs();
-      if (signal.aborted || this.#wanted === undefined || nowMs < this.#retryAtMs || !this.#isDue(nowMs)) continue;
-      await this.#deliver(this.#wanted, signal);
+      if (signal.aborted || nowMs < this.#retryAtMs) continue;
+      if (this.#wanted === undefined) await this.#standIn(signal);
+      else if (this.#isDue(nowMs)) await this.#deliver(this.#wanted, signal);
+    }
+  }
+
+  /** No policy has ever been in force here because none can be read: that is told, with what earlier agents had counted. */
+  async #standIn(signal: AbortSignal): Promise<void> {
+    const { message, subject } = this.#refusal ?? {};
+    if (message === undefined || subject === undefined) return;
+    const policy = { policy: { ...subject, generation: 0 } };
+    try {
+      const totals = await this.introduce(policy, signal);
+      const states = [...totals].map(([name, counted]) => ({ name, limits: noLimits, look: undefined, lastRun: undefined, totals: counted, problem: undefined }));
+      this.#wanted ??= { policy, report: nodeReport(states, message) };
+    } catch (error) {
+      if (!signal.aborted) this.#failed(error);
     }
   }
 
@@ -94,18 +131,18 @@ export class NodeCacheSink implements ReportSink {
     return wanted.policy !== told?.policy || isMaterial(told.report, wanted.report);
   }
 
-  #occasion(policy: CompiledPolicy): Occasion {
+  #occasion(policy: Subject): Occasion {
     return { newGeneration: policy !== this.#tried };
   }
 
-  async #deliver(wanted: { policy: CompiledPolicy; report: NodeReport }, signal: AbortSignal): Promise<void> {
+  async #deliver(wanted: { policy: Subject; report: NodeReport }, signal: AbortSignal): Promise<void> {
     const { policy, report } = wanted;
     this.#pacing.spent(this.#clock.monotonicMs(), this.#occasion(policy));
     this.#tried = policy;
     try {
       if (this.#createdFor !== policy.policy.uid) await this.#create(policy, signal);
-      const conditions = settleConditions(report.findings, this.#conditions, policy.policy.generation, isoSeconds(Date.now()));
-      await this.#options.client.applyStatus(nodeCaches, this.#object(policy, { ...this.#status(policy, report), conditions }), { fieldManager: agentFieldManager, signal });
+      const conditions = settleConditions(report.findings, this.#conditions, policy.policy.generation, isoSeconds(this.#clock.wallMs()));
+      await this.#options.client.applyStatus(nodeCaches, this.#object(policy, { ...this.#status(policy, report), conditions }), { fieldManager: agentFieldManager, deadlineMs: answerMs, maxAttempts: tries, signal });
       this.#conditions = conditions;
       this.#told = wanted;
       this.#owed = false;
@@ -114,18 +151,23 @@ export class NodeCacheSink implements ReportSink {
       // Somebody deleted it: the next try makes it again, or the policy is gone and this pod will be, too.
       if (isNotFound(error)) this.#createdFor = undefined;
       this.#owed = true;
-      this.#retryAtMs = this.#clock.monotonicMs() + retryMs;
-      this.#options.log.warn({ err: error }, `the report could not be delivered and is tried again: ${messageOf(error)}`);
+      this.#failed(error);
     }
   }
 
-  async #create(policy: CompiledPolicy, signal: AbortSignal): Promise<NodeCacheObject> {
-    const created = await this.#options.client.apply(nodeCaches, this.#object(policy), { fieldManager: agentFieldManager, signal });
+  #failed(error: unknown): void {
+    const askedMs = (error instanceof KubeStatusError ? error.retryAfterMs : undefined) ?? 0;
+    this.#retryAtMs = this.#clock.monotonicMs() + Math.max(retryMs, askedMs);
+    this.#options.log.warn({ err: error }, `the report could not be delivered and is tried again: ${messageOf(error)}`);
+  }
+
+  async #create(policy: Subject, signal: AbortSignal): Promise<NodeCacheObject> {
+    const created = await this.#options.client.apply(nodeCaches, this.#object(policy), { fieldManager: agentFieldManager, deadlineMs: answerMs, maxAttempts: tries, signal });
     this.#createdFor = policy.policy.uid;
     return created;
   }
 
-  #object(policy: CompiledPolicy, status?: NodeCacheObject['status']): NodeCacheObject {
+  #object(policy: Subject, status?: NodeCacheObject['status']): NodeCacheObject {
     const { name, uid } = policy.policy;
     const { nodeName } = this.#options.identity;
     const metadata = { name: nodeCacheName(name, nodeName) };
@@ -137,12 +179,12 @@ export class NodeCacheSink implements ReportSink {
     } as NodeCacheObject;
   }
 
-  #status(policy: CompiledPolicy, report: NodeReport) {
+  #status(policy: Subject, report: NodeReport) {
     const { findings: _, ...figures } = report;
     const { nodeUID, podUID } = this.#options.identity;
     return {
       observedGeneration: policy.policy.generation, policyUID: policy.policy.uid, nodeUID, podUID,
-      agentVersion: this.#options.agentVersion, reportTime: isoSeconds(Date.now()), ...figures,
+      agentVersion: this.#options.agentVersion, reportTime: isoSeconds(this.#clock.wallMs()), ...figures,
     } as NodeCacheObject['status'];
   }
 }
