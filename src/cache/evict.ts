@@ -1,11 +1,11 @@
-import { tryLock } from '../disk/lock.ts';
 import { Slices } from '../disk/slices.ts';
 import { diskError, errno } from '../disk/disk-error.ts';
 import type { Holds } from '../policy/holds.ts';
 import { holdOf } from '../policy/holds.ts';
-import type { Entry, EntryName } from '../policy/snapshot.ts';
+import type { Entry, EntryName, MetadataStamp } from '../policy/snapshot.ts';
 import type { EvictionStep } from './formats/format.ts';
-import { readMetadata } from './metadata-file.ts';
+import { lookAtEntry } from './entry-look.ts';
+import { hasMetadata, tryEntryLock } from './metadata-file.ts';
 import { drop } from './recover.ts';
 import type { PassError } from './report.ts';
 import { restore } from './restore.ts';
@@ -65,7 +65,8 @@ class Eviction implements EvictionResult {
   #leaving: Leaving[] = [];
 
   readonly steps: Readonly<Record<EvictionStep, () => Promise<void>>> = {
-    MoveMetadata: () => this.#moveAllMetadata(),
+    MoveMetadata: () => this.#beginAll(),
+    LookAgain: () => this.#beginAll(),
     Settle: () => this.#settle(),
     ExchangeForLink: () => this.#forEachUnwanted((leaving) => this.#exchangeForLink(leaving)),
     RemoveLink: () => this.#forEachUnwanted((leaving) => this.#removeLink(leaving)),
@@ -77,12 +78,12 @@ class Eviction implements EvictionResult {
     this.#total = victims.length;
   }
 
-  async #moveAllMetadata(): Promise<void> {
+  async #beginAll(): Promise<void> {
     for (const victim of this.#victims) {
       if (this.#slices.over) await this.#slices.yield();
       if (this.#site.signal?.aborted) return;
       try {
-        const item = this.#moveMetadata(victim);
+        const item = await this.#begin(victim);
         if (item === undefined) this.raced += 1;
         else this.#leaving.push({ victim, item });
       } catch (error) {
@@ -92,34 +93,32 @@ class Eviction implements EvictionResult {
   }
 
   /** From here on the runtime sees a miss; a put may adopt the directory, and nothing is lost. @returns undefined where the entry is not as planned */
-  #moveMetadata({ name, entry }: Victim): ItemId | undefined {
+  async #begin({ name, entry }: Victim): Promise<ItemId | undefined> {
     const { root, trash, format } = this.#site;
-    using lock = tryLock(root, format.lockName(name));
+    using lock = tryEntryLock(root, format, name);
     if (lock === undefined) return undefined;
-    const directory = root.statOf(name);
-    if (directory?.kind !== 'Directory') return undefined;
-    if (directory.mountId !== root.stat().mountId) throw diskError(`evict ${root.pathOf(name)}`, -errno.EXDEV);
-    if (!this.#isAsPlanned(name, entry)) return undefined;
+    const tree = root.statOf(name);
+    if (tree === undefined || !format.isTree(tree.kind)) return undefined;
+    if (tree.mountId !== root.stat().mountId) throw diskError(`evict ${root.pathOf(name)}`, -errno.EXDEV);
+    if (!(await this.#isAsPlanned(name, entry))) return undefined;
     const item = newItemId(name);
     this.items.push(item.id);
     // A crash after it: an empty item, dropped.
     trash.mkdir(item.id, 0o700);
     using dir = trash.openDir(item.id);
     // A crash after it: metadata in the trash, directory in the root; put back.
-    if (entry !== undefined) root.rename(format.metadataName(name), dir, itemMetadata);
+    if (entry !== undefined && format.kind === 'Store') root.rename(format.metadataName(name), dir, itemMetadata);
     return item;
   }
 
   /** last_accessed ticks in whole seconds: only the file itself tells whether anybody wrote it since. */
-  #isAsPlanned(name: EntryName, entry: Entry | undefined): boolean {
+  async #isAsPlanned(name: EntryName, entry: Entry | undefined): Promise<boolean> {
     const { root, format } = this.#site;
-    if (entry === undefined) return root.statOf(format.metadataName(name)) === undefined;
-    const file = readMetadata(root, format, name);
-    if (file.outcome !== 'Read') return false;
-    const { stamp, metadata } = file;
-    const sameFile = stamp.inode === entry.stamp.inode && stamp.mtimeNs === entry.stamp.mtimeNs && stamp.size === entry.stamp.size;
-    const sameUse = entry.clockAhead || metadata.lastAccessedAtMs === entry.lastAccessedAtMs;
-    return sameFile && sameUse && metadata.sizeBytes === entry.sizeBytes;
+    if (entry === undefined) return !hasMetadata(root, format, name);
+    const now = await lookAtEntry(format, { parent: root, name }, name, this.#slices);
+    if (now.outcome !== 'Read') return false;
+    const sameUse = entry.clockAhead || now.row.lastAccessedAtMs === entry.lastAccessedAtMs;
+    return isSameStamp(now.row.stamp, entry.stamp) && sameUse && now.row.sizeBytes === entry.sizeBytes;
   }
 
   /** Whoever looked at the entry just before has the time to show it: by metadata, or by a marker. */
@@ -155,16 +154,27 @@ class Eviction implements EvictionResult {
   }
 
   async #isUsed({ victim: { name, entry }, item }: Leaving, holds: Holds): Promise<boolean> {
-    return holdOf(holds, { name, description: entry?.description }) !== undefined || (await isTreeUsed(this.#site, item, this.#slices));
+    if (holdOf(holds, { name, description: entry?.description }) !== undefined || (await isTreeUsed(this.#site, item, this.#slices))) return true;
+    return entry !== undefined && (await this.#isWritten(entry, item));
+  }
+
+  /** Where there is no metadata to tell, somebody wrote in the tree itself since it was planned. */
+  async #isWritten({ name, stamp }: Entry, item: ItemId): Promise<boolean> {
+    const { root, trash, format } = this.#site;
+    if (format.kind === 'Store') return false;
+    using dir = trash.openDir(item.id);
+    const tree = holdsTree(trash, item) ? { parent: dir, name: itemTree } : { parent: root, name };
+    const row = await format.look(tree, name, this.#slices);
+    return row === undefined || !isSameStamp(row.stamp, stamp);
   }
 
   /** Under the entry's lock no metadata is written between the look and the act. @returns false where the entry is wanted */
   #actUnderLock({ victim, item }: Leaving, act: (leaving: Leaving) => boolean): boolean {
     const { root, format, signal } = this.#site;
-    using lock = tryLock(root, format.lockName(victim.name));
+    using lock = tryEntryLock(root, format, victim.name);
     // Somebody writes the metadata at this moment.
     if (lock === undefined) return false;
-    const wanted = root.statOf(format.metadataName(victim.name)) !== undefined;
+    const wanted = hasMetadata(root, format, victim.name);
     return !wanted && signal?.aborted !== true && act({ victim, item });
   }
 
@@ -179,10 +189,11 @@ class Eviction implements EvictionResult {
     if ((await restore(this.#site, item)) && signal?.aborted !== true) this.revived += 1;
   }
 
-  /** A put can adopt the directory no more, while every path and mount still reaches the whole tree. @returns false where it is no directory any more */
+  /** A put can adopt the directory no more, while every path and mount still reaches the whole tree. @returns false where it is no entry any more */
   #exchangeForLink({ item }: Leaving): boolean {
-    const { root, trash } = this.#site;
-    if (root.statOf(item.name)?.kind !== 'Directory') return false;
+    const { root, trash, format } = this.#site;
+    const tree = root.statOf(item.name);
+    if (tree === undefined || !format.isTree(tree.kind)) return false;
     using dir = trash.openDir(item.id);
     // A crash after it: the link lies in the item; it is removed, and the metadata put back.
     dir.symlink(evictionLinkTarget(item), itemTree);
@@ -198,4 +209,8 @@ class Eviction implements EvictionResult {
     this.gone.push(victim);
     return true;
   }
+}
+
+function isSameStamp(one: MetadataStamp, other: MetadataStamp): boolean {
+  return one.inode === other.inode && one.mtimeNs === other.mtimeNs && one.size === other.size;
 }

@@ -7,13 +7,13 @@ import { openRoot } from '../disk/pinned-root.ts';
 import { Slices } from '../disk/slices.ts';
 import type { Stat } from '../disk/stat.ts';
 import { OperatorError } from '../errors.ts';
-import type { CompiledCache } from '../policy/compiled.ts';
+import type { CompiledCache, StoreFormatName } from '../policy/compiled.ts';
 import { holdOf } from '../policy/holds.ts';
 import type { CacheStats, EntryName, Snapshot } from '../policy/snapshot.ts';
 import { statsOf } from '../policy/snapshot.ts';
 import type { CacheBackend, CacheEntry } from './backend.ts';
-import type { Format, Metadata } from './formats/format.ts';
-import { formats } from './formats/registry.ts';
+import type { Metadata, StoreFormat } from './formats/format.ts';
+import { storeFormats } from './formats/registry.ts';
 import type { Holders } from './holds/holders.ts';
 import { holdersOf } from './holds/holders.ts';
 import { descriptionIn, readMetadata, writeMetadata } from './metadata-file.ts';
@@ -28,7 +28,9 @@ import { systemClock } from './site.ts';
 import { itemMetadata, itemTree, newGarbageName, newItemId } from './trash.ts';
 
 /** Where a store of the A3S runtime lies. */
-export type Store = Pick<CompiledCache, 'format' | 'root' | 'home'>;
+export interface Store extends Pick<CompiledCache, 'root' | 'home'> {
+  readonly format: StoreFormatName;
+}
 
 /** How long to wait for a pass, which settles twice, and for one entry's metadata, which is written in a moment. */
 const passPatienceMs = 60_000;
@@ -50,13 +52,13 @@ const noLimits: CompiledCache['limits'] = { maxEntries: null, maxBytes: null, ma
 export class FilesystemCache implements CacheBackend {
   readonly #store: Store;
   readonly #options: CacheOptions;
-  readonly #format: Format;
+  readonly #format: StoreFormat;
   readonly #clock: Clock;
 
   constructor(store: Store, options: CacheOptions) {
     this.#store = store;
     this.#options = options;
-    this.#format = formats[store.format];
+    this.#format = storeFormats[store.format];
     this.#clock = options.clock ?? systemClock;
   }
 

@@ -69,6 +69,7 @@ async function moveUnfinished({ root, trash, clock }: Site, { name }: Leftover, 
 
 /** Under the lock no metadata is written: a put that publishes its directory at this moment writes its own afterwards. */
 function moveGhost({ root, trash, format }: Site, leftover: Leftover, { holds }: LeftoverSweep): boolean {
+  if (format.kind === 'Plain') return false;
   const name = entryOf(format, leftover);
   if (name === undefined || holdOf(holds, { name, description: descriptionIn(root, format, name) }) !== undefined) return false;
   using lock = tryLock(root, format.lockName(name));

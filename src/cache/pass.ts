@@ -13,7 +13,7 @@ import type { EvictionResult, Victim } from './evict.ts';
 import { ClockWatch } from './clock-watch.ts';
 import { evict } from './evict.ts';
 import type { Format } from './formats/format.ts';
-import { formats } from './formats/registry.ts';
+import { openFormat } from './formats/registry.ts';
 import type { Holders } from './holds/holders.ts';
 import { holdersOf } from './holds/holders.ts';
 import { planUnused } from './holds/plan-unused.ts';
@@ -86,7 +86,7 @@ export class Cache implements Disposable {
   constructor(spec: CompiledCache, options: CacheOptions) {
     this.#spec = spec;
     this.#options = { settleMs: defaultSettleMs, restMs: defaultRestMs, leftoverAgeMs: defaultLeftoverAgeMs, clock: systemClock, ...options };
-    this.#format = formats[spec.format];
+    this.#format = openFormat(spec.format);
     this.#clockWatch = new ClockWatch(this.#options.clock);
   }
 

@@ -3,13 +3,13 @@ import { Slices } from '../disk/slices.ts';
 import { msOf } from '../disk/stat.ts';
 import type { EntryName } from '../policy/snapshot.ts';
 import type { Backoff } from './backoff.ts';
-import { readMetadata } from './metadata-file.ts';
+import { lookAtEntry } from './entry-look.ts';
 import { drop, fateOf, look, revive } from './recover.ts';
 import type { PurgeReport } from './report.ts';
 import type { Site } from './site.ts';
 import { isTreeUsed, note } from './site.ts';
 import type { ItemId } from './trash.ts';
-import { contentOf, itemMetadata } from './trash.ts';
+import { contentOf, itemMetadata, itemTree } from './trash.ts';
 
 export const defaultRestMs = 60_000;
 
@@ -47,7 +47,7 @@ export async function doomItems(site: Site, { only, ...rest }: Rest & { only?: E
       const found = { ...seen, isHeld: seen.isHeld || (seen.hasTree && hasRested && (await isTreeUsed(site, item, slices))) };
       const fate = fateOf(found);
       if (fate === 'Restore') revived.push(...((await revive(site, item, found)) ? [item.name] : []));
-      else if (fate === 'Drop' || (!found.isHeld && hasRested)) doom(site, item, garbage);
+      else if (fate === 'Drop' || (!found.isHeld && hasRested)) await doom(site, item, garbage, slices);
     } catch (error) {
       note(site.errors, error, item.name);
     }
@@ -78,11 +78,11 @@ function restsUntilMs({ trash }: Site, { id }: ItemId, { restMs, own, nowMs }: R
   return nowMs + itsRestMs;
 }
 
-function doom(site: Site, item: ItemId, begun: Map<string, { sizeBytes: number }>): void {
+async function doom(site: Site, item: ItemId, begun: Map<string, { sizeBytes: number }>, slices: Slices): Promise<void> {
   using dir = site.trash.openDir(item.id);
-  const file = readMetadata(dir, site.format, item.name, itemMetadata);
+  const look = await lookAtEntry(site.format, { parent: dir, name: itemTree, metadata: itemMetadata }, item.name, slices);
   const garbage = drop(site, item);
-  if (file.outcome === 'Read') begun.set(garbage, { sizeBytes: file.metadata.sizeBytes });
+  if (look.outcome === 'Read') begun.set(garbage, { sizeBytes: look.row.sizeBytes });
 }
 
 /**

@@ -1,6 +1,6 @@
 import type { Holds } from '../policy/holds.ts';
 import { holdOf } from '../policy/holds.ts';
-import { descriptionIn } from './metadata-file.ts';
+import { descriptionIn, hasMetadata } from './metadata-file.ts';
 import { restore } from './restore.ts';
 import type { Site } from './site.ts';
 import { note } from './site.ts';
@@ -9,9 +9,9 @@ import { contentOf, holdsTree, isEvictionLink, itemMetadata, newGarbageName } fr
 
 /** What an item of the trash and its name in the root look like, whoever left them so. */
 export interface Found {
-  /** The item holds the directory. */
+  /** The item holds the entry's directory or file. */
   readonly hasTree: boolean;
-  readonly inRoot: 'Nothing' | 'Directory' | 'OurLink' | 'Other';
+  readonly inRoot: 'Nothing' | 'Tree' | 'OurLink' | 'Other';
   readonly rootHasMetadata: boolean;
   readonly isHeld: boolean;
 }
@@ -26,7 +26,7 @@ export function fateOf({ hasTree, inRoot, rootHasMetadata, isHeld }: Found): Fat
   if (hasTree && inRoot === 'Nothing' && (isHeld || rootHasMetadata)) return 'Restore';
   if (hasTree) return 'Rest';
   // Stopped before the exchange.
-  if (inRoot === 'Directory') return 'Restore';
+  if (inRoot === 'Tree') return 'Restore';
   return 'Drop';
 }
 
@@ -36,8 +36,8 @@ export function look(site: Site, item: ItemId, holds: Holds): Found {
   const link = inRoot === 'Link' && isEvictionLink(root, item.name, item);
   return {
     hasTree: holdsTree(trash, item),
-    inRoot: inRoot === undefined ? 'Nothing' : inRoot === 'Directory' ? 'Directory' : link ? 'OurLink' : 'Other',
-    rootHasMetadata: root.statOf(format.metadataName(item.name)) !== undefined,
+    inRoot: inRoot === undefined ? 'Nothing' : format.isTree(inRoot) ? 'Tree' : link ? 'OurLink' : 'Other',
+    rootHasMetadata: hasMetadata(root, format, item.name),
     isHeld: holdOf(holds, { name: item.name, description: holds.byDescription.size === 0 ? undefined : descriptionOf(site, item) }) !== undefined,
   };
 }

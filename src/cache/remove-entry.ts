@@ -1,17 +1,17 @@
 import { OperatorError } from '../errors.ts';
 import { shown } from '../disk/disk-error.ts';
-import { tryLock } from '../disk/lock.ts';
 import { Slices } from '../disk/slices.ts';
+import { EntryTable } from '../policy/entry-table.ts';
 import { holdOf } from '../policy/holds.ts';
 import type { EntryName } from '../policy/snapshot.ts';
 import { Backoff } from './backoff.ts';
 import type { Victim } from './evict.ts';
 import { evict } from './evict.ts';
 import { nobody } from './holds/holders.ts';
-import { descriptionIn, readMetadata } from './metadata-file.ts';
+import { lookAtEntry } from './entry-look.ts';
+import { descriptionIn, tryEntryLock } from './metadata-file.ts';
 import { deleteGarbage, doomItems } from './purge.ts';
 import { recover } from './recover.ts';
-import { entryOf } from './scan.ts';
 import type { Site } from './site.ts';
 
 export interface RemoveOptions {
@@ -33,7 +33,7 @@ export async function removeEntry({ holders, ...rest }: Site, name: EntryName, {
   const byReading = holdOf(site.holders.read().holds, { name, description: descriptionIn(site.root, site.format, name) });
   const hold = byReading ?? (await site.holders.probe({ parent: site.root, name }, new Slices())).hold;
   if (hold !== undefined) throw new OperatorError('ERR_ENTRY_IN_USE', `${shown(key)} is in use: ${hold.detail}`);
-  const victim = victimOf(site, name);
+  const victim = await victimOf(site, name);
   if (victim === undefined) return removeGhost(site, name, key);
   const { gone, items } = await evict(site, [victim]);
   throwFirst(site);
@@ -46,20 +46,20 @@ export async function removeEntry({ holders, ...rest }: Site, name: EntryName, {
 
 /** Metadata without a directory. Nobody can use it, so it rests nowhere. */
 function removeGhost({ root, format }: Site, name: EntryName, key: string): void {
-  using lock = tryLock(root, format.lockName(name));
+  using lock = tryEntryLock(root, format, name);
   if (lock === undefined || root.statOf(name) !== undefined) throw new OperatorError('ERR_ENTRY_IN_USE', `${shown(key)} was used while it was being removed`);
-  root.unlink(format.metadataName(name));
+  if (format.kind === 'Store') root.unlink(format.metadataName(name));
 }
 
 function throwFirst({ errors: [first] }: Site): void {
   if (first !== undefined) throw new OperatorError(first.code, first.message);
 }
 
-function victimOf({ root, format, clock }: Site, name: EntryName): Victim | undefined {
+async function victimOf({ root, format, clock }: Site, name: EntryName): Promise<Victim | undefined> {
   const kind = root.statOf(name)?.kind;
   if (kind === undefined) return undefined;
-  if (kind !== 'Directory') throw new OperatorError('ERR_ENTRY_DAMAGED', `${root.pathOf(name)} is no directory`);
-  const file = readMetadata(root, format, name);
-  if (file.outcome === 'Damaged') throw new OperatorError('ERR_ENTRY_DAMAGED', file.message);
-  return { name, entry: file.outcome === 'Read' ? entryOf(name, file.metadata, file.stamp, clock.now()) : undefined };
+  if (!format.isTree(kind)) throw new OperatorError('ERR_ENTRY_DAMAGED', `${root.pathOf(name)} is no directory`);
+  const look = await lookAtEntry(format, { parent: root, name }, name, new Slices());
+  if (look.outcome === 'Damaged') throw new OperatorError('ERR_ENTRY_DAMAGED', look.message);
+  return { name, entry: look.outcome === 'Read' ? EntryTable.of([look.row], clock.now()).at(0) : undefined };
 }

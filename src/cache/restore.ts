@@ -2,6 +2,7 @@ import type { Dir } from '../disk/dir.ts';
 import type { FileLock } from '../disk/lock.ts';
 import { waitForLock } from '../disk/lock.ts';
 import { OperatorError } from '../errors.ts';
+import type { StoreFormat } from './formats/format.ts';
 import { readMetadata, writeMetadata } from './metadata-file.ts';
 import type { Site } from './site.ts';
 import { note } from './site.ts';
@@ -21,9 +22,9 @@ export async function restore(site: Site, item: ItemId): Promise<boolean> {
   using lock = await lockIfFree(site, item);
   using dir = trash.openDir(item.id);
   const tree = dir.statOf(itemTree);
-  if (tree?.kind === 'Directory') {
+  if (tree !== undefined && tree.kind !== 'Link') {
     // A crash here: the entry stands as before, its metadata with the true size.
-    if (lock !== undefined) keepSize(site, dir, item);
+    if (lock !== undefined && format.kind === 'Store') keepSize(site, format, dir, item);
     if (isEvictionLink(root, item.name, item)) {
       // A crash after it: directory in the root, link in the item.
       root.exchange(item.name, dir, itemTree);
@@ -35,7 +36,7 @@ export async function restore(site: Site, item: ItemId): Promise<boolean> {
     dir.unlink(itemTree);
   }
   // A crash here: metadata in the trash, directory in the root. Where metadata is back already it is newer than ours.
-  if (dir.rename(itemMetadata, root, format.metadataName(item.name)) === 'Taken') dir.unlink(itemMetadata);
+  if (format.kind === 'Store' && dir.rename(itemMetadata, root, format.metadataName(item.name)) === 'Taken') dir.unlink(itemMetadata);
   // A crash here: an empty item.
   trash.rmdir(item.id);
   return true;
@@ -43,6 +44,7 @@ export async function restore(site: Site, item: ItemId): Promise<boolean> {
 
 /** Without the lock nothing is lost either: each move is refused where something newer has the name. */
 async function lockIfFree({ root, format }: Site, { name }: ItemId): Promise<FileLock | undefined> {
+  if (format.kind === 'Plain') return undefined;
   try {
     return await waitForLock(root, format.lockName(name), { timeoutMs: patienceMs });
   } catch (error) {
@@ -52,8 +54,7 @@ async function lockIfFree({ root, format }: Site, { name }: ItemId): Promise<Fil
 }
 
 /** A put that adopted the directory while it was leaving measured only what it could still see: the size known before is the true one. */
-function keepSize(site: Site, dir: Dir, { name }: ItemId): void {
-  const { root, format, errors } = site;
+function keepSize({ root, errors }: Site, format: StoreFormat, dir: Dir, { name }: ItemId): void {
   const before = readMetadata(dir, format, name, itemMetadata);
   const now = readMetadata(root, format, name);
   if (before.outcome !== 'Read' || now.outcome !== 'Read' || before.metadata.sizeBytes === now.metadata.sizeBytes) return;

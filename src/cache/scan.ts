@@ -6,13 +6,13 @@ import { msOf } from '../disk/stat.ts';
 import { newestChangeMs } from '../disk/tree-age.ts';
 import { OperatorError } from '../errors.ts';
 import { EntryTableBuilder } from '../policy/entry-table.ts';
-import type { Damaged, Entry, EntryName, Leftover, LeftoverKind, Snapshot } from '../policy/snapshot.ts';
-import type { Format, Metadata, ScanOptions } from './formats/format.ts';
+import type { Damaged, EntryName, Leftover, LeftoverKind, Snapshot } from '../policy/snapshot.ts';
+import type { ScanOptions, StoreFormat } from './formats/format.ts';
 import { readMetadata } from './metadata-file.ts';
 import { isEvictionLink, leftInTrash } from './trash.ts';
 
 /** `Format.scan` for formats whose entries are a directory and a metadata file each. */
-export async function scan(root: Dir, format: Format, options: ScanOptions): Promise<Snapshot> {
+export async function scan(root: Dir, format: StoreFormat, options: ScanOptions): Promise<Snapshot> {
   return await new Scan(root, format, options).run();
 }
 
@@ -29,7 +29,7 @@ function treeBit(kind: FileKind): number {
 
 class Scan {
   readonly #root: Dir;
-  readonly #format: Format;
+  readonly #format: StoreFormat;
   readonly #options: ScanOptions;
   readonly #found = new Map<EntryName, number>();
   readonly #entries = new EntryTableBuilder();
@@ -37,7 +37,7 @@ class Scan {
   readonly #leftovers: Leftover[] = [];
   readonly #unrecognised: string[] = [];
 
-  constructor(root: Dir, format: Format, options: ScanOptions) {
+  constructor(root: Dir, format: StoreFormat, options: ScanOptions) {
     this.#root = root;
     this.#format = format;
     this.#options = options;
@@ -118,17 +118,6 @@ class Scan {
     const { nowMs, leftoverAgeMs } = this.#options;
     this.#leftovers.push({ name, kind, changedAtMs, removable: changedAtMs <= nowMs - leftoverAgeMs });
   }
-}
-
-/** A clock ahead of ours is read as used now: such an entry is the last to go, and is counted. */
-export function entryOf(name: EntryName, metadata: Metadata, stamp: Entry['stamp'], nowMs: number): Entry {
-  const { key, description, sizeBytes, cachedAtMs, lastAccessedAtMs } = metadata;
-  return {
-    name, key, description, sizeBytes, stamp,
-    cachedAtMs: Math.min(cachedAtMs, nowMs),
-    lastAccessedAtMs: Math.min(lastAccessedAtMs, nowMs),
-    clockAhead: lastAccessedAtMs > nowMs,
-  };
 }
 
 function byName(a: { readonly name: string }, b: { readonly name: string }): number {

@@ -6,7 +6,7 @@ import type { Format } from './formats/format.ts';
 import type { Holders } from './holds/holders.ts';
 import type { PassError, PassProgress } from './report.ts';
 import type { ItemId } from './trash.ts';
-import { itemTree } from './trash.ts';
+import { holdsTree, itemTree } from './trash.ts';
 
 /** Time, as an engine needs it; tests step it. */
 export interface Clock {
@@ -51,8 +51,7 @@ export interface Site {
 /** Whether anybody uses the tree of an item, wherever it lies now: what only the tree itself can tell. */
 export async function isTreeUsed({ root, trash, holders, errors }: Site, { id, name }: ItemId, slices: Slices): Promise<boolean> {
   using item = trash.openDir(id);
-  const isMoved = item.statOf(itemTree)?.kind === 'Directory';
-  const { hold, error } = await holders.probe(isMoved ? { parent: item, name: itemTree } : { parent: root, name }, slices);
+  const { hold, error } = await holders.probe(holdsTree(trash, { id, name }) ? { parent: item, name: itemTree } : { parent: root, name }, slices);
   if (error !== undefined) errors.push({ ...error, entry: name });
   return hold !== undefined;
 }

@@ -31,10 +31,11 @@ export function newGarbageName(): string {
   return `gone-${randomBytes(6).toString('hex')}`;
 }
 
-/** Whether the item holds the directory. */
+/** Whether the item holds the entry's own directory or file; a link there is ours, before the exchange. */
 export function holdsTree(trash: Dir, { id }: ItemId): boolean {
   using item = trash.openDirIfPresent(id);
-  return item?.statOf(itemTree)?.kind === 'Directory';
+  const kind = item?.statOf(itemTree)?.kind;
+  return kind !== undefined && kind !== 'Link';
 }
 
 /** Where the link points that stands in for a directory: every path through it still reaches the whole tree. */

@@ -4,14 +4,14 @@ import { storeRoot } from '../api/paths.ts';
 import type { Store } from '../api/paths.ts';
 import { parseQuantity } from '../api/quantity.ts';
 import { OperatorError } from '../errors.ts';
-import type { CompiledCache, CompiledPolicy, FormatName } from './compiled.ts';
+import type { CompiledCache, CompiledPolicy, StoreFormatName } from './compiled.ts';
 import { compiledFormatVersion } from './compiled.ts';
 import type { Limits } from './limits.ts';
 
-const formats: Readonly<Record<Store, FormatName>> = { Rootfs: 'a3s-rootfs', Layers: 'a3s-layers' };
+const formats: Readonly<Record<Store, StoreFormatName>> = { Rootfs: 'a3s-rootfs', Layers: 'a3s-layers' };
 
 /** How a store lies on disk. */
-export function formatOf(store: Store): FormatName {
+export function formatOf(store: Store): StoreFormatName {
   return formats[store];
 }
 

@@ -10,8 +10,10 @@ export const compiledFormatVersion = 1;
 export type Mode = 'Enforce' | 'DryRun' | 'Suspended';
 
 /** The on-disk formats, by the name they have in a compiled policy and in cache/formats/registry.ts. */
-export const formatNames = ['a3s-rootfs', 'a3s-layers'] as const;
+const storeFormatNames = ['a3s-rootfs', 'a3s-layers'] as const;
+export const formatNames = [...storeFormatNames] as const;
 
+export type StoreFormatName = (typeof storeFormatNames)[number];
 export type FormatName = (typeof formatNames)[number];
 
 export interface Schedule {

@@ -1,19 +1,20 @@
 import { describe, expect, test } from 'vitest';
 import { a3sLayers } from '../../src/cache/formats/a3s-layers.ts';
 import { a3sRootfs } from '../../src/cache/formats/a3s-rootfs.ts';
-import type { Format } from '../../src/cache/formats/format.ts';
-import { formats } from '../../src/cache/formats/registry.ts';
+import type { StoreFormat } from '../../src/cache/formats/format.ts';
+import { openFormat, storeFormats } from '../../src/cache/formats/registry.ts';
+import { formatNames } from '../../src/policy/compiled.ts';
 import type { EntryName } from '../../src/policy/snapshot.ts';
 
 const hex = 'a'.repeat(64);
 const digest = `sha256:${hex}`;
 
-function nameIn(format: Format, key: string): EntryName {
+function nameIn(format: StoreFormat, key: string): EntryName {
   return format.nameOf(key) ?? expect.unreachable(`${key} is no key`);
 }
 
 test('every format answers to its name', () => {
-  for (const [name, format] of Object.entries(formats)) expect(format.name).toBe(name);
+  for (const name of formatNames) expect(openFormat(name).name).toBe(name);
 });
 
 describe('names', () => {
@@ -64,7 +65,7 @@ describe('names', () => {
   });
 
   test('fresh names for puts are recognised as such', () => {
-    for (const format of Object.values(formats)) {
+    for (const format of Object.values(storeFormats)) {
       expect(format.roleOf(format.stagingName()).role).toBe('Staging');
       expect(format.roleOf(format.tempName()).role).toBe('Temp');
     }

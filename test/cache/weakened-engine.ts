@@ -28,7 +28,7 @@ const removals = {
   'the second settle': { file: 'cache/formats/a3s-store.ts', edits: [[order, `['MoveMetadata', 'Settle', 'ExchangeForLink', 'RemoveLink']`]] },
   'the second look at the holds before a purge': { file: 'cache/pass.ts', edits: [['doomItems(site, site.readHolds(), this.#rest)', `doomItems(site, ${noHoldsAtAll}, this.#rest)`]] },
   'the rest in the trash': { file: 'cache/purge.ts', edits: [['const stat = trash.statOf(id);', 'return nowMs; const stat = trash.statOf(id);']] },
-  'the second look at the metadata of a victim': { file: 'cache/evict.ts', edits: [['if (!this.#isAsPlanned(name, entry)) return undefined;', '']] },
+  'the second look at the metadata of a victim': { file: 'cache/evict.ts', edits: [['if (!(await this.#isAsPlanned(name, entry))) return undefined;', '']] },
 } satisfies Record<string, Removal>;
 
 export type Protection = keyof typeof removals;

@@ -6,7 +6,7 @@ import type { EntryName } from '../../policy/snapshot.ts';
 import { isKey } from '../backend.ts';
 import { ownFolder } from '../own-folder.ts';
 import { scan } from '../scan.ts';
-import type { Damage, EvictionStep, Format, Metadata, Role } from './format.ts';
+import type { Damage, EvictionStep, Metadata, Role, StoreFormat } from './format.ts';
 
 /**
  * What the stores of the A3S Box runtime have in common (crate a3s-box-runtime 3.3.0, src/cache):
@@ -44,14 +44,16 @@ const maxNameBytes = 255 - lockSuffix.length;
  */
 const besideTheRuntime: readonly EvictionStep[] = ['MoveMetadata', 'Settle', 'ExchangeForLink', 'Settle', 'RemoveLink'];
 
-export function a3sStore(store: A3sStore): Format {
-  const format: Format = {
+export function a3sStore(store: A3sStore): StoreFormat {
+  const format: StoreFormat = {
+    kind: 'Store',
     name: store.name,
     holdSources: store.holdSources,
     evictionOrder: besideTheRuntime,
     scan: (root, options) => scan(root, format, options),
     nameOf: (key) => (isKey(key) ? nameIn(store, store.directoryOf(key)) : undefined),
     roleOf: (name) => roleIn(store, name),
+    isTree: (kind) => kind === 'Directory',
     looksLikeEntry: (name) => store.ordinaryName.test(name),
     metadataName: (name) => name + metadataSuffix,
     lockName: (name) => name + lockSuffix,

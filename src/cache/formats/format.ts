@@ -1,6 +1,8 @@
 import type { Dir } from '../../disk/dir.ts';
 import type { Slices } from '../../disk/slices.ts';
+import type { FileKind } from '../../disk/stat.ts';
 import type { FormatName } from '../../policy/compiled.ts';
+import type { EntryRow } from '../../policy/entry-table.ts';
 import type { HoldSource } from '../../policy/holds.ts';
 import type { DamageReason, EntryName, Snapshot } from '../../policy/snapshot.ts';
 
@@ -29,7 +31,7 @@ export type Role =
  * One step of taking entries out. The order is the format's, because its reader decides what a hit is.
  * Crash safety and meaning of each: cache/evict.ts.
  */
-export type EvictionStep = 'MoveMetadata' | 'Settle' | 'ExchangeForLink' | 'RemoveLink';
+export type EvictionStep = 'MoveMetadata' | 'LookAgain' | 'Settle' | 'ExchangeForLink' | 'RemoveLink';
 
 export interface ScanOptions {
   readonly nowMs: number;
@@ -38,8 +40,10 @@ export interface ScanOptions {
   readonly slices: Slices;
 }
 
-/** How one kind of store lies on disk. One file per format, registered in registry.ts; nothing else knows formats apart. */
-export interface Format {
+/** How one kind of cache lies on disk. One file per format, registered in registry.ts; nothing else knows formats apart. */
+export type Format = StoreFormat | PlainFormat;
+
+interface AnyFormat {
   readonly name: FormatName;
   /** What can tell that an entry is in use; see cache/holds. */
   readonly holdSources: readonly HoldSource[];
@@ -55,6 +59,13 @@ export interface Format {
   /** @returns undefined where the key cannot be one of this format */
   nameOf(key: string): EntryName | undefined;
   roleOf(name: string): Role;
+  /** Whether what is of this kind can be an entry's own, rather than something in its place. */
+  isTree(kind: FileKind): boolean;
+}
+
+/** Entries are a directory and a metadata file each. */
+export interface StoreFormat extends AnyFormat {
+  readonly kind: 'Store';
   /** Whether a directory without metadata was once an entry, rather than somebody's own. */
   looksLikeEntry(name: EntryName): boolean;
 
@@ -68,6 +79,17 @@ export interface Format {
   parseMetadata(bytes: Buffer, name: EntryName): Metadata | Damage;
   /** As the runtime writes it. */
   serialiseMetadata(metadata: Metadata): string;
+}
+
+/** An entry is all there is, and nobody but its users writes it. */
+export interface PlainFormat extends AnyFormat {
+  readonly kind: 'Plain';
+  /**
+   * One entry anew, wherever it lies by now.
+   * @returns undefined where it is gone, or is no entry any more
+   * @throws ERR_DISK_IO
+   */
+  look(tree: { readonly parent: Dir; readonly name: string }, entry: EntryName, slices: Slices): Promise<EntryRow | undefined>;
 }
 
 /** More is damage: the runtime writes 200 bytes and a description. */

@@ -1,10 +1,19 @@
-import type { FormatName } from '../../policy/compiled.ts';
+import type { FormatName, StoreFormatName } from '../../policy/compiled.ts';
 import { a3sLayers } from './a3s-layers.ts';
 import { a3sRootfs } from './a3s-rootfs.ts';
-import type { Format } from './format.ts';
+import type { Format, StoreFormat } from './format.ts';
 
-/** Every format there is, by the name it has in a compiled policy. */
-export const formats: Readonly<Record<FormatName, Format>> = {
+export const storeFormats: Readonly<Record<StoreFormatName, StoreFormat>> = {
   'a3s-rootfs': a3sRootfs,
   'a3s-layers': a3sLayers,
 };
+
+/** Every format there is, by the name it has in a compiled policy; made anew for each cache, for what it remembers of that cache. */
+const makers: Readonly<Record<FormatName, () => Format>> = {
+  'a3s-rootfs': () => a3sRootfs,
+  'a3s-layers': () => a3sLayers,
+};
+
+export function openFormat(name: FormatName): Format {
+  return makers[name]();
+}
