@@ -180,7 +180,7 @@ export interface NodeCache {
        */
       clockAhead?: number;
       /**
-       * Where the knowledge of what is in use comes from.
+       * Where the knowledge of what is in use comes from: Box (markers of the runtime's boxes), Mount (mounts that the agent sees), Flock (locks on entries).
        *
        * @maxItems 8
        */

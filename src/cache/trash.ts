@@ -15,6 +15,8 @@ import { ownFolder, trashFolder } from './own-folder.ts';
  * So an item says whose it is by its own name, from the moment it exists. A name without a dot is garbage: deletion of it has
  * begun, and nothing of it ever comes back.
  */
+/** From the root. */
+export const trashPath: readonly string[] = [ownFolder, trashFolder];
 export const itemMetadata = 'meta';
 export const itemTree = 'd';
 
@@ -67,6 +69,13 @@ export function proveExchange(trash: Dir): void {
   }
 }
 
+/** Undefined where the name is none of an item, or of one that holds no entry of this format. */
+export function itemIdOf(id: string, format: Format): ItemId | undefined {
+  const dot = id.indexOf('.');
+  const role = dot === -1 ? undefined : format.roleOf(id.slice(dot + 1));
+  return role?.role === 'Entry' ? { id, name: role.name } : undefined;
+}
+
 export interface TrashContent {
   readonly items: readonly ItemId[];
   readonly garbage: readonly string[];
@@ -76,11 +85,10 @@ export function contentOf(trash: Dir, format: Format): TrashContent {
   const items: ItemId[] = [];
   const garbage: string[] = [];
   for (const id of namesIn(trash)) {
-    const dot = id.indexOf('.');
-    const role = dot === -1 ? undefined : format.roleOf(id.slice(dot + 1));
+    const item = itemIdOf(id, format);
+    if (item !== undefined) items.push(item);
     // An item of another format's name cannot be given back here: left alone, like anything unrecognised.
-    if (role?.role === 'Entry') items.push({ id, name: role.name });
-    else if (dot === -1) garbage.push(id);
+    else if (!id.includes('.')) garbage.push(id);
   }
   return { items, garbage };
 }

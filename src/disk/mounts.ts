@@ -4,12 +4,17 @@ import { readFileSync } from 'node:fs';
 export interface Mount {
   readonly id: bigint;
   readonly parentId: bigint;
+  /** `major:minor` of the filesystem. */
+  readonly device: string;
   /** The directory of the filesystem that is shown: `/` for a whole one, another for a bind mount or a subvolume. */
   readonly root: string;
   readonly mountPoint: string;
+  readonly type: string;
+  /** The filesystem's own options, as they stand there. */
+  readonly options: string;
 }
 
-/** The mounts that this process sees. proc(5): id, parent, device, root, mount point, …; blanks in octal. */
+/** The mounts that this process sees. proc(5): id, parent, device, root, mount point, options, tags…, `-`, type, source, own options; blanks in octal. */
 export function readMounts(): Mount[] {
   return parseMounts(readFileSync('/proc/self/mountinfo', 'utf8'));
 }
@@ -19,12 +24,14 @@ export function parseMounts(mountinfo: string): Mount[] {
     .split('\n')
     .filter((line) => line !== '')
     .map((line) => {
-      const [id = '', parentId = '', , root = '', mountPoint = ''] = line.split(' ');
-      return { id: BigInt(id), parentId: BigInt(parentId), root: unescaped(root), mountPoint: unescaped(mountPoint) };
+      const [id = '', parentId = '', device = '', root = '', mountPoint = '', ...rest] = line.split(' ');
+      const [type = '', , options = ''] = rest.slice(rest.indexOf('-') + 1);
+      return { id: BigInt(id), parentId: BigInt(parentId), device, root: unescaped(root), mountPoint: unescaped(mountPoint), type, options };
     });
 }
 
-function unescaped(path: string): string {
+/** Blanks, newlines, backslashes and, in options, commas are octal. */
+export function unescaped(path: string): string {
   return path.replaceAll(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
 }
 

@@ -2,9 +2,10 @@ import type { EntryName } from './snapshot.ts';
 
 /**
  * Where the knowledge comes from that an entry is in use.
- * Box: a box of the runtime has it as its lower. Flock: a process holds a flock(2) on it.
+ * Box: a box of the runtime has it as its lower. Mount: something is mounted from it, over it or in it.
+ * Flock: a process holds a flock(2) on it.
  */
-export type HoldSource = 'Box' | 'Flock';
+export type HoldSource = 'Box' | 'Mount' | 'Flock';
 
 /** A reason why an entry must not go. */
 export interface Hold {

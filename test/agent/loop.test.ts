@@ -110,7 +110,7 @@ describe('an agent', () => {
     expect(left()).toEqual(['redis:8', 'alpine:3.22', 'nginx:1.27']);
     expect(state).toMatchObject({
       lastRun: { trigger: 'Start', evictedEntries: 5, errors: 0 }, totals: { evictedEntries: 5, lastEvictionAtMs: expect.any(Number) },
-      look: { held: { inUse: { entries: 1 } }, wouldEvict: { entries: 0 }, holdSources: ['Box', 'Flock'] }, problem: undefined,
+      look: { held: { inUse: { entries: 1 } }, wouldEvict: { entries: 0 }, holdSources: ['Box', 'Mount', 'Flock'] }, problem: undefined,
     });
     expect(state.totals.evictedBytes).toBeGreaterThan(0);
   });

@@ -34,7 +34,7 @@ test.each(['--shared', '--exclusive'] as const)('an entry that another process h
   const first = await cache.pass(enforce);
   expect(first.evicted.map((entry) => entry.key)).toEqual([b]);
   expect(first.plan.verdicts[0]).toMatchObject({ reason: 'InUse', detail: 'a process that holds a lock on it', hold: { source: 'Flock' } });
-  expect(first.holdSources).toEqual(['Box', 'Flock']);
+  expect(first.holdSources).toEqual(['Box', 'Mount', 'Flock']);
   await release();
   store.entry(b);
   expect((await cache.pass(enforce)).evicted.map((entry) => entry.key)).toEqual([a]);

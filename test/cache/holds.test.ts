@@ -32,7 +32,7 @@ function boxesJson({ home }: StoreOnDisk, content: string | Uint8Array): void {
 test('a marker holds its entry, and an empty box holds nothing', () => {
   const { holds, error } = holdsIn({ home: unpackHome(scratchDir()) });
   expect([...holds.entries]).toEqual([[rootfsKeys['redis:8'], { source: 'Box', detail: 'box box-1' }]]);
-  expect(holds).toMatchObject({ everything: undefined, sources: ['Box', 'Flock'] });
+  expect(holds).toMatchObject({ everything: undefined, sources: ['Box', 'Mount', 'Flock'] });
   expect(error).toBeUndefined();
 });
 
@@ -69,7 +69,7 @@ describe('where it is unknown what is in use, everything is', () => {
     make(store, join(store.home, 'boxes', 'bad'));
     const { holds, error } = holdsIn(store);
     expect(error).toMatchObject({ code: 'ERR_HOLDS_UNREADABLE', message: expect.stringMatching(message) });
-    expect(holds).toMatchObject({ everything: { source: 'Box', detail: error?.message }, sources: ['Flock'] });
+    expect(holds).toMatchObject({ everything: { source: 'Box', detail: error?.message }, sources: ['Mount', 'Flock'] });
   });
 
   const unknown: [string, unknown][] = [
@@ -83,7 +83,7 @@ describe('where it is unknown what is in use, everything is', () => {
     if (records !== undefined) boxesJson(store, JSON.stringify(records));
     unmarked.filled(store, 'odd');
     const { holds, error } = holdsIn(store);
-    expect(holds).toMatchObject({ everything: { source: 'Box', detail: 'box odd, which left no marker, and its image is not known' }, sources: ['Box', 'Flock'] });
+    expect(holds).toMatchObject({ everything: { source: 'Box', detail: 'box odd, which left no marker, and its image is not known' }, sources: ['Box', 'Mount', 'Flock'] });
     expect(error).toBeUndefined();
   });
 
@@ -102,7 +102,7 @@ describe('where it is unknown what is in use, everything is', () => {
     const { holds, error } = holdsIn(store);
     expect(error).toMatchObject({ code: 'ERR_HOLDS_UNREADABLE', message: expect.stringMatching(/^box odd left no marker, and its image is not known: /) });
     expect(error?.message).toMatch(message);
-    expect(holds).toMatchObject({ everything: { detail: error?.message }, sources: ['Flock'] });
+    expect(holds).toMatchObject({ everything: { detail: error?.message }, sources: ['Mount', 'Flock'] });
   });
 });
 
@@ -158,5 +158,5 @@ test('files beside the boxes are none', () => {
 test('boxes mark no use of layers, so they are not asked for them', () => {
   const store = new StoreOnDisk().box('bad', 'no key');
   mkdirSync(join(store.home, 'cache/layers'));
-  expect(holdsIn(store, a3sLayers)).toMatchObject({ holds: { everything: undefined, sources: ['Flock'] }, error: undefined });
+  expect(holdsIn(store, a3sLayers)).toMatchObject({ holds: { everything: undefined, sources: ['Mount', 'Flock'] }, error: undefined });
 });

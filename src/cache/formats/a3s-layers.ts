@@ -3,7 +3,7 @@ import { a3sStore } from './a3s-store.ts';
 /** `<home>/cache/layers`: extracted OCI layers by digest. The runtime marks no use of them, so `protect.minIdle` is what guards them. */
 export const a3sLayers = a3sStore({
   name: 'a3s-layers',
-  holdSources: ['Flock'],
+  holdSources: ['Mount', 'Flock'],
   keyField: 'digest',
   hasDescription: false,
   directoryOf: (digest) => digest.replaceAll(':', '_'),
