@@ -6,7 +6,7 @@ import type { CacheMemory, MemoryPlace } from '../cache/state.ts';
 import { readMemory, writeMemory } from '../cache/state.ts';
 import { messageOf, OperatorError } from '../errors.ts';
 import type { Log } from '../observe/log.ts';
-import { nextAct, planExpiresAtMs } from '../policy/cadence.ts';
+import { nextAct } from '../policy/cadence.ts';
 import type { CompiledCache, CompiledPolicy, Mode } from '../policy/compiled.ts';
 import type { CacheState, Problem, Totals } from '../policy/node-report.ts';
 import { noTotals, problemReason } from '../policy/node-report.ts';
@@ -161,7 +161,7 @@ export class CacheWorker implements Disposable {
     const lastRun = mode === 'Enforce' ? runSummary(report) : this.#state.lastRun;
     const problem = holdsProblem(report);
     this.#state = { look: lookOf(report), lastRun, problem };
-    this.#expiresAtMs = problem === undefined ? planExpiresAtMs(report.plan, this.#options.spec) : Date.now() + failingLookMs;
+    this.#expiresAtMs = problem === undefined ? report.plan.expiresAtMs : Date.now() + failingLookMs;
     if (mode !== 'Enforce') return;
     this.#purgeDueAtMs = report.purgeDueAtMs;
     this.#log(report);

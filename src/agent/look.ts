@@ -1,5 +1,6 @@
 import type { PassReport } from '../cache/report.ts';
 import type { CacheLook } from '../policy/node-report.ts';
+import type { Plan, Tally } from '../policy/plan.ts';
 import type { Snapshot } from '../policy/snapshot.ts';
 import { statsOf } from '../policy/snapshot.ts';
 
@@ -7,11 +8,10 @@ import { statsOf } from '../policy/snapshot.ts';
 export function lookOf(report: PassReport): CacheLook {
   const { plan, after } = report;
   const gone = new Set(report.evicted.map((entry) => entry.key));
-  const remaining = plan.evict.filter(({ entry }) => !gone.has(entry.key));
   return {
     stats: statsOf(after),
     held: plan.held,
-    wouldEvict: { entries: remaining.length, bytes: remaining.reduce((sum, { entry }) => sum + entry.sizeBytes, 0) },
+    wouldEvict: remaining(plan, gone),
     unreachable: plan.unreachable,
     allHeldBy: plan.allHeldBy?.detail,
     damaged: after.damaged.length,
@@ -21,6 +21,19 @@ export function lookOf(report: PassReport): CacheLook {
     holdSources: report.holdSources,
     filesystem: report.filesystem,
   };
+}
+
+/** Of the planned evictions those that have not happened. */
+function remaining(plan: Plan, gone: ReadonlySet<string>): Tally {
+  if (gone.size === 0) return { entries: plan.evict.length, bytes: plan.before.totalBytes - plan.after.totalBytes };
+  let entries = 0;
+  let bytes = 0;
+  for (const { entry } of plan.evict) {
+    if (gone.has(entry.key)) continue;
+    entries += 1;
+    bytes += entry.sizeBytes;
+  }
+  return { entries, bytes };
 }
 
 function clockAheadIn({ entries: { lastAccessedAtMs, takenAtMs } }: Snapshot): number {

@@ -144,7 +144,7 @@ export class Cache implements Disposable {
     const revived = await recover(site, site.holders.read().holds);
     const { snapshot, plan, holds, errors } = await this.#plan(root, site.holders, work.signal);
     const sweep = { snapshot, holds, leftoverAgeMs: this.#options.leftoverAgeMs };
-    const victims = this.#dueVictims(site, [...plan.evict.map(({ entry }) => ({ name: entry.name, entry })), ...abandonedDirectories(site, sweep)]);
+    const victims = this.#dueVictims(site, [...plan.evict[Symbol.iterator]().map(({ entry }) => ({ name: entry.name, entry })), ...abandonedDirectories(site, sweep)]);
     if (victims.length > 0) this.#refuseWithoutExchange(trash);
     const result = await evict(site, victims);
     this.#remember(result, trash);
@@ -245,7 +245,8 @@ function lookedAt({ snapshot, holds, plan, errors }: Outlook): PassOutcome {
 
 function evictedOf(plan: Plan, { gone }: EvictionResult): EvictedEntry[] {
   const names = new Set<EntryName>(gone.map(({ name }) => name));
-  return plan.evict.flatMap(({ entry: { name, key, description, sizeBytes }, reason }) => (names.has(name) ? [{ key, description, sizeBytes, reason }] : []));
+  if (names.size === 0) return [];
+  return [...plan.evict].flatMap(({ entry: { name, key, description, sizeBytes }, reason }) => (names.has(name) ? [{ key, description, sizeBytes, reason }] : []));
 }
 
 function without(snapshot: Snapshot, { gone }: EvictionResult, leftoversGone: ReadonlySet<string>): Snapshot {

@@ -1,6 +1,7 @@
 import type { ErrorCode } from '../errors.ts';
 import type { HoldSource } from '../policy/holds.ts';
-import type { EvictReason, Plan } from '../policy/plan.ts';
+import type { Plan } from '../policy/plan.ts';
+import type { EvictReason } from '../policy/reasons.ts';
 import type { EntryName, Snapshot } from '../policy/snapshot.ts';
 
 /** Why a pass ran. */

@@ -30,12 +30,11 @@ export function limitsText({ cache: { limits } }: Target, snapshot: Snapshot, pl
   return rows.map(([name, text, used]) => `  ${pad(name, 9)} ${pad(text, width)}${barText(used)}`.trimEnd()).map((line) => `${line}\n`).join('');
 }
 
-/** Of the entries that no one uses. */
+/** Of the entries that no one uses: of these the first in the order of last use. */
 function longestIdleMs({ entries, takenAtMs }: Snapshot, plan: Plan): number {
-  const inUse = new Set(plan.verdicts.filter(({ reason }) => reason === 'InUse').map(({ entry }) => entry.name));
-  let longest = 0;
-  for (const entry of entries) if (!inUse.has(entry.name)) longest = Math.max(longest, idleMsOf(entry, takenAtMs));
-  return longest;
+  const left = new Set([...entries].map(({ name }) => name));
+  for (const { entry, reason } of plan.verdicts) if (reason !== 'InUse' && left.has(entry.name)) return idleMsOf(entry, takenAtMs);
+  return 0;
 }
 
 /** NaN where there is no limit. */

@@ -5,7 +5,8 @@ import { FilesystemCache } from '../cache/filesystem-cache.ts';
 import { Cache } from '../cache/pass.ts';
 import { OperatorError } from '../errors.ts';
 import { idleMsOf, inLruOrder } from '../policy/lru-order.ts';
-import type { Snapshot } from '../policy/snapshot.ts';
+import type { EntryTable } from '../policy/entry-table.ts';
+import type { Entry, Snapshot } from '../policy/snapshot.ts';
 import type { EntryOptions } from './entry-target.ts';
 import { entryTarget } from './entry-target.ts';
 import type { ExitCode } from './exit.ts';
@@ -58,15 +59,19 @@ async function open(options: EntryOptions, times: { settleMs?: number; restMs?: 
 }
 
 function listJson({ entries, takenAtMs }: Snapshot) {
-  return inLruOrder([...entries], takenAtMs).map(({ key, description, sizeBytes, cachedAtMs, lastAccessedAtMs, clockAhead }) => ({
+  return leastRecentlyUsedFirst(entries, takenAtMs).map(({ key, description, sizeBytes, cachedAtMs, lastAccessedAtMs, clockAhead }) => ({
     key, description, sizeBytes, cachedAt: new Date(cachedAtMs).toISOString(), lastAccessed: new Date(lastAccessedAtMs).toISOString(), clockAhead,
   }));
 }
 
 function listText({ entries, takenAtMs }: Snapshot): string {
-  const rows = inLruOrder([...entries], takenAtMs).map((entry) => [
+  const rows = leastRecentlyUsedFirst(entries, takenAtMs).map((entry) => [
     entry.key, entry.description, formatBytes(entry.sizeBytes), `${formatDuration(takenAtMs - entry.cachedAtMs)} ago`,
     entry.clockAhead ? 'ahead' : `${formatDuration(idleMsOf(entry, takenAtMs))} ago`,
   ]);
   return table(['KEY', 'DESCRIPTION', 'SIZE', 'CACHED', 'USED'], rows);
+}
+
+function leastRecentlyUsedFirst(entries: EntryTable, takenAtMs: number): Entry[] {
+  return Array.from(inLruOrder(entries, takenAtMs), (row) => entries.at(row));
 }

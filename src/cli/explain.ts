@@ -25,7 +25,7 @@ export async function explain(options: PolicyOptions, io: Io): Promise<ExitCode>
 }
 
 function explainJson(outcome: Outcome) {
-  const verdicts = outcome.report?.plan.verdicts ?? [];
+  const verdicts = [...(outcome.report?.plan.verdicts ?? [])];
   const entries = verdicts.map(({ entry: { key, description, sizeBytes, cachedAtMs, lastAccessedAtMs, clockAhead }, verdict, reason, detail }) => ({
     key, description, sizeBytes, cachedAt: isoTime(cachedAtMs), lastAccessed: isoTime(lastAccessedAtMs), clockAhead, verdict, reason, detail,
   }));
@@ -43,7 +43,7 @@ function explainText(outcome: Outcome, title: string, wholeKeys: boolean): strin
 }
 
 function entryRows({ plan, before }: PassReport, wholeKeys: boolean): string[][] {
-  return plan.verdicts.map(({ entry, verdict, reason, detail }) => [
+  return [...plan.verdicts].map(({ entry, verdict, reason, detail }) => [
     wholeKeys ? entry.key : shortKey(entry.key), entry.description, formatBytes(entry.sizeBytes),
     entry.clockAhead ? 'ahead' : `${formatDuration(idleMsOf(entry, before.takenAtMs))} ago`, verdict, `${reason}: ${detail}`,
   ]);

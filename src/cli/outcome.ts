@@ -66,5 +66,5 @@ export function tallyOf(entries: readonly { readonly sizeBytes: number }[]): Tal
 /** Of the planned evictions those that have not happened. */
 export function notEvicted(report: PassReport) {
   const gone = new Set(report.evicted.map(({ key }) => key));
-  return report.plan.evict.filter(({ entry }) => !gone.has(entry.key)).map(({ entry, reason, detail }) => ({ ...entry, reason, detail }));
+  return [...report.plan.evict].filter(({ entry }) => !gone.has(entry.key)).map(({ entry, reason, detail }) => ({ ...entry, reason, detail }));
 }

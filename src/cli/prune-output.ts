@@ -28,7 +28,7 @@ export function pruneText(outcome: Outcome, { title, mayEvict }: { title: string
 
 function evictedTable({ evicted, plan }: PassReport): string {
   if (evicted.length === 0) return '';
-  const details = new Map(plan.evict.map(({ entry, detail }) => [entry.key, detail]));
+  const details = new Map([...plan.evict].map(({ entry, detail }) => [entry.key, detail]));
   const rows = evicted.map(({ key, description, sizeBytes, reason }) => {
     return [shortKey(key), description, formatBytes(sizeBytes), `${reason}: ${details.get(key) ?? ''}`];
   });

@@ -68,7 +68,7 @@ async function purge(outcome: Outcome, cache: Cache | undefined, { restMs, signa
 
 /** What came back while it rested was not evicted in the end. */
 function withoutRevived(report: PassReport, { revived, revivedNames }: PurgeReport): PassReport {
-  const back = new Set(report.plan.evict.filter(({ entry }) => revivedNames.includes(entry.name)).map(({ entry }) => entry.key));
+  const back = new Set([...report.plan.evict].filter(({ entry }) => revivedNames.includes(entry.name)).map(({ entry }) => entry.key));
   return { ...report, evicted: report.evicted.filter(({ key }) => !back.has(key)), revived: report.revived + revived };
 }
 

@@ -1,6 +1,3 @@
-import type { CompiledCache } from './compiled.ts';
-import type { Plan } from './plan.ts';
-
 /** A full look this often, whatever the signs of change say: the signs are a hint, the look is the truth. */
 const lookEveryMs = 60_000;
 /** Looks take at most a tenth of the time, and never follow within a second. */
@@ -42,17 +39,4 @@ function isTooSoon({ nowMs, lastLook }: CadenceInput): boolean {
 function calls({ rootChanged, nowMs, lastLook, expiresAtMs }: CadenceInput): boolean {
   const agoMs = nowMs - lastLook.endedAtMs;
   return rootChanged || agoMs >= lookEveryMs || agoMs < 0 || (expiresAtMs !== null && nowMs >= expiresAtMs);
-}
-
-/** The first moment at which time alone lets an entry go; null where it never does. What is in use does not grow old. */
-export function planExpiresAtMs(plan: Plan, { limits, protect }: Pick<CompiledCache, 'limits' | 'protect'>): number | null {
-  let earliest = Infinity;
-  for (const { entry, verdict, reason } of plan.verdicts) {
-    if (verdict === 'evict' || reason === 'InUse') continue;
-    const freeAtMs = entry.lastAccessedAtMs + protect.minIdleMs;
-    if (reason === 'Recent' && plan.unreachable.length > 0) earliest = Math.min(earliest, freeAtMs);
-    // Protection ends when its time is met, a limit is exceeded when its time is passed.
-    if (limits.maxIdleMs !== null) earliest = Math.min(earliest, Math.max(freeAtMs, entry.lastAccessedAtMs + limits.maxIdleMs + 1));
-  }
-  return earliest === Infinity ? null : earliest;
 }

@@ -80,12 +80,31 @@ export class EntryTable implements Iterable<Entry> {
     return this.#descriptions.at(row);
   }
 
+  /** By the bytes of their keys. @returns below, above or equal to 0 */
+  compareKeys(a: number, b: number): number {
+    return this.#keyColumn(a).compare(a, this.#keyColumn(b), b);
+  }
+
+  /** Rows that have one of the names. */
+  rowsNamed(names: Iterable<EntryName>): Uint32Array {
+    return this.#names.rowsOf(names, this.length);
+  }
+
+  /** Rows that have one of the descriptions. */
+  rowsDescribed(descriptions: Iterable<string>): Uint32Array {
+    return this.#descriptions.rowsOf(descriptions, this.length);
+  }
+
   stampAt(row: number): MetadataStamp {
     return { inode: this.#inodes[row]!, mtimeNs: this.#mtimesNs[row]!, size: this.#sizes[row]! };
   }
 
   *[Symbol.iterator](): Generator<Entry, void, undefined> {
     for (let row = 0; row < this.length; row += 1) yield this.at(row);
+  }
+
+  #keyColumn(row: number): TextColumn {
+    return this.#keys.isEmptyAt(row) ? this.#names : this.#keys;
   }
 
   /** The same rows but those; itself where none is among them. */
@@ -182,7 +201,7 @@ class TextColumn {
 
   push(text: string): void {
     if (this.#length === this.#ends.length) this.#ends = grown(this.#ends);
-    const start = this.#length === 0 ? 0 : this.#ends[this.#length - 1]!;
+    const start = this.#startOf(this.#length);
     const end = start + Buffer.byteLength(text);
     if (end > this.#bytes.length) this.#reserve(end);
     this.#bytes.write(text, start);
@@ -191,7 +210,43 @@ class TextColumn {
   }
 
   at(row: number): string {
-    return this.#bytes.toString('utf8', row === 0 ? 0 : this.#ends[row - 1]!, this.#ends[row]!);
+    return this.#bytes.toString('utf8', this.#startOf(row), this.#ends[row]!);
+  }
+
+  isEmptyAt(row: number): boolean {
+    return this.#startOf(row) === this.#ends[row]!;
+  }
+
+  /** @returns below, above or equal to 0 */
+  compare(row: number, other: TextColumn, otherRow: number): number {
+    const [start, otherStart] = [this.#startOf(row), other.#startOf(otherRow)];
+    const [length, otherLength] = [this.#ends[row]! - start, other.#ends[otherRow]! - otherStart];
+    const shorter = Math.min(length, otherLength);
+    for (let i = 0; i < shorter; i += 1) {
+      const difference = this.#bytes[start + i]! - other.#bytes[otherStart + i]!;
+      if (difference !== 0) return difference;
+    }
+    return length - otherLength;
+  }
+
+  /** The rows below `length` that have one of the texts. Reads no text but those that end like one of them. */
+  rowsOf(texts: Iterable<string>, length: number): Uint32Array {
+    const byEnd = new Map<number, Set<string>>();
+    for (const text of texts) {
+      const bytes = Buffer.from(text);
+      const end = lastBytes(bytes, 0, bytes.length);
+      byEnd.set(end, (byEnd.get(end) ?? new Set()).add(text));
+    }
+    const rows: number[] = [];
+    for (let row = 0; row < length && byEnd.size > 0; row += 1) {
+      const alike = byEnd.get(lastBytes(this.#bytes, this.#startOf(row), this.#ends[row]!));
+      if (alike !== undefined && alike.has(this.at(row))) rows.push(row);
+    }
+    return Uint32Array.from(rows);
+  }
+
+  #startOf(row: number): number {
+    return row === 0 ? 0 : this.#ends[row - 1]!;
   }
 
   #reserve(bytes: number): void {
@@ -199,6 +254,13 @@ class TextColumn {
     larger.set(this.#bytes);
     this.#bytes = larger;
   }
+}
+
+/** The last three bytes as a number. Names of one format begin alike, and end in a digest. */
+function lastBytes(bytes: Uint8Array, start: number, end: number): number {
+  let number = 0;
+  for (let i = Math.max(start, end - 3); i < end; i += 1) number = number * 256 + bytes[i]!;
+  return number;
 }
 
 function grown(column: Uint32Array): Uint32Array<ArrayBuffer> {

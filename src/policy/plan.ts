@@ -1,19 +1,12 @@
-import { formatDuration, formatExactDuration } from '../api/duration.ts';
-import { formatBytes } from '../api/quantity.ts';
 import type { Hold, Holds } from './holds.ts';
-import { holdOf } from './holds.ts';
 import type { LimitName, Limits, Protect } from './limits.ts';
-import { idleMsOf, inLruOrder } from './lru-order.ts';
+import { idleMsOf, inLruOrder, lastUsesOf } from './lru-order.ts';
+import type { EvictReason, KeepReason } from './reasons.ts';
+import { codeOf, firstEvictCode } from './reasons.ts';
 import type { CacheStats, Entry, Snapshot } from './snapshot.ts';
 import { statsOf } from './snapshot.ts';
-
-/** Every fate an entry can have. The same words stand in `explain`, in JSON, in metrics and in the docs. */
-export type EvictReason = LimitName;
-export type KeepReason = 'InUse' | 'Recent' | 'WithinLimits';
-
-export type Verdict =
-  | { readonly entry: Entry; readonly verdict: 'evict'; readonly reason: EvictReason; readonly detail: string }
-  | { readonly entry: Entry; readonly verdict: 'keep'; readonly reason: KeepReason; readonly detail: string; readonly hold: Hold | undefined };
+import type { Decided, Eviction } from './verdicts.ts';
+import { evictionsOf, Verdicts } from './verdicts.ts';
 
 export interface Tally {
   readonly entries: number;
@@ -32,12 +25,14 @@ export interface Plan {
   readonly before: CacheStats;
   readonly after: CacheStats;
   /** One verdict an entry, least recently used first. */
-  readonly verdicts: readonly Verdict[];
-  readonly evict: readonly Extract<Verdict, { verdict: 'evict' }>[];
+  readonly verdicts: Verdicts;
+  readonly evict: Verdicts<Eviction>;
   readonly held: { readonly inUse: Tally; readonly kept: Tally; readonly recent: Tally };
   readonly unreachable: readonly UnreachableLimit[];
   /** Set where it is unknown what is in use, and so all of it is: why. */
   readonly allHeldBy: Hold | undefined;
+  /** The first moment at which time alone lets an entry go; null where it never does. What is in use does not grow old. */
+  readonly expiresAtMs: number | null;
 }
 
 export interface PlanInput {
@@ -48,11 +43,13 @@ export interface PlanInput {
   readonly nowMs: number;
 }
 
-/** What the rules know of an entry when its turn has come: everything less recently used has its verdict, `left` is what still stands. */
+/** What the rules know of an entry when its turn has come: everything less recently used has its verdict. One object, filled anew for each. */
 interface Candidate {
-  readonly idleMs: number;
-  readonly hold: Hold | undefined;
-  readonly left: CacheStats;
+  idleMs: number;
+  isInUse: boolean;
+  /** What still stands: all that is more recently used, and what was kept. */
+  entriesLeft: number;
+  bytesLeft: number;
 }
 
 type Rule = (candidate: Candidate, input: PlanInput) => EvictReason | KeepReason | undefined;
@@ -60,8 +57,8 @@ type Rule = (candidate: Candidate, input: PlanInput) => EvictReason | KeepReason
 /** The first rule that speaks decides. Protection stands before every limit; what no rule wants gone stays. */
 const rules: readonly Rule[] = [inUse, recent, idleTooLong, tooManyEntries, tooManyBytes];
 
-function inUse({ hold }: Candidate): 'InUse' | undefined {
-  return hold === undefined ? undefined : 'InUse';
+function inUse({ isInUse }: Candidate): 'InUse' | undefined {
+  return isInUse ? 'InUse' : undefined;
 }
 
 function recent({ idleMs }: Candidate, { protect }: PlanInput): 'Recent' | undefined {
@@ -72,26 +69,12 @@ function idleTooLong({ idleMs }: Candidate, { limits }: PlanInput): 'MaxIdle' | 
   return limits.maxIdleMs !== null && idleMs > limits.maxIdleMs ? 'MaxIdle' : undefined;
 }
 
-function tooManyEntries({ left }: Candidate, { limits }: PlanInput): 'MaxEntries' | undefined {
-  return limits.maxEntries !== null && left.entryCount > limits.maxEntries ? 'MaxEntries' : undefined;
+function tooManyEntries({ entriesLeft }: Candidate, { limits }: PlanInput): 'MaxEntries' | undefined {
+  return limits.maxEntries !== null && entriesLeft > limits.maxEntries ? 'MaxEntries' : undefined;
 }
 
-function tooManyBytes({ left }: Candidate, { limits }: PlanInput): 'MaxBytes' | undefined {
-  return limits.maxBytes !== null && left.totalBytes > limits.maxBytes ? 'MaxBytes' : undefined;
-}
-
-/** Each reason in words, for the entry it was given to. */
-const details: Readonly<Record<EvictReason | KeepReason, (judged: Judged, input: PlanInput) => string>> = {
-  InUse: ({ hold }) => hold?.detail ?? 'in use',
-  Recent: ({ entry }, { nowMs, protect }) => `${lastUse(entry, nowMs)}, protected for ${formatExactDuration(protect.minIdleMs)}`,
-  MaxIdle: ({ entry }, { nowMs, limits }) => `${lastUse(entry, nowMs)}, ${formatExactDuration(limits.maxIdleMs ?? 0)} allowed`,
-  MaxEntries: (judged, { limits }) => `${judged.place}, ${limits.maxEntries ?? 0} allowed`,
-  MaxBytes: (judged, { limits }) => `${judged.place}, ${formatBytes(limits.maxBytes ?? 0)} allowed`,
-  WithinLimits: (judged) => judged.place,
-};
-
-function lastUse(entry: Entry, nowMs: number): string {
-  return entry.clockAhead ? 'last use lies in the future, read as now' : `last used ${formatDuration(idleMsOf(entry, nowMs))} ago`;
+function tooManyBytes({ bytesLeft }: Candidate, { limits }: PlanInput): 'MaxBytes' | undefined {
+  return limits.maxBytes !== null && bytesLeft > limits.maxBytes ? 'MaxBytes' : undefined;
 }
 
 /**
@@ -101,104 +84,91 @@ function lastUse(entry: Entry, nowMs: number): string {
  * something older. What is protected counts towards the limits; where that leaves a limit unmet, `unreachable` says so.
  */
 export function planEviction(input: PlanInput): Plan {
-  const { snapshot, holds, nowMs } = input;
-  const before = statsOf(snapshot);
-  const left = { ...before };
-  const entries = inLruOrder([...snapshot.entries], nowMs);
-  const verdicts: Verdict[] = [];
-  const evict: Extract<Verdict, { verdict: 'evict' }>[] = [];
-  for (const entry of entries) {
-    const reason = reasonFor({ idleMs: idleMsOf(entry, nowMs), hold: holdOf(holds, entry), left }, input);
-    const rank = entries.length - verdicts.length;
-    if (!isEvictReason(reason)) {
-      verdicts.push(new Judged('keep', reason, entry, rank, input));
-      continue;
-    }
-    const verdict = new Judged('evict', reason, entry, rank, input);
-    verdicts.push(verdict);
-    evict.push(verdict);
-    left.entryCount -= 1;
-    left.totalBytes -= entry.sizeBytes;
+  const { snapshot: { entries }, nowMs } = input;
+  const before = statsOf(input.snapshot);
+  const order = inLruOrder(entries, nowMs);
+  const lastUses = lastUsesOf(entries, nowMs);
+  const reasons = new Uint8Array(order.length);
+  const isInUse = inUseAmong(input);
+  const candidate: Candidate = { idleMs: 0, isInUse: false, entriesLeft: before.entryCount, bytesLeft: before.totalBytes };
+  for (let place = 0; place < order.length; place += 1) {
+    const row = order[place]!;
+    candidate.idleMs = Math.max(0, nowMs - lastUses[row]!);
+    candidate.isInUse = isInUse(row);
+    const code = codeOf(reasonFor(candidate, input));
+    reasons[place] = code;
+    if (code < firstEvictCode) continue;
+    candidate.entriesLeft -= 1;
+    candidate.bytesLeft -= entries.sizeBytes[row]!;
   }
+  const decided = { input, order, reasons };
+  const after = { entryCount: candidate.entriesLeft, totalBytes: candidate.bytesLeft };
+  const unreachable = unreachableLimits(after, decided);
   return {
     before,
-    after: left,
-    verdicts,
-    evict,
-    held: { inUse: tally(verdicts, 'InUse'), kept: { entries: 0, bytes: 0 }, recent: tally(verdicts, 'Recent') },
-    unreachable: unreachableLimits(left, verdicts, input),
-    allHeldBy: holds.everything,
+    after,
+    verdicts: new Verdicts(decided),
+    evict: evictionsOf(decided, before.entryCount - after.entryCount),
+    held: { inUse: tally(decided, 'InUse'), kept: { entries: 0, bytes: 0 }, recent: tally(decided, 'Recent') },
+    unreachable,
+    expiresAtMs: expiresAtMs(unreachable, decided),
+    allHeldBy: input.holds.everything,
   };
 }
 
+function inUseAmong({ snapshot, holds }: PlanInput): (row: number) => boolean {
+  if (holds.everything !== undefined) return () => true;
+  const { entries } = snapshot;
+  const rows = new Set([...entries.rowsNamed(holds.entries.keys()), ...entries.rowsDescribed(holds.byDescription.keys())]);
+  return rows.size === 0 ? () => false : (row) => rows.has(row);
+}
+
 function reasonFor(candidate: Candidate, input: PlanInput): EvictReason | KeepReason {
-  for (const rule of rules) {
-    const reason = rule(candidate, input);
+  for (let i = 0; i < rules.length; i += 1) {
+    const reason = rules[i]!(candidate, input);
     if (reason !== undefined) return reason;
   }
   return 'WithinLimits';
 }
 
-function isEvictReason(reason: EvictReason | KeepReason): reason is EvictReason {
-  return reason === 'MaxIdle' || reason === 'MaxEntries' || reason === 'MaxBytes';
-}
-
-/** A verdict that is put into words only when somebody reads it: a plan of a million entries writes no million sentences. */
-class Judged<V extends Verdict['verdict'] = Verdict['verdict'], R extends EvictReason | KeepReason = EvictReason | KeepReason> {
-  readonly verdict: V;
-  readonly reason: R;
-  readonly entry: Entry;
-  /** 1 is the most recently used. */
-  readonly #rank: number;
-  readonly #input: PlanInput;
-
-  constructor(verdict: V, reason: R, entry: Entry, rank: number, input: PlanInput) {
-    this.verdict = verdict;
-    this.reason = reason;
-    this.entry = entry;
-    this.#rank = rank;
-    this.#input = input;
-  }
-
-  get detail(): string {
-    return details[this.reason](this, this.#input);
-  }
-
-  get hold(): Hold | undefined {
-    return holdOf(this.#input.holds, this.entry);
-  }
-
-  /** `7th of 8 by last use` */
-  get place(): string {
-    return `${ordinal(this.#rank)} of ${this.#input.snapshot.entries.length} by last use`;
-  }
-}
-
-function ordinal(n: number): string {
-  const teen = n % 100 >= 11 && n % 100 <= 13;
-  return `${n}${(teen ? undefined : ['th', 'st', 'nd', 'rd'][n % 10]) ?? 'th'}`;
-}
-
-function tally(verdicts: readonly Verdict[], reason: KeepReason): Tally {
+function tally({ input, order, reasons }: Decided, reason: KeepReason): Tally {
+  const code = codeOf(reason);
+  const { sizeBytes } = input.snapshot.entries;
   let entries = 0;
   let bytes = 0;
-  for (const verdict of verdicts) {
-    if (verdict.reason !== reason) continue;
+  for (let place = reasons.indexOf(code); place !== -1; place = reasons.indexOf(code, place + 1)) {
     entries += 1;
-    bytes += verdict.entry.sizeBytes;
+    bytes += sizeBytes[order[place]!]!;
   }
   return { entries, bytes };
 }
 
 /** What is in use is not idle, however long ago it was last opened: only `Recent` can keep an entry beyond maxIdle. */
-function unreachableLimits(left: CacheStats, verdicts: readonly Verdict[], { limits, nowMs }: PlanInput): UnreachableLimit[] {
-  const oldest = verdicts.find((verdict) => verdict.reason === 'Recent');
-  const longestIdleMs = oldest === undefined ? 0 : idleMsOf(oldest.entry, nowMs);
+function unreachableLimits(left: CacheStats, decided: Decided): UnreachableLimit[] {
+  const { limits, nowMs } = decided.input;
+  const oldest = oldestOf(decided, 'Recent');
   const remains: readonly (readonly [LimitName, number | null, number])[] = [
     ['MaxEntries', limits.maxEntries, left.entryCount],
     ['MaxBytes', limits.maxBytes, left.totalBytes],
-    ['MaxIdle', limits.maxIdleMs, longestIdleMs],
+    ['MaxIdle', limits.maxIdleMs, oldest === undefined ? 0 : idleMsOf(oldest, nowMs)],
   ];
   return remains.flatMap(([limit, allowed, remaining]) => (allowed !== null && remaining > allowed ? [{ limit, allowed, remaining }] : []));
 }
 
+function expiresAtMs(unreachable: readonly UnreachableLimit[], decided: Decided): number | null {
+  const { limits, protect } = decided.input;
+  const recent = oldestOf(decided, 'Recent');
+  const times: number[] = [];
+  if (recent !== undefined && unreachable.length > 0) times.push(recent.lastAccessedAtMs + protect.minIdleMs);
+  for (const kept of [recent, oldestOf(decided, 'WithinLimits')]) {
+    // Protection ends when its time is met, a limit is exceeded when its time is passed.
+    if (kept !== undefined && limits.maxIdleMs !== null) times.push(kept.lastAccessedAtMs + Math.max(protect.minIdleMs, limits.maxIdleMs + 1));
+  }
+  return times.length === 0 ? null : Math.min(...times);
+}
+
+/** The least recently used of those with this reason. */
+function oldestOf({ input, order, reasons }: Decided, reason: KeepReason): Entry | undefined {
+  const place = reasons.indexOf(codeOf(reason));
+  return place === -1 ? undefined : input.snapshot.entries.at(order[place]!);
+}

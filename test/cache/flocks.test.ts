@@ -33,7 +33,7 @@ test.each(['--shared', '--exclusive'] as const)('an entry that another process h
   const cache = store.cache({ maxEntries: 1 });
   const first = await cache.pass(enforce);
   expect(first.evicted.map((entry) => entry.key)).toEqual([b]);
-  expect(first.plan.verdicts[0]).toMatchObject({ reason: 'InUse', detail: 'a process that holds a lock on it', hold: { source: 'Flock' } });
+  expect(first.plan.verdicts.at(0)).toMatchObject({ reason: 'InUse', detail: 'a process that holds a lock on it', hold: { source: 'Flock' } });
   expect(first.holdSources).toEqual(['Box', 'Mount', 'Flock']);
   await release();
   store.entry(b);

@@ -133,7 +133,7 @@ describe('a box of which only the image is known', () => {
     expect((await cache.pass(enforce)).evicted.map((entry) => entry.key)).toEqual([b]);
     mkdirSync(join(store.root, orphan));
     const { plan, leftoversRemoved } = await cache.pass(enforce);
-    expect(plan.verdicts.map(({ entry, reason, detail }) => [entry.key, reason, detail])).toEqual([[a, 'InUse', 'box odd, which left no marker']]);
+    expect([...plan.verdicts].map(({ entry, reason, detail }) => [entry.key, reason, detail])).toEqual([[a, 'InUse', 'box odd, which left no marker']]);
     expect(leftoversRemoved).toBe(0);
     rmSync(join(store.home, 'boxes/odd'), { recursive: true });
     expect((await cache.pass(enforce)).evicted.map((entry) => entry.key)).toEqual([a]);

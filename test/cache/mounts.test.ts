@@ -53,7 +53,7 @@ describe.runIf(asRoot)('an entry is held by', () => {
     expect(held(store)).toEqual([[a, { source: 'Mount', detail: `the mount at ${mountPoint}` }]]);
     const { evicted, plan } = await store.cache({ maxEntries: 0 }).pass(enforce);
     expect(evicted.map((entry) => entry.key)).toEqual([b]);
-    expect(plan.verdicts[0]).toMatchObject({ reason: 'InUse', hold: { source: 'Mount' } });
+    expect(plan.verdicts.at(0)).toMatchObject({ reason: 'InUse', hold: { source: 'Mount' } });
   });
 });
 

@@ -71,7 +71,7 @@ describe('a pass', () => {
     const store = three();
     const before = store.fingerprint;
     const report = await store.cache({ maxEntries: 1 }).pass({ mode, trigger: 'Manual' });
-    expect(report.plan.evict.map(({ entry }) => entry.key)).toEqual([a, b]);
+    expect([...report.plan.evict].map(({ entry }) => entry.key)).toEqual([a, b]);
     expect(report).toMatchObject({ evicted: [], purgeDueAtMs: null });
     expect(report.after).toEqual(report.before);
     expect(store.fingerprint).toBe(before);
@@ -82,7 +82,7 @@ describe('a pass', () => {
     const clock = new SteppedClock();
     const dry = await store.cache({ maxBytes: 150 }, { clock }).pass({ mode: 'DryRun', trigger: 'Manual' });
     const real = await store.cache({ maxBytes: 150 }, { clock }).pass(enforce);
-    expect(real.plan.verdicts.map(({ verdict, reason, detail }) => [verdict, reason, detail])).toEqual(dry.plan.verdicts.map(({ verdict, reason, detail }) => [verdict, reason, detail]));
+    expect([...real.plan.verdicts].map(({ verdict, reason, detail }) => [verdict, reason, detail])).toEqual([...dry.plan.verdicts].map(({ verdict, reason, detail }) => [verdict, reason, detail]));
     expect(real.evicted.map((entry) => entry.key)).toEqual([b, c]);
   });
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { CadenceInput } from '../../src/policy/cadence.ts';
-import { nextAct, planExpiresAtMs } from '../../src/policy/cadence.ts';
+import { nextAct } from '../../src/policy/cadence.ts';
 import { planEviction } from '../../src/policy/plan.ts';
 import type { PlanInput } from '../../src/policy/plan.ts';
 import { entry, heldBy, hour, minute, now, planInput, second } from './builders.ts';
@@ -79,7 +79,7 @@ describe('a cache whose limits may not be applied', () => {
 
 describe('the moment at which time alone changes a plan', () => {
   const expires = (input: PlanInput) => {
-    const at = planExpiresAtMs(planEviction(input), input);
+    const at = planEviction(input).expiresAtMs;
     return at === null ? null : at - now;
   };
 
@@ -109,8 +109,8 @@ describe('the moment at which time alone changes a plan', () => {
     { maxEntries: 0 }, { maxBytes: 50 }, { maxEntries: 1, maxIdleMs: hour }, { maxIdleMs: 40 * second }, { maxIdleMs: 70 * second }, { maxIdleMs: 0 },
   ])('is exact: then something may go, and a millisecond earlier it may not (%o)', (limits) => {
     const input = planInput([entry('a', { idleMs: 30 * second }), entry('b', { idleMs: 10 * second })], { minIdleMs: minute, ...limits });
-    const at = planExpiresAtMs(planEviction(input), input) ?? NaN;
-    const evicted = (nowMs: number) => planEviction({ ...input, nowMs }).evict.map((verdict) => verdict.entry.key);
+    const at = planEviction(input).expiresAtMs ?? NaN;
+    const evicted = (nowMs: number) => [...planEviction({ ...input, nowMs }).evict].map((verdict) => verdict.entry.key);
     expect([evicted(now), evicted(at - 1), evicted(at)]).toEqual([[], [], ['a']]);
   });
 });

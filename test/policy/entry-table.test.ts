@@ -36,6 +36,20 @@ describe('a table of entries', () => {
     expect(table.length).toBe(5);
   });
 
+  it('finds the rows that have a name, and no other that ends alike', () => {
+    const names = ['a', 'xa', 'sha256_77a', 'sha256_a77a', '', 'ä', 'b'] as EntryName[];
+    const table = EntryTable.of(names.map((name) => entry(name)), now);
+    for (const [row, name] of names.entries()) expect([...table.rowsNamed([name, '77a' as EntryName])]).toEqual([row]);
+    expect([...table.rowsDescribed(['image xa', 'e xa', 'image ä'])]).toEqual([1, 5]);
+    expect([...table.rowsNamed([])]).toEqual([]);
+  });
+
+  it('compares keys by their bytes, whether or not they are the names', () => {
+    const keys = ['', 'a', 'aa', 'b', 'sha256:1', 'ä', '𝒳'];
+    const table = EntryTable.of(keys.map((key, i) => entry(key, { name: (i % 2 === 0 ? key : `n${key}`) as EntryName })), now);
+    for (const a of keys.keys()) for (const b of keys.keys()) expect(Math.sign(table.compareKeys(a, b))).toBe(Math.sign(a - b));
+  });
+
   it('has no row outside', () => {
     const table = EntryTable.of(rows(2), now);
     for (const row of [-1, 2, NaN]) expect(() => table.at(row)).toThrow(RangeError);

@@ -35,7 +35,7 @@ function inputOf(file: string): PlanInput {
 function describePlan(plan: Plan): string {
   const { inUse, recent } = plan.held;
   return [
-    ...plan.verdicts.map(({ entry: { key }, verdict, reason, detail }) => `${verdict} ${key}  ${reason}: ${detail}`),
+    ...[...plan.verdicts].map(({ entry: { key }, verdict, reason, detail }) => `${verdict} ${key}  ${reason}: ${detail}`),
     `before ${plan.before.entryCount} entries, ${plan.before.totalBytes} bytes`,
     `after  ${plan.after.entryCount} entries, ${plan.after.totalBytes} bytes`,
     `held   in use ${inUse.entries} (${inUse.bytes} bytes), recent ${recent.entries} (${recent.bytes} bytes)`,

@@ -44,7 +44,7 @@ describe('for every cache, limits and holds, a plan', () => {
       if (maxEntries !== null && plan.after.entryCount > maxEntries) unmet.add('MaxEntries');
       if (maxBytes !== null && plan.after.totalBytes > maxBytes) unmet.add('MaxBytes');
       expect(new Set(plan.unreachable.map(({ limit }) => limit).filter((limit) => limit !== 'MaxIdle'))).toEqual(unmet);
-      if (unmet.size > 0) expect(plan.verdicts.every(({ reason }) => reason !== 'WithinLimits')).toBe(true);
+      if (unmet.size > 0) expect([...plan.verdicts].every(({ reason }) => reason !== 'WithinLimits')).toBe(true);
     }));
   });
 
@@ -60,7 +60,7 @@ describe('for every cache, limits and holds, a plan', () => {
   it('evicts nothing it could have kept: with the last one back, a limit would be exceeded', () => {
     fc.assert(fc.property(inputs, (input) => {
       const { after, evict } = planEviction(input);
-      const last = evict.at(-1);
+      const last = evict.at(evict.length - 1);
       if (last === undefined) return;
       const { maxEntries, maxBytes, maxIdleMs } = input.limits;
       const exceeded =
@@ -73,7 +73,7 @@ describe('for every cache, limits and holds, a plan', () => {
 
   it('evicts in the order of last use: nothing free that is kept was used before something evicted', () => {
     fc.assert(fc.property(inputs, (input) => {
-      const free = planEviction(input).verdicts.filter(({ reason }) => reason !== 'InUse' && reason !== 'Recent');
+      const free = [...planEviction(input).verdicts].filter(({ reason }) => reason !== 'InUse' && reason !== 'Recent');
       const firstKept = free.findIndex(({ verdict }) => verdict === 'keep');
       if (firstKept >= 0) expect(free.slice(firstKept).every(({ verdict }) => verdict === 'keep')).toBe(true);
       const uses = free.map(({ entry }) => -idleMs(entry));
@@ -84,7 +84,7 @@ describe('for every cache, limits and holds, a plan', () => {
   it('is the same whatever the order the entries were found in', () => {
     fc.assert(fc.property(inputs, fc.infiniteStream(fc.nat()), (input, random) => {
       const shuffled = [...input.snapshot.entries].map((entry) => [random.next().value as number, entry] as const).toSorted(([a], [b]) => a - b).map(([, entry]) => entry);
-      const tell = (plan: ReturnType<typeof planEviction>) => plan.verdicts.map(({ entry, reason, detail }) => [entry.key, reason, detail]);
+      const tell = (plan: ReturnType<typeof planEviction>) => [...plan.verdicts].map(({ entry, reason, detail }) => [entry.key, reason, detail]);
       expect(tell(planEviction({ ...input, snapshot: snapshotOf(shuffled) }))).toEqual(tell(planEviction(input)));
     }));
   });
@@ -94,8 +94,8 @@ describe('for every cache, limits and holds, a plan', () => {
       const plan = planEviction(input);
       const bytes = (verdicts: readonly { entry: { sizeBytes: number } }[]) => verdicts.reduce((sum, { entry }) => sum + entry.sizeBytes, 0);
       expect(plan.verdicts).toHaveLength(input.snapshot.entries.length);
-      expect(plan.before).toEqual({ entryCount: plan.verdicts.length, totalBytes: bytes(plan.verdicts) });
-      expect(plan.after).toEqual({ entryCount: plan.before.entryCount - plan.evict.length, totalBytes: plan.before.totalBytes - bytes(plan.evict) });
+      expect(plan.before).toEqual({ entryCount: plan.verdicts.length, totalBytes: bytes([...plan.verdicts]) });
+      expect(plan.after).toEqual({ entryCount: plan.before.entryCount - plan.evict.length, totalBytes: plan.before.totalBytes - bytes([...plan.evict]) });
     }));
   });
 });

@@ -6,11 +6,11 @@ import { day, entry, heldBy, hour, leastRecentlyUsedFirst, minute, now, planInpu
 
 /** `old evict MaxEntries: 2nd of 2 by last use, 1 allowed`, least recently used first. */
 function verdicts(input: PlanInput): string[] {
-  return planEviction(input).verdicts.map(({ entry, verdict, reason, detail }) => `${entry.key} ${verdict} ${reason}: ${detail}`);
+  return [...planEviction(input).verdicts].map(({ entry, verdict, reason, detail }) => `${entry.key} ${verdict} ${reason}: ${detail}`);
 }
 
 function evicted(input: PlanInput): string[] {
-  return planEviction(input).evict.map((verdict) => verdict.entry.key);
+  return [...planEviction(input).evict].map((verdict) => verdict.entry.key);
 }
 
 describe('a plan', () => {
@@ -23,7 +23,8 @@ describe('a plan', () => {
 
   it('is empty for an empty cache, whatever the limits', () => {
     const plan = planEviction(planInput([], { maxEntries: 0, maxBytes: 0, maxIdleMs: 0 }));
-    expect(plan).toMatchObject({ verdicts: [], evict: [], unreachable: [], after: { entryCount: 0, totalBytes: 0 } });
+    expect([[...plan.verdicts], [...plan.evict]]).toEqual([[], []]);
+    expect(plan).toMatchObject({ unreachable: [], after: { entryCount: 0, totalBytes: 0 } });
   });
 
   it('evicts the least recently used beyond maxEntries', () => {
@@ -69,7 +70,7 @@ describe('a plan', () => {
       'a evict MaxEntries: 2nd of 3 by last use, 2 allowed',
       'b keep WithinLimits: 1st of 3 by last use',
     ]);
-    expect(planEviction(input).verdicts[0]).toMatchObject({ hold: { source: 'Box', detail: 'box box-1' } });
+    expect(planEviction(input).verdicts.at(0)).toMatchObject({ hold: { source: 'Box', detail: 'box box-1' } });
   });
 
   it('never evicts what was used within minIdle, even beyond every limit', () => {
@@ -87,7 +88,7 @@ describe('a plan', () => {
   it('names in use before recent, and recent before a limit', () => {
     const entries = [entry('both', { idleMs: second }), entry('recent', { idleMs: 0 })];
     const plan = planEviction(planInput(entries, { maxEntries: 0, holds: heldBy('b', 'both') }));
-    expect(plan.verdicts.map((verdict) => verdict.reason)).toEqual(['InUse', 'Recent']);
+    expect([...plan.verdicts].map((verdict) => verdict.reason)).toEqual(['InUse', 'Recent']);
     expect(plan.held).toEqual({ inUse: { entries: 1, bytes: 100 }, kept: { entries: 0, bytes: 0 }, recent: { entries: 1, bytes: 100 } });
   });
 
@@ -103,7 +104,7 @@ describe('a plan', () => {
     const everything = { source: 'Box', detail: 'boxes/ cannot be read' } as const;
     const holds = { ...noHolds, everything };
     const plan = planEviction(planInput(leastRecentlyUsedFirst('a', 'b'), { maxEntries: 0, holds }));
-    expect(plan.verdicts.map(({ reason, detail }) => `${reason}: ${detail}`)).toEqual(['InUse: boxes/ cannot be read', 'InUse: boxes/ cannot be read']);
+    expect([...plan.verdicts].map(({ reason, detail }) => `${reason}: ${detail}`)).toEqual(['InUse: boxes/ cannot be read', 'InUse: boxes/ cannot be read']);
     expect(plan.unreachable).toEqual([{ limit: 'MaxEntries', allowed: 0, remaining: 2 }]);
   });
 
@@ -114,7 +115,7 @@ describe('a plan', () => {
       entry('a', { idleMs: hour, cachedAtMs: now - day }),
       entry('old', { idleMs: 2 * hour, cachedAtMs: now }),
     ];
-    expect(planEviction(planInput(entries)).verdicts.map((verdict) => verdict.entry.key)).toEqual(['old', 'z', 'a', 'b']);
+    expect([...planEviction(planInput(entries)).verdicts].map((verdict) => verdict.entry.key)).toEqual(['old', 'z', 'a', 'b']);
   });
 
   it('says which limits stay exceeded by what is protected, and by how much', () => {
@@ -134,7 +135,7 @@ describe('a plan', () => {
 
   it('counts places as people do', () => {
     const keys = Array.from({ length: 23 }, (_, i) => `k${i}`);
-    const details = planEviction(planInput(leastRecentlyUsedFirst(...keys))).verdicts.map((verdict) => verdict.detail.split(' ')[0]);
+    const details = [...planEviction(planInput(leastRecentlyUsedFirst(...keys))).verdicts].map((verdict) => verdict.detail.split(' ')[0]);
     expect(details.toReversed()).toEqual([
       '1st', '2nd', '3rd', '4th', '5th', '6th', '7th', '8th', '9th', '10th', '11th', '12th', '13th', '14th', '15th', '16th', '17th', '18th', '19th', '20th',
       '21st', '22nd', '23rd',
