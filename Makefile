@@ -36,7 +36,7 @@ verify: generate check ## Fails where something generated is not committed
 golden: $(INSTALLED) ## Write the golden decisions anew; review them as text
 	GOLDEN=update vitest run --project unit test/policy
 
-bench: build ## Speed and memory, each against a baseline of the same run
+bench: build ## Speed and memory, each against a baseline of the same run; ONLY=name,name chooses, BENCH_FULL=1 takes longer
 	node test/bench/run.ts
 
 soak: $(INSTALLED) ## Crashes, races and hostile hands for as long as it takes; SEED= repeats one, SCALE=0.01 tries it out

@@ -1,0 +1,10 @@
+import type { Bench } from './bench.ts';
+
+/** Every bench, one line each: name, what, scale, target. */
+export const benches: readonly Bench[] = [
+  { name: 'purge-tmpfs', what: 'purge', at: '1,000 trees of 100 files', target: { timesBaseline: 1.1 }, measure: async () => (await import('./purge.ts')).purge('tmpfs') },
+  { name: 'purge-ext4', what: 'purge', at: '1,000 trees of 100 files', target: { timesBaseline: 1.1 }, measure: async () => (await import('./purge.ts')).purge('ext4') },
+  { name: 'purge-agent', what: 'purge by the agent', at: '1,000 trees of 100 files', target: { timesBaseline: 1.1 }, measure: async () => (await import('./purge.ts')).purge('tmpfs'), asAgent: true },
+  { name: 'cluster-agent-memory', what: 'agent RSS in a cluster, an eviction every 5 s', at: '8 entries', target: { atMost: 68, unit: 'MiB' }, measure: async () => (await import('./memory.ts')).agentMemory() },
+  { name: 'cluster-controller-memory', what: 'controller RSS', at: '1 policy, 1 node', target: { atMost: 120, unit: 'MiB' }, measure: async () => (await import('./memory.ts')).controllerMemory() },
+];
