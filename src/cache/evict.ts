@@ -212,5 +212,5 @@ class Eviction implements EvictionResult {
 }
 
 function isSameStamp(one: MetadataStamp, other: MetadataStamp): boolean {
-  return one.inode === other.inode && one.mtimeNs === other.mtimeNs && one.size === other.size;
+  return one.inode === other.inode && one.changedNs === other.changedNs && one.size === other.size;
 }

@@ -7,7 +7,7 @@ import { maxMetadataBytes, metadataMode } from './formats/format.ts';
 
 /** What the metadata file of one entry turned out to be. */
 export type MetadataFile =
-  | { readonly outcome: 'Read'; readonly metadata: Metadata; readonly stamp: MetadataStamp; readonly changedNs: bigint }
+  | { readonly outcome: 'Read'; readonly metadata: Metadata; readonly stamp: MetadataStamp }
   | { readonly outcome: 'Absent' }
   | { readonly outcome: 'Damaged'; readonly reason: DamageReason; readonly message: string };
 
@@ -20,8 +20,8 @@ export function readMetadata(dir: Dir, format: StoreFormat, name: EntryName, fil
   if (file.outcome !== 'Read') return { outcome: 'Damaged', reason: damageOf[file.outcome], message: file.message };
   const parsed = format.parseMetadata(file.bytes, name);
   if ('damage' in parsed) return { outcome: 'Damaged', reason: parsed.damage, message: `${dir.pathOf(fileName)}: ${parsed.message}` };
-  const { inode, modifiedNs, changedNs, sizeBytes } = file.stat;
-  return { outcome: 'Read', metadata: parsed, stamp: { inode, mtimeNs: modifiedNs, size: sizeBytes }, changedNs };
+  const { inode, changedNs, sizeBytes } = file.stat;
+  return { outcome: 'Read', metadata: parsed, stamp: { inode, changedNs, size: sizeBytes } };
 }
 
 /** Whether a metadata file stands beside an entry, whatever is in it. */

@@ -36,6 +36,7 @@ class Scan {
   readonly #damaged: Damaged[] = [];
   readonly #leftovers: Leftover[] = [];
   readonly #unrecognised: string[] = [];
+  #filesRead = 0;
 
   constructor(root: Dir, format: StoreFormat, options: ScanOptions) {
     this.#root = root;
@@ -55,7 +56,10 @@ class Scan {
     this.#damaged.sort(byName);
     this.#leftovers.sort(byName);
     this.#unrecognised.sort();
-    return { takenAtMs: this.#options.nowMs, entries: this.#entries.build(this.#options.nowMs), damaged: this.#damaged, leftovers: this.#leftovers, unrecognised: this.#unrecognised };
+    return {
+      takenAtMs: this.#options.nowMs, entries: this.#entries.build(this.#options.nowMs), damaged: this.#damaged, leftovers: this.#leftovers,
+      unrecognised: this.#unrecognised, filesRead: this.#filesRead,
+    };
   }
 
   /** First by name alone: nothing is opened before all names are known. @returns puts that did not finish, or are not finished */
@@ -97,9 +101,10 @@ class Scan {
       this.#damaged.push({ name, reason: 'NotADirectory', message: `${this.#root.pathOf(name)} is ${(found & isLink) !== 0 ? 'a symbolic link' : 'no directory'}` });
       return;
     }
+    this.#filesRead += 1;
     const file = readMetadata(this.#root, this.#format, name);
     if (file.outcome === 'Damaged') this.#damaged.push({ name, reason: file.reason, message: file.message });
-    else if (file.outcome === 'Read' && (found & hasTree) === 0) this.#leftover(name, 'Ghost', msOf(file.changedNs));
+    else if (file.outcome === 'Read' && (found & hasTree) === 0) this.#leftover(name, 'Ghost', msOf(file.stamp.changedNs));
     else if (file.outcome === 'Read') this.#entries.add({ name, stamp: file.stamp, ...file.metadata });
     // Absent: evicted or replaced while we look. The next scan knows better.
   }

@@ -28,7 +28,7 @@ export class EntryTable implements Iterable<Entry> {
   readonly #keys: TextColumn;
   readonly #descriptions: TextColumn;
   readonly #inodes: BigUint64Array;
-  readonly #mtimesNs: BigInt64Array;
+  readonly #changedNs: BigInt64Array;
   readonly #sizes: Uint32Array;
 
   /** @internal by EntryTableBuilder */
@@ -42,7 +42,7 @@ export class EntryTable implements Iterable<Entry> {
     this.#keys = rows.keys;
     this.#descriptions = rows.descriptions;
     this.#inodes = rows.inodes;
-    this.#mtimesNs = rows.mtimesNs;
+    this.#changedNs = rows.changedNs;
     this.#sizes = rows.sizes;
   }
 
@@ -96,7 +96,7 @@ export class EntryTable implements Iterable<Entry> {
   }
 
   stampAt(row: number): MetadataStamp {
-    return { inode: this.#inodes[row]!, mtimeNs: this.#mtimesNs[row]!, size: this.#sizes[row]! };
+    return { inode: this.#inodes[row]!, changedNs: this.#changedNs[row]!, size: this.#sizes[row]! };
   }
 
   *[Symbol.iterator](): Generator<Entry, void, undefined> {
@@ -129,7 +129,7 @@ export class EntryTableBuilder {
     this.#rows.cachedAtMs[row] = cachedAtMs;
     this.#rows.lastAccessedAtMs[row] = lastAccessedAtMs;
     this.#rows.inodes[row] = stamp.inode;
-    this.#rows.mtimesNs[row] = stamp.mtimeNs;
+    this.#rows.changedNs[row] = stamp.changedNs;
     this.#rows.sizes[row] = stamp.size;
   }
 
@@ -164,7 +164,7 @@ class Columns {
   readonly cachedAtMs: Float64Array;
   readonly lastAccessedAtMs: Float64Array;
   readonly inodes: BigUint64Array;
-  readonly mtimesNs: BigInt64Array;
+  readonly changedNs: BigInt64Array;
   readonly sizes: Uint32Array;
   readonly names: TextColumn;
   readonly keys: TextColumn;
@@ -176,7 +176,7 @@ class Columns {
     this.cachedAtMs = new Float64Array(capacity);
     this.lastAccessedAtMs = new Float64Array(capacity);
     this.inodes = new BigUint64Array(capacity);
-    this.mtimesNs = new BigInt64Array(capacity);
+    this.changedNs = new BigInt64Array(capacity);
     this.sizes = new Uint32Array(capacity);
     [this.names, this.keys, this.descriptions] = texts;
   }
@@ -187,7 +187,7 @@ class Columns {
     larger.cachedAtMs.set(this.cachedAtMs);
     larger.lastAccessedAtMs.set(this.lastAccessedAtMs);
     larger.inodes.set(this.inodes);
-    larger.mtimesNs.set(this.mtimesNs);
+    larger.changedNs.set(this.changedNs);
     larger.sizes.set(this.sizes);
     return larger;
   }

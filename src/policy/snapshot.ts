@@ -10,7 +10,8 @@ export type EntryName = string & { readonly [parsed]: 'EntryName' };
 /** What identifies one version of a metadata file; another stamp right before eviction means somebody wrote it. */
 export interface MetadataStamp {
   readonly inode: bigint;
-  readonly mtimeNs: bigint;
+  /** Its ctime, ns since the epoch: unlike the mtime nobody can set it back. */
+  readonly changedNs: bigint;
   readonly size: number;
 }
 
@@ -68,6 +69,8 @@ export interface Snapshot {
   readonly leftovers: readonly Leftover[];
   /** Names the format does not know; reported, never touched. */
   readonly unrecognised: readonly string[];
+  /** How many files the scan had to open: all that are not remembered from a scan before. */
+  readonly filesRead: number;
 }
 
 /** The trait's CacheStats: entries that are whole, and the sum of their sizes. */

@@ -21,7 +21,7 @@ export function entry(key: string, but: Partial<Entry> & { idleMs?: number } = {
     cachedAtMs: now - idleMs,
     lastAccessedAtMs: now - idleMs,
     clockAhead: false,
-    stamp: { inode: 1n, mtimeNs: 1n, size: 1 },
+    stamp: { inode: 1n, changedNs: 1n, size: 1 },
     ...rest,
   };
 }
@@ -32,7 +32,7 @@ export function leastRecentlyUsedFirst(...keys: string[]): Entry[] {
 }
 
 export function snapshotOf(entries: readonly Entry[]): Snapshot {
-  return { takenAtMs: now, entries: EntryTable.of(entries.map((each) => ({ ...each, lastAccessedAtMs: each.clockAhead ? now + hour : each.lastAccessedAtMs })), now), damaged: [], leftovers: [], unrecognised: [] };
+  return { takenAtMs: now, entries: EntryTable.of(entries.map((each) => ({ ...each, lastAccessedAtMs: each.clockAhead ? now + hour : each.lastAccessedAtMs })), now), damaged: [], leftovers: [], unrecognised: [], filesRead: 0 };
 }
 
 export const noLimits: Limits = { maxEntries: null, maxBytes: null, maxIdleMs: null };

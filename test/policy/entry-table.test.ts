@@ -7,7 +7,7 @@ import { entry, hour, now } from './builders.ts';
 function rows(count: number): EntryRow[] {
   return Array.from({ length: count }, (_, i) => ({
     ...entry(`k${i}`, { idleMs: i * hour, sizeBytes: i * 2 ** 40, description: i % 3 === 0 ? '' : `ein größeres Bild ${i}` }),
-    stamp: { inode: 2n ** 64n - 1n - BigInt(i), mtimeNs: 1_700_000_000_000_000_001n + BigInt(i), size: i },
+    stamp: { inode: 2n ** 64n - 1n - BigInt(i), changedNs: 1_700_000_000_000_000_001n + BigInt(i), size: i },
   }));
 }
 
