@@ -63,8 +63,13 @@ describe.skipIf(reason !== undefined && process.env['REQUIRE'] !== 'all')('the o
     const archive = join(dir, 'home.tar.gz');
     execFileSync('tar', ['-czpf', archive, '-C', dir, 'home']);
     await node.unpack(archive, '/var/lib/a3s-box/fill');
-    // What is there stays as it is, and the rest comes at once: an entry written over while the agent works would be evicted twice.
-    await node.sh(`cd /var/lib/a3s-box; if [ -e home ]; then for entry in fill/home/cache/rootfs/*; do [ -e ${rootfs}/"\${entry##*/}" ] || mv "$entry" ${rootfs}/; done; else mv fill/home home; fi; rm -r fill`);
+    // At once, and what is there only looks newer: an entry written over while the agent works would be evicted twice.
+    await node.sh(`cd /var/lib/a3s-box
+      [ -e home ] || mv fill/home home
+      cd fill/home/cache/rootfs 2>/dev/null || { rm -r fill; exit; }
+      for file in *.meta.json; do if [ -e ${rootfs}/"$file" ]; then mv -f "$file" ${rootfs}/; fi; done
+      for entry in *; do if [ ! -e ${rootfs}/"$entry" ]; then mv "$entry" ${rootfs}/; fi; done
+      rm -r /var/lib/a3s-box/fill`);
     present.set(node.name, left);
   }
 
