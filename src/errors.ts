@@ -23,6 +23,7 @@ export const errorKinds = {
   ERR_ROOT_NOT_DIRECTORY: { audience: 'system', retry: true, hint: 'name a directory' },
   ERR_ROOT_REPLACED: { audience: 'system', retry: true, hint: 'nothing was evicted in this pass; the next one takes the new directory up' },
   ERR_ROOT_UNREADABLE: { audience: 'system', retry: true, hint: 'look at the permissions and the health of the filesystem' },
+  ERR_ROOT_NEAR_HOME: { audience: 'user', retry: false, hint: "give the cache a directory away from the runtime's, or govern its stores with a3sBox" },
   ERR_ROOT_UNSUPPORTED: { audience: 'user', retry: false, hint: 'keep the cache on a local filesystem such as ext4 or xfs' },
   ERR_LOCK_BUSY: { audience: 'system', retry: true, hint: 'another agent or prune works in this cache; wait for it to end' },
   ERR_HOLDS_UNREADABLE: { audience: 'system', retry: true, hint: 'nothing is evicted while it is unknown what is in use; mend or remove the named file' },

@@ -6,6 +6,7 @@ import type { Entry, EntryName, MetadataStamp } from '../policy/snapshot.ts';
 import type { EvictionStep } from './formats/format.ts';
 import { lookAtEntry } from './entry-look.ts';
 import { hasMetadata, tryEntryLock } from './metadata-file.ts';
+import { folderMode } from './own-folder.ts';
 import { drop } from './recover.ts';
 import type { PassError } from './report.ts';
 import { restore } from './restore.ts';
@@ -104,7 +105,7 @@ class Eviction implements EvictionResult {
     const item = newItemId(name);
     this.items.push(item.id);
     // A crash after it: an empty item, dropped.
-    trash.mkdir(item.id, 0o700);
+    trash.mkdir(item.id, folderMode);
     using dir = trash.openDir(item.id);
     // A crash after it: metadata in the trash, directory in the root; put back.
     if (entry !== undefined && format.kind === 'Store') root.rename(format.metadataName(name), dir, itemMetadata);

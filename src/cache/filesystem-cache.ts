@@ -19,9 +19,7 @@ import { holdersOf } from './holds/holders.ts';
 import { descriptionIn, readMetadata, writeMetadata } from './metadata-file.ts';
 import { openTrash, waitForPasses } from './own-folder.ts';
 import type { CacheOptions } from './pass.ts';
-import { Cache, defaultSettleMs } from './pass.ts';
-import { defaultRestMs } from './purge.ts';
-import { removeEntry } from './remove-entry.ts';
+import { Cache, passPatienceMs } from './pass.ts';
 import type { PassError } from './report.ts';
 import type { Clock } from './site.ts';
 import { systemClock } from './site.ts';
@@ -32,8 +30,7 @@ export interface Store extends Pick<CompiledCache, 'root' | 'home'> {
   readonly format: StoreFormatName;
 }
 
-/** How long to wait for a pass, which settles twice, and for one entry's metadata, which is written in a moment. */
-const passPatienceMs = 60_000;
+/** How long to wait for one entry's metadata, which is written in a moment. */
 const entryPatienceMs = 10_000;
 
 /** The names in a staging directory: of the tree as the runtime has it, and of the metadata that is replaced. */
@@ -112,16 +109,8 @@ export class FilesystemCache implements CacheBackend {
 
   /** Takes two settles. @param options force: also an entry that is in use; whoever uses it may fail */
   async invalidate(key: string, { force = false }: { force?: boolean } = {}): Promise<void> {
-    const name = this.#nameOf(key);
-    using root = this.#openRoot();
-    if (root.statOf(name) === undefined && root.statOf(this.#format.metadataName(name)) === undefined) return;
-    using _passes = await waitForPasses(root, { timeoutMs: passPatienceMs });
-    using trash = openTrash(root);
-    const { settleMs = defaultSettleMs, restMs = defaultRestMs } = this.#options;
-    const site = {
-      root, trash, format: this.#format, clock: this.#clock, settleMs, holders: this.#holdersAt(root), signal: undefined, onProgress: () => {}, errors: [],
-    };
-    await removeEntry(site, name, { key, restMs, force });
+    using cache = this.#cacheWith(noLimits);
+    await cache.remove(key, { force });
   }
 
   /** What is evicted rests in the trash, and is deleted by the first prune that comes after that. Never evicts what a box uses; of layers nobody says who uses them. */

@@ -1,6 +1,6 @@
 import type { Dir, Fault } from '../disk/dir.ts';
 import type { Filesystem, RootIdentity } from '../disk/pinned-root.ts';
-import { filesystemOf, identityOf, isSameRoot, openRoot } from '../disk/pinned-root.ts';
+import { filesystemOf, identityOf, isSameRoot } from '../disk/pinned-root.ts';
 import { shown } from '../disk/disk-error.ts';
 import { Slices } from '../disk/slices.ts';
 import { OperatorError } from '../errors.ts';
@@ -18,17 +18,23 @@ import type { Holders } from './holds/holders.ts';
 import { holdersOf } from './holds/holders.ts';
 import { planUnused } from './holds/plan-unused.ts';
 import { abandonedDirectories, removeLeftovers } from './leftovers.ts';
-import { lockPasses, openTrash, ownFolder, trashFolder } from './own-folder.ts';
+import { hasMetadata } from './metadata-file.ts';
+import { openCacheRoot } from './cache-root.ts';
+import { lockPasses, openTrash, ownFolder, trashFolder, waitForPasses } from './own-folder.ts';
 import type { Rest } from './purge.ts';
 import { defaultRestMs, deleteGarbage, doomItems, purgeDueAtMs } from './purge.ts';
 import { recover } from './recover.ts';
+import { removeEntry } from './remove-entry.ts';
 import type { EvictedEntry, PassError, PassProgress, PassReport, PurgeReport, Trigger } from './report.ts';
 import type { Clock, Site } from './site.ts';
-import { systemClock } from './site.ts';
+import { note, systemClock } from './site.ts';
 import { proveExchange } from './trash.ts';
 
 export const defaultSettleMs = 2_000;
 const defaultLeftoverAgeMs = 86_400_000;
+
+/** How long to wait for a pass, which settles twice. */
+export const passPatienceMs = 60_000;
 
 export interface CacheOptions {
   readonly allowedRoots: readonly string[];
@@ -137,6 +143,21 @@ export class Cache implements Disposable {
     return await deleteGarbage(site, doomed, { ...this.#rest, backoff: this.#backoff });
   }
 
+  /**
+   * Takes one entry out because somebody asks for it. Does nothing where it is absent.
+   * @param options force: also an entry that is in use; whoever uses it may fail
+   * @throws ERR_ENTRY_NAME, ERR_ENTRY_IN_USE, ERR_ENTRY_DAMAGED, ERR_LOCK_BUSY
+   */
+  async remove(key: string, { force }: { force: boolean }): Promise<void> {
+    const name = this.#format.nameOf(key);
+    if (name === undefined) throw new OperatorError('ERR_ENTRY_NAME', `${JSON.stringify(key)} is no key of ${this.#format.name}`);
+    using root = this.#openRoot();
+    if (root.statOf(name) === undefined && !hasMetadata(root, this.#format, name)) return;
+    using _passes = await waitForPasses(root, { timeoutMs: passPatienceMs });
+    using trash = openTrash(root);
+    await removeEntry(this.#siteAt(root, trash, {}), name, { key, restMs: this.#options.restMs, force });
+  }
+
   async #enforce(root: Dir, work: WorkOptions): Promise<PassOutcome> {
     using _lock = lockPasses(root);
     using trash = openTrash(root);
@@ -150,6 +171,7 @@ export class Cache implements Disposable {
     this.#remember(result, trash);
     work.signal?.throwIfAborted();
     const removed = await removeLeftovers(site, sweep);
+    this.#save(root, site.errors);
     const orphans = result.gone.filter(({ entry }) => entry === undefined).map(({ name }) => name);
     return {
       before: snapshot,
@@ -197,7 +219,25 @@ export class Cache implements Disposable {
     const { holds, error } = holders.read();
     const input = { snapshot, limits, protect, holds, nowMs: this.#options.clock.now() };
     const { plan, errors } = await planUnused(input, { root, holders, slices: new Slices(signal) });
+    this.#tellUses(plan, input.nowMs);
     return { snapshot, holds, plan, filesystem: filesystemOf(root), errors: error === undefined ? errors : [error, ...errors] };
+  }
+
+  /** What is in use now was used now, also where nothing on the disk says so afterwards. */
+  #tellUses({ verdicts }: Plan, nowMs: number): void {
+    if (this.#format.kind === 'Store') return;
+    for (const { entry, reason } of verdicts) if (reason === 'InUse') this.#format.sawInUse(entry.name, nowMs);
+  }
+
+  /** What a format remembers beyond the disk outlives the agent. Where it cannot be written now, it is written later. */
+  #save(root: Dir, errors: PassError[]): void {
+    if (this.#format.kind === 'Store') return;
+    try {
+      using own = root.openDir(ownFolder);
+      this.#format.save(own, this.#options.clock.now());
+    } catch (error) {
+      note(errors, error);
+    }
   }
 
   async #scan(root: Dir, signal: AbortSignal | undefined): Promise<Snapshot> {
@@ -211,7 +251,7 @@ export class Cache implements Disposable {
 
   #openRoot(): Dir {
     const { allowedRoots, fault } = this.#options;
-    return openRoot(this.#spec.root, { allowedRoots, fault });
+    return openCacheRoot(this.#spec.root, this.#format, { allowedRoots, fault });
   }
 
   /** A directory that has taken the place of the one before may not be what anybody meant: it is taken up by the next pass. */

@@ -39,6 +39,7 @@ export async function restore(site: Site, item: ItemId): Promise<boolean> {
   if (format.kind === 'Store' && dir.rename(itemMetadata, root, format.metadataName(item.name)) === 'Taken') dir.unlink(itemMetadata);
   // A crash here: an empty item.
   trash.rmdir(item.id);
+  if (format.kind === 'Plain') format.sawInUse(item.name, site.clock.now());
   return true;
 }
 

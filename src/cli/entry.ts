@@ -10,7 +10,7 @@ import type { Entry, Snapshot } from '../policy/snapshot.ts';
 import type { EntryOptions } from './entry-target.ts';
 import { entryTarget } from './entry-target.ts';
 import type { ExitCode } from './exit.ts';
-import { exitCodes } from './exit.ts';
+import { exitCodes, InputError } from './exit.ts';
 import type { Io, OutputFormat } from './io.ts';
 import { outJson } from './io.ts';
 import { ProgressLine } from './progress.ts';
@@ -29,7 +29,7 @@ export async function listEntries(options: EntryOptions & { output: OutputFormat
 
 /** Prints the path of an entry, which counts as a use. @throws ERR_ENTRY_MISSING */
 export async function getEntry(key: string, options: EntryOptions, io: Io): Promise<ExitCode> {
-  const { root, cache } = await open(options);
+  const { root, cache } = await openStore('get', options);
   const path = await cache.get(key);
   if (path === undefined) throw new OperatorError('ERR_ENTRY_MISSING', `${root} has no entry ${key}`);
   io.out(`${path}\n`);
@@ -38,7 +38,7 @@ export async function getEntry(key: string, options: EntryOptions, io: Io): Prom
 
 /** Stores a copy of a directory, and prints its path. */
 export async function putEntry(key: string, dir: string, options: EntryOptions & { description: string }, io: Io): Promise<ExitCode> {
-  const { cache } = await open(options);
+  const { cache } = await openStore('put', options);
   io.out(`${await cache.put(key, resolve(dir), options.description)}\n`);
   return exitCodes.done;
 }
@@ -46,16 +46,18 @@ export async function putEntry(key: string, dir: string, options: EntryOptions &
 /** Removes an entry for good. @throws ERR_ENTRY_IN_USE unless forced */
 export async function invalidateEntry(key: string, options: EntryOptions & { force?: boolean; settle: number }, io: Io): Promise<ExitCode> {
   // Whoever asks for one entry to go wants it gone, not resting.
-  const { cache } = await open(options, { settleMs: options.settle, restMs: 0 });
+  using cache = new Cache(await entryTarget(options), { allowedRoots: options.allowedRoot, settleMs: options.settle, restMs: 0 });
   using progress = new ProgressLine(io);
   if (options.settle > 0) progress.show(`waiting ${formatDuration(2 * options.settle)} for a sign that ${key} is wanted`);
-  await cache.invalidate(key, { force: options.force ?? false });
+  await cache.remove(key, { force: options.force ?? false });
   return exitCodes.done;
 }
 
-async function open(options: EntryOptions, times: { settleMs?: number; restMs?: number } = {}): Promise<{ root: string; cache: FilesystemCache }> {
-  const spec = await entryTarget(options);
-  return { root: spec.root, cache: new FilesystemCache(spec, { allowedRoots: options.allowedRoot, ...times }) };
+/** The entries of a directory cache are whatever its users put there, and its users read them by their paths. */
+async function openStore(command: string, options: EntryOptions): Promise<{ root: string; cache: FilesystemCache }> {
+  const { format, root, home, name } = await entryTarget(options);
+  if (format === 'directory') throw new InputError([`entry ${command}: ${name} is a plain directory; read and write ${root} itself`]);
+  return { root, cache: new FilesystemCache({ format, root, home }, { allowedRoots: options.allowedRoot }) };
 }
 
 function listJson({ entries, takenAtMs }: Snapshot) {

@@ -5,7 +5,7 @@ import { batchesOf } from './dir-entries.ts';
 import type { Dir } from './dir.ts';
 import { asDiskError, diskError, errno } from './disk-error.ts';
 import type { Name } from './libc.ts';
-import { mayBeOpenElsewhere, O_PATH, rmdirat, unlinkat } from './libc.ts';
+import { O_PATH, rmdirat, tryLease, unlinkat } from './libc.ts';
 import { Slices } from './slices.ts';
 import { statAt } from './stat.ts';
 
@@ -119,7 +119,7 @@ class DeleteWalk implements Deletion {
     using opened = file;
     const { nlink, sizeBytes } = opened.stat();
     // Its content belongs to others too: by a hard link outside of the tree, or because a process that has it open goes on reading.
-    if (nlink !== 1 || mayBeOpenElsewhere(opened.fd)) return;
+    if (nlink !== 1 || tryLease(opened.fd) < 0) return;
     try {
       for (let size = sizeBytes - largeFileBytes; size > 0; size -= largeFileBytes) {
         dir.step('truncate', name);

@@ -65,8 +65,8 @@ export const resolve = {
   sameMount: 0x08 | 0x04 | 0x02 | 0x01,
 } as const;
 
-/** statx: the basic fields and the mount id. */
-const statxMask = 0x7ff | 0x1000;
+/** statx: the basic fields, the time of birth and the mount id. */
+const statxMask = 0x7ff | 0x800 | 0x1000;
 
 // A path may have 4,096 bytes with its NUL. Two, because a rename names two. Never handed out.
 const firstName = Buffer.alloc(4096);
@@ -219,13 +219,16 @@ const F_UNLCK = 2;
 const SIGURG = 23;
 
 /**
- * Whether anyone else has the file open or mapped, in whatever namespace: only then a lease on it is refused.
- * Also true where that cannot be known (a file of another owner without CAP_LEASE, a filesystem without leases).
+ * Asks for a lease on a regular file and gives it back at once: the kernel refuses it while anyone else has the file open or mapped, in
+ * whatever namespace. Between the two calls, microseconds, whoever opens the file waits (with O_NONBLOCK: is refused, EWOULDBLOCK).
+ * @returns 0 where nobody else has it, -EAGAIN where somebody has, another negated errno where that cannot be known (EACCES: a file of
+ * another owner, without CAP_LEASE; EINVAL: a filesystem without leases)
  */
-export function mayBeOpenElsewhere(fd: number): boolean {
-  // Who opens the file while the lease is held makes the kernel signal us: by default with SIGIO, which kills.
-  if (outcome(raw.fcntl(numbers.fcntl, fd, F_SETSIG, SIGURG)) < 0) return true;
+export function tryLease(fd: number): number {
+  // Who opens the file while the lease is held makes the kernel signal us: by default with SIGIO, which kills. SIGURG is ignored.
+  const signal = outcome(raw.fcntl(numbers.fcntl, fd, F_SETSIG, SIGURG));
+  if (signal < 0) return signal;
   const leased = outcome(raw.fcntl(numbers.fcntl, fd, F_SETLEASE, F_WRLCK));
-  raw.fcntl(numbers.fcntl, fd, F_SETLEASE, F_UNLCK);
-  return leased < 0;
+  if (leased >= 0) raw.fcntl(numbers.fcntl, fd, F_SETLEASE, F_UNLCK);
+  return leased;
 }

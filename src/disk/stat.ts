@@ -45,6 +45,13 @@ export function statOf(fd: number): Stat | number {
   return statAt(fd, '');
 }
 
+/** When it was made, in ns; undefined where the filesystem does not say, or nothing has the name. */
+export function birthNsAt(dirFd: number, name: Name): bigint | undefined {
+  const STATX_BTIME = 0x800;
+  if (statx(dirFd, name) < 0 || (statxView.getUint32(0, true) & STATX_BTIME) === 0) return undefined;
+  return nanoseconds(statxView, 80);
+}
+
 /** The same file or directory, whatever it is called by now. */
 export function isSameFile(one: Stat, other: Stat): boolean {
   return one.inode === other.inode && one.device === other.device;

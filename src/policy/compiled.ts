@@ -11,7 +11,7 @@ export type Mode = 'Enforce' | 'DryRun' | 'Suspended';
 
 /** The on-disk formats, by the name they have in a compiled policy and in cache/formats/registry.ts. */
 const storeFormatNames = ['a3s-rootfs', 'a3s-layers'] as const;
-export const formatNames = [...storeFormatNames] as const;
+export const formatNames = [...storeFormatNames, 'directory'] as const;
 
 export type StoreFormatName = (typeof storeFormatNames)[number];
 export type FormatName = (typeof formatNames)[number];
@@ -27,8 +27,8 @@ export interface CompiledCache {
   readonly format: FormatName;
   /** The directory whose children are the entries. */
   readonly root: string;
-  /** The home of the runtime that uses the cache: where the markers of what is in use lie. */
-  readonly home: string;
+  /** The home of the runtime that uses the cache: where the markers of what is in use lie; null where no runtime does. */
+  readonly home: string | null;
   readonly limits: Limits;
   readonly protect: Protect;
 }
@@ -93,7 +93,7 @@ function isSubject(policy: CompiledPolicy['policy'] | undefined): boolean {
 function isCache(cache: CompiledCache | null): boolean {
   if (cache === null) return false;
   const { name, format, root, home, limits, protect } = cache;
-  const texts = formatNames.includes(format) && [name, root, home].every((text) => typeof text === 'string' && text !== '');
+  const texts = formatNames.includes(format) && [name, root, ...(format === 'directory' ? [] : [home])].every((text) => typeof text === 'string' && text !== '');
   const amounts = [limits?.maxEntries, limits?.maxBytes, limits?.maxIdleMs].every((limit) => limit === null || isAmount(limit));
   return texts && amounts && isAmount(protect?.minIdleMs);
 }

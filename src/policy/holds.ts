@@ -3,9 +3,9 @@ import type { EntryName } from './snapshot.ts';
 /**
  * Where the knowledge comes from that an entry is in use.
  * Box: a box of the runtime has it as its lower. Mount: something is mounted from it, over it or in it.
- * Flock: a process holds a flock(2) on it.
+ * Flock: a process holds a flock(2) on it. Lease: a process has a file of it open or mapped.
  */
-export type HoldSource = 'Box' | 'Mount' | 'Flock';
+export type HoldSource = 'Box' | 'Mount' | 'Flock' | 'Lease';
 
 /** A reason why an entry must not go. */
 export interface Hold {

@@ -37,7 +37,9 @@ export type DamageReason =
   | 'MetadataMalformed'
   | 'MetadataNamesAnotherKey'
   | 'MetadataValueInvalid'
-  | 'NotADirectory';
+  | 'NotADirectory'
+  | 'EntryUnreadable'
+  | 'EntryHoldsHome';
 
 export interface Damaged {
   readonly name: string;

@@ -3,13 +3,13 @@ import { dirname, join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { FilesystemCache } from '../../src/cache/filesystem-cache.ts';
 import { MemoryCache } from '../../src/cache/memory-cache.ts';
-import type { FormatName } from '../../src/policy/compiled.ts';
+import type { StoreFormatName } from '../../src/policy/compiled.ts';
 import { scratchDir } from '../disk/scratch.ts';
 import type { Subject } from './contract.ts';
 import { cacheContract, tree } from './contract.ts';
 import { SteppedClock } from './stepped-clock.ts';
 
-function onDisk(format: FormatName, store: string): Subject {
+function onDisk(format: StoreFormatName, store: string): Subject {
   const home = join(scratchDir(), 'home');
   const root = join(home, 'cache', store);
   mkdirSync(root, { recursive: true });

@@ -7,33 +7,8 @@ import { listing, scratchDir } from '../disk/scratch.ts';
 import { unpackHome } from '../fixtures/homes.ts';
 import { tree } from './contract.ts';
 import { SteppedClock } from './stepped-clock.ts';
+import { StoppingDisk, stops } from './stopping-disk.ts';
 import { key, StoreOnDisk } from './store.ts';
-
-/** A disk that takes so many steps and then no more, as after a power cut or SIGKILL. */
-class StoppingDisk {
-  taken = 0;
-  stopped = false;
-  readonly #stopAfter: number;
-
-  constructor(stopAfter: number) {
-    this.#stopAfter = stopAfter;
-  }
-
-  readonly fault: Fault = (step) => {
-    this.stopped ||= this.taken >= this.#stopAfter;
-    if (this.stopped) throw new Error(`the disk stopped before: ${step}`);
-    this.taken += 1;
-  };
-}
-
-/** Runs something on a disk that stops after so many steps. @returns false where it ended before that */
-async function stops(stopAfter: number, act: (fault: Fault) => Promise<unknown>): Promise<boolean> {
-  const disk = new StoppingDisk(stopAfter);
-  await act(disk.fault).catch((error: unknown) => {
-    if (!disk.stopped) throw error;
-  });
-  return disk.stopped;
-}
 
 const [a, b, c] = [key('a'), key('b'), key('c')];
 const aDay = 86_400_000;

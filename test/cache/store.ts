@@ -3,6 +3,7 @@ import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, writeFileS
 import { dirname, join } from 'node:path';
 import type { CacheOptions } from '../../src/cache/pass.ts';
 import { Cache } from '../../src/cache/pass.ts';
+import type { Store } from '../../src/cache/filesystem-cache.ts';
 import type { CompiledCache } from '../../src/policy/compiled.ts';
 import { scratchDir } from '../disk/scratch.ts';
 import { SteppedClock } from './stepped-clock.ts';
@@ -51,7 +52,7 @@ export class StoreOnDisk {
     return this;
   }
 
-  spec(limits: Partial<CompiledCache['limits']> = {}): CompiledCache {
+  spec(limits: Partial<CompiledCache['limits']> = {}): CompiledCache & Store {
     const { home, root } = this;
     return { name: 'rootfs', format: 'a3s-rootfs', root, home, limits: { ...noLimits, ...limits }, protect: { minIdleMs: 0 } };
   }

@@ -9,5 +9,5 @@ export function belowHostRoot(path: string, env: NodeJS.ProcessEnv = process.env
 }
 
 export function policyBelowHostRoot(policy: CompiledPolicy): CompiledPolicy {
-  return { ...policy, caches: policy.caches.map((cache) => ({ ...cache, root: belowHostRoot(cache.root), home: belowHostRoot(cache.home) })) };
+  return { ...policy, caches: policy.caches.map((cache) => ({ ...cache, root: belowHostRoot(cache.root), home: cache.home === null ? null : belowHostRoot(cache.home) })) };
 }

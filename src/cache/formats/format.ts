@@ -90,6 +90,13 @@ export interface PlainFormat extends AnyFormat {
    * @throws ERR_DISK_IO
    */
   look(tree: { readonly parent: Dir; readonly name: string }, entry: EntryName, slices: Slices): Promise<EntryRow | undefined>;
+
+  /** @throws ERR_ROOT_NEAR_HOME where a directory may not be such a cache, whatever a policy says */
+  refuseRoot(root: Dir, allowedRoots: readonly string[]): void;
+  /** To be told by whoever found an entry in use: nothing on the disk remembers it. */
+  sawInUse(name: EntryName, atMs: number): void;
+  /** Writes what is remembered beyond the disk into our folder, once in a while. Under the pass lock. @throws ERR_DISK_IO, ERR_DISK_FULL */
+  save(own: Dir, nowMs: number): void;
 }
 
 /** More is damage: the runtime writes 200 bytes and a description. */

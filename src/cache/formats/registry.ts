@@ -1,6 +1,7 @@
 import type { FormatName, StoreFormatName } from '../../policy/compiled.ts';
 import { a3sLayers } from './a3s-layers.ts';
 import { a3sRootfs } from './a3s-rootfs.ts';
+import { Directory } from './directory.ts';
 import type { Format, StoreFormat } from './format.ts';
 
 export const storeFormats: Readonly<Record<StoreFormatName, StoreFormat>> = {
@@ -12,6 +13,7 @@ export const storeFormats: Readonly<Record<StoreFormatName, StoreFormat>> = {
 const makers: Readonly<Record<FormatName, () => Format>> = {
   'a3s-rootfs': () => a3sRootfs,
   'a3s-layers': () => a3sLayers,
+  directory: () => new Directory(),
 };
 
 export function openFormat(name: FormatName): Format {

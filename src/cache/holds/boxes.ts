@@ -42,6 +42,7 @@ export const boxes: Holder = {
 };
 
 function readBoxes({ home, allowedRoots }: HoldsPlace, format: Format): Holds {
+  if (home === null) throw cannotTell('the policy names no home, so it is unknown which boxes run');
   using homeDir = openRoot(home, { allowedRoots });
   using dir = homeDir.openDirIfPresent('boxes', { crossMounts: true });
   if (dir === undefined) throw cannotTell(`${shown(`${home}/boxes`)} does not exist, so it is unknown which boxes run`);

@@ -7,8 +7,8 @@ import type { PassError } from '../report.ts';
 
 export interface HoldsPlace {
   readonly root: Dir;
-  /** The home of the runtime that uses the cache. */
-  readonly home: string;
+  /** The home of the runtime that uses the cache; null where none does. */
+  readonly home: string | null;
   readonly allowedRoots: readonly string[];
 }
 

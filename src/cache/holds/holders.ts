@@ -6,10 +6,11 @@ import type { Format } from '../formats/format.ts';
 import type { PassError } from '../report.ts';
 import { boxes } from './boxes.ts';
 import { flocks } from './flocks.ts';
+import { leases } from './lease.ts';
 import { mounts } from './mounts.ts';
 import type { Holder, HoldsPlace, HoldsReading, TreeAt } from './holder.ts';
 
-const holders: Readonly<Record<HoldSource, Holder>> = { Box: boxes, Mount: mounts, Flock: flocks };
+const holders: Readonly<Record<HoldSource, Holder>> = { Box: boxes, Mount: mounts, Flock: flocks, Lease: leases };
 
 /** What asking one tree came to. */
 export interface Probed {

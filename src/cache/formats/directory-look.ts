@@ -1,0 +1,175 @@
+import { isUtf8 } from 'node:buffer';
+import { batchesOf } from '../../disk/dir-entries.ts';
+import type { Dir } from '../../disk/dir.ts';
+import { asDiskError, shown } from '../../disk/disk-error.ts';
+import type { Measure } from '../../disk/measure-tree.ts';
+import { measureTree } from '../../disk/measure-tree.ts';
+import type { FileKind, Stat } from '../../disk/stat.ts';
+import { birthNsAt, statAt } from '../../disk/stat.ts';
+import { OperatorError } from '../../errors.ts';
+import type { EntryRow } from '../../policy/entry-table.ts';
+import { EntryTableBuilder } from '../../policy/entry-table.ts';
+import type { Damaged, EntryName, Snapshot } from '../../policy/snapshot.ts';
+import { isEvictionLink } from '../trash.ts';
+import type { DirectoryMemory, Remembered } from './directory-memory.ts';
+import type { ScanOptions } from './format.ts';
+import { nearHome } from './home-nearby.ts';
+
+/** An item of the trash carries the name behind 13 bytes of its own, and a name has at most 255. */
+const maxNameBytes = 255 - 13;
+
+/**
+ * Entries that nothing seems to have changed are looked through again, those first that were not for longest, until so many files and
+ * folders have been met in one look: that finds what grew or shrank inside, and what is open. A look comes at least every minute, and
+ * this takes a tenth of a second where the kernel has them in memory.
+ */
+const namesInTurn = 10_000;
+
+/** What a measured tree is besides its figures, as bits. */
+const isShared = 1;
+const holdsHome = 2;
+
+export function isEntryName(name: string): name is EntryName {
+  return name !== '' && !name.startsWith('.') && !/[\0/]/.test(name) && name.isWellFormed() && Buffer.byteLength(name) <= maxNameBytes;
+}
+
+export function isTree(kind: FileKind): boolean {
+  return kind === 'Directory' || kind === 'File';
+}
+
+/** One scan of a directory whose children are the entries. */
+export class DirectoryLook {
+  readonly #root: Dir;
+  readonly #memory: DirectoryMemory;
+  readonly #options: ScanOptions;
+  readonly #found = new Set<string>();
+  readonly #measured = new Set<string>();
+  readonly #damaged: Damaged[] = [];
+  readonly #unrecognised: string[] = [];
+  #namesMet = 0;
+
+  constructor(root: Dir, memory: DirectoryMemory, options: ScanOptions) {
+    this.#root = root;
+    this.#memory = memory;
+    this.#options = options;
+  }
+
+  /** @throws ERR_ROOT_UNREADABLE; ERR_ROOT_NEAR_HOME where an entry is the home of a runtime */
+  async run(): Promise<Omit<Snapshot, 'leftovers'>> {
+    const { nowMs, slices } = this.#options;
+    const changed = await this.#sort();
+    const mayHaveFreedLinks = this.#forgetGone();
+    for (const name of changed) await this.#measure(name);
+    await this.#measureInTurn(mayHaveFreedLinks);
+    const entries = new EntryTableBuilder();
+    for (const name of this.#found) {
+      const known = this.#memory.get(name);
+      if (known !== undefined) this.#tell(entries, name as EntryName, known);
+      if (slices.over) await slices.yield();
+    }
+    this.#damaged.sort((a, b) => (a.name < b.name ? -1 : 1));
+    return { takenAtMs: nowMs, entries: entries.build(nowMs), damaged: this.#damaged, unrecognised: this.#unrecognised.toSorted(), filesRead: this.#namesMet };
+  }
+
+  /** By stamps alone. @returns entries that are new, or whose own stamp is another than before */
+  async #sort(): Promise<string[]> {
+    const changed: string[] = [];
+    const { mountId } = this.#root.stat();
+    try {
+      for (const batch of batchesOf(this.#root)) {
+        for (const { bytes } of batch) {
+          if (bytes[0] === dot) continue;
+          const stat = statAt(this.#root.fd, bytes);
+          if (typeof stat === 'number') continue;
+          const name = bytes.toString();
+          if (isUtf8(bytes) && isEntryName(name) && isTree(stat.kind) && stat.mountId === mountId) {
+            this.#found.add(name);
+            if (!isSameTop(this.#memory.get(name), stat)) changed.push(name);
+          } else if (!isEntryName(name) || !isEvictionLink(this.#root, name)) {
+            this.#unrecognised.push(name);
+          }
+        }
+        if (this.#options.slices.over) await this.#options.slices.yield();
+      }
+    } catch (error) {
+      const failed = asDiskError(`read ${shown(this.#root.path)}`, error);
+      throw failed instanceof OperatorError ? new OperatorError('ERR_ROOT_UNREADABLE', failed.message, { cause: failed.cause }) : failed;
+    }
+    return changed;
+  }
+
+  /** @returns whether anything went: then files that it shared with others are theirs alone now, and count more there */
+  #forgetGone(): boolean {
+    const gone = [...this.#memory.names].filter((name) => !this.#found.has(name));
+    for (const name of gone) this.#memory.delete(name);
+    return gone.length > 0;
+  }
+
+  async #measureInTurn(mayHaveFreedLinks: boolean): Promise<void> {
+    const names = [...this.#memory.names].filter((name) => !this.#measured.has(name));
+    let left = namesInTurn;
+    for (const name of names) {
+      const known = this.#memory.get(name);
+      const isDue = left > 0 || (mayHaveFreedLinks && known !== undefined && (known.flags & isShared) !== 0);
+      if (isDue) left -= await this.#measure(name);
+      if (this.#options.slices.over) await this.#options.slices.yield();
+    }
+  }
+
+  /** @returns how many files and folders were met */
+  async #measure(name: string): Promise<number> {
+    const { nowMs, slices } = this.#options;
+    this.#measured.add(name);
+    let measure: Measure | undefined;
+    try {
+      measure = await measureTree(this.#root, name, { slices, askUse: true });
+    } catch (error) {
+      if (!(error instanceof OperatorError)) throw error;
+      this.#memory.delete(name);
+      this.#damaged.push({ name, reason: 'EntryUnreadable', message: error.message });
+      return 1;
+    }
+    // Gone, or swapped, since it was listed: the next look knows better.
+    if (measure === undefined || !isTree(measure.top.kind)) {
+      this.#memory.delete(name);
+      return 1;
+    }
+    if (measure.home === this.#root.pathOf(name)) throw nearHome(this.#root, measure.home);
+    const usedAtMs = measure.use === undefined ? (this.#memory.get(name)?.usedAtMs ?? 0) : nowMs;
+    this.#memory.set(name, rememberedOf(this.#root, name, measure, { measuredAtMs: nowMs, usedAtMs }));
+    this.#namesMet += measure.names;
+    return measure.names;
+  }
+
+  #tell(entries: EntryTableBuilder, name: EntryName, known: Remembered): void {
+    if ((known.flags & holdsHome) === 0) entries.add(rowOf(name, known));
+    else this.#damaged.push({ name, reason: 'EntryHoldsHome', message: `${this.#root.pathOf(name)} holds what looks like the home of an A3S Box runtime` });
+  }
+}
+const dot = 0x2e;
+
+/** In µs, as it is remembered: a double holds them exactly until the year 2255. */
+function us(ns: bigint): number {
+  return Number(ns / 1000n);
+}
+
+function isSameTop(known: Remembered | undefined, { inode, modifiedNs, changedNs }: Stat): boolean {
+  return known !== undefined && known.inode === Number(inode) && known.modifiedUs === us(modifiedNs) && known.changedUs === us(changedNs);
+}
+
+export function rememberedOf(parent: Dir, name: string, measure: Measure, times: Pick<Remembered, 'measuredAtMs' | 'usedAtMs'>): Remembered {
+  const { top, allocatedBytes, newestModifiedNs, writtenNs, names, hasSharedFiles, home } = measure;
+  return {
+    inode: Number(top.inode), modifiedUs: us(top.modifiedNs), changedUs: us(top.changedNs), allocatedBytes, newestUs: us(newestModifiedNs), writtenUs: us(writtenNs), names, ...times,
+    bornAtMs: Math.floor(us(birthNsAt(parent.fd, name) ?? top.changedNs) / 1000),
+    flags: (hasSharedFiles ? isShared : 0) | (home === undefined ? 0 : holdsHome),
+  };
+}
+
+export function rowOf(name: EntryName, { inode, allocatedBytes, newestUs, writtenUs, names, usedAtMs, bornAtMs }: Remembered): EntryRow {
+  return {
+    name, key: name, description: name, sizeBytes: allocatedBytes, cachedAtMs: bornAtMs,
+    lastAccessedAtMs: Math.max(Math.floor(newestUs / 1000), usedAtMs),
+    stamp: { inode: BigInt(inode), changedNs: BigInt(writtenUs) * 1000n, size: names },
+  };
+}

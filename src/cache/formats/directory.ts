@@ -1,0 +1,90 @@
+import type { Dir } from '../../disk/dir.ts';
+import type { Slices } from '../../disk/slices.ts';
+import type { FileKind } from '../../disk/stat.ts';
+import { measureTree } from '../../disk/measure-tree.ts';
+import type { EntryRow } from '../../policy/entry-table.ts';
+import type { EntryName, Snapshot } from '../../policy/snapshot.ts';
+import { ownFolder } from '../own-folder.ts';
+import { leftInTrash } from '../trash.ts';
+import { DirectoryLook, isEntryName, isTree, rememberedOf, rowOf } from './directory-look.ts';
+import { DirectoryMemory } from './directory-memory.ts';
+import type { EvictionStep, PlainFormat, Role, ScanOptions } from './format.ts';
+import { refuseNearHome } from './home-nearby.ts';
+
+/** What is lost by a crash. */
+const saveEveryMs = 10 * 60_000;
+
+/** While a link stands in for it every path goes on reaching the whole tree; so whoever began to read it just before can go on, and is seen. */
+const besideItsUsers: readonly EvictionStep[] = ['LookAgain', 'ExchangeForLink', 'Settle', 'RemoveLink'];
+
+/**
+ * A directory whose children are the entries: every folder and regular file that does not begin with a dot, named and described by its
+ * name. Nobody keeps metadata of it. Size is what it takes on the disk; last used is the newest mtime inside, or the last time it was
+ * seen in use.
+ *
+ * What is inside is looked through when the entry's own stamp (inode, mtime, ctime) is another than before, and in turns (see
+ * `namesALook`); what is about to go is looked through once more, whole.
+ */
+export class Directory implements PlainFormat {
+  readonly kind = 'Plain';
+  readonly name = 'directory';
+  readonly holdSources = ['Mount', 'Flock', 'Lease'] as const;
+  readonly evictionOrder = besideItsUsers;
+  readonly #memory = new DirectoryMemory();
+  #isLoaded = false;
+  #savedAtMs = 0;
+
+  refuseRoot(root: Dir, allowedRoots: readonly string[]): void {
+    refuseNearHome(root, allowedRoots);
+  }
+
+  async scan(root: Dir, options: ScanOptions): Promise<Snapshot> {
+    this.#load(root);
+    const snapshot = await new DirectoryLook(root, this.#memory, options).run();
+    return { ...snapshot, leftovers: leftInTrash(root, this) };
+  }
+
+  nameOf(key: string): EntryName | undefined {
+    return isEntryName(key) ? key : undefined;
+  }
+
+  roleOf(name: string): Role {
+    if (name === ownFolder) return { role: 'Own' };
+    return isEntryName(name) ? { role: 'Entry', name } : { role: 'Unrecognised' };
+  }
+
+  isTree(kind: FileKind): boolean {
+    return isTree(kind);
+  }
+
+  /** @throws ERR_DISK_IO */
+  async look({ parent, name }: { readonly parent: Dir; readonly name: string }, entry: EntryName, slices: Slices): Promise<EntryRow | undefined> {
+    const measure = await measureTree(parent, name, { slices, askUse: false });
+    if (measure === undefined || !isTree(measure.top.kind) || measure.home !== undefined) return undefined;
+    const known = this.#memory.get(entry);
+    const now = rememberedOf(parent, name, measure, { measuredAtMs: known?.measuredAtMs ?? 0, usedAtMs: known?.usedAtMs ?? 0 });
+    // In the trash it is on its way out: its stamp there is not the one to come back with.
+    if (known !== undefined && name === entry) this.#memory.set(entry, now);
+    return rowOf(entry, now);
+  }
+
+  sawInUse(name: EntryName, atMs: number): void {
+    this.#memory.used(name, atMs);
+  }
+
+  save(own: Dir, nowMs: number): void {
+    if (nowMs >= this.#savedAtMs && nowMs < this.#savedAtMs + saveEveryMs) return;
+    this.#savedAtMs = nowMs;
+    this.#memory.save(own);
+  }
+
+  /** What an agent before this one knew, before the first look. */
+  #load(root: Dir): void {
+    if (this.#isLoaded) return;
+    this.#isLoaded = true;
+    const own = root.openDirOrErrno(ownFolder);
+    if (typeof own === 'number') return;
+    using opened = own;
+    this.#memory.load(opened);
+  }
+}

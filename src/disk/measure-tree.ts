@@ -1,0 +1,189 @@
+import { constants } from 'node:fs';
+import type { OperatorError } from '../errors.ts';
+import { batchesOf } from './dir-entries.ts';
+import type { Dir } from './dir.ts';
+import { diskError, errno } from './disk-error.ts';
+import type { Name } from './libc.ts';
+import { tryLease } from './libc.ts';
+import type { Slices } from './slices.ts';
+import type { Stat } from './stat.ts';
+import { statAt } from './stat.ts';
+
+/** What a walk through one tree, or a look at one file, came to. */
+export interface Measure {
+  /** Of the tree's own folder, or of the file. */
+  readonly top: Stat;
+  /**
+   * Allocated bytes of everything inside, folders too. A file with several names counts by its share: by how many of its names lie
+   * here. So it counts once in a tree that has them all, and once in the sum of trees that have them all between them.
+   */
+  readonly allocatedBytes: number;
+  /** Whether a file here has names elsewhere: then the share changes when those go, and nothing here shows it. */
+  readonly hasSharedFiles: boolean;
+  readonly newestModifiedNs: bigint;
+  /** When anything was last written, made or removed here: the newest ctime inside, which nobody can set back, and the mtime of the top, whose ctime a rename changes. */
+  readonly writtenNs: bigint;
+  /** Everything there is, the top included. */
+  readonly names: number;
+  /** What shows that the tree is in use, as a path below `parent`; undefined where nothing was found, or nobody asked. */
+  readonly use: TreeUse | undefined;
+  /** Set where it was asked who has a file open, and could not be told: ERR_HOLDS_UNREADABLE. */
+  readonly unasked: OperatorError | undefined;
+  /** A folder inside that holds both `boxes` and `cache`, as the home of an A3S Box runtime does. */
+  readonly home: string | undefined;
+}
+
+/** Open: another process has the file open or mapped. Mounted: something is mounted there. */
+export interface TreeUse {
+  readonly kind: 'Open' | 'Mounted';
+  readonly path: string;
+}
+
+export interface MeasureOptions {
+  readonly slices: Slices;
+  /** Ask of every file whether another process has it open, until one says yes. Costs an open and three calls a file. */
+  readonly askUse: boolean;
+}
+
+/** Each level keeps a directory open. Deeper trees are nothing that a cache makes. */
+const maxDepth = 256;
+
+/**
+ * Walks a tree by open directories: no link is followed, no mount is crossed, nothing is written, and between slices others have
+ * their turn. What comes or goes meanwhile may be counted or not.
+ * @returns undefined where nothing has the name
+ * @throws ERR_DISK_IO where anything inside cannot be looked at
+ */
+export async function measureTree(parent: Dir, name: Name, options: MeasureOptions): Promise<Measure | undefined> {
+  const top = statAt(parent.fd, name);
+  if (top === -errno.ENOENT) return undefined;
+  if (typeof top === 'number') throw diskError(`look at ${parent.pathOf(name)}`, top);
+  const walk = new MeasureWalk(top, options);
+  await walk.visit(parent, name, top, 1);
+  return walk.result();
+}
+
+class MeasureWalk {
+  readonly #top: Stat;
+  readonly #options: MeasureOptions;
+  #bytes = 0;
+  #newestNs: bigint;
+  #writtenNs: bigint;
+  #names = 0;
+  #use: TreeUse | undefined;
+  #unasked: OperatorError | undefined;
+  #home: string | undefined;
+  /** Of the files with several names: how many of them were met. */
+  readonly #links = new Map<string, { readonly stat: Stat; met: number }>();
+
+  constructor(top: Stat, options: MeasureOptions) {
+    this.#top = top;
+    this.#options = options;
+    this.#newestNs = top.modifiedNs;
+    this.#writtenNs = top.modifiedNs;
+  }
+
+  async visit(parent: Dir, name: Name, stat: Stat, depth: number): Promise<void> {
+    if (stat.mountId !== this.#top.mountId) {
+      this.#use ??= { kind: 'Mounted', path: parent.pathOf(name) };
+      return;
+    }
+    this.#count(stat);
+    if (stat !== this.#top && stat.changedNs > this.#writtenNs) this.#writtenNs = stat.changedNs;
+    if (stat.kind === 'Directory') await this.#directory(parent, name, depth);
+    else if (stat.kind === 'File' && this.#options.askUse && this.#use === undefined && this.#unasked === undefined) this.#ask(parent, name);
+  }
+
+  result(): Measure {
+    let shared = 0;
+    let hasSharedFiles = false;
+    for (const { stat, met } of this.#links.values()) {
+      shared += stat.allocatedBytes * Math.min(1, met / stat.nlink);
+      hasSharedFiles ||= met < stat.nlink;
+    }
+    return {
+      top: this.#top, allocatedBytes: this.#bytes + Math.round(shared), hasSharedFiles, newestModifiedNs: this.#newestNs, writtenNs: this.#writtenNs, names: this.#names,
+      use: this.#use, unasked: this.#unasked, home: this.#home,
+    };
+  }
+
+  #count(stat: Stat): void {
+    this.#names += 1;
+    if (stat.modifiedNs > this.#newestNs) this.#newestNs = stat.modifiedNs;
+    if (stat.kind === 'Directory' || stat.nlink <= 1) {
+      this.#bytes += stat.allocatedBytes;
+      return;
+    }
+    const file = `${stat.device}:${stat.inode}`;
+    const known = this.#links.get(file);
+    if (known === undefined) this.#links.set(file, { stat, met: 1 });
+    else known.met += 1;
+  }
+
+  async #directory(parent: Dir, name: Name, depth: number): Promise<void> {
+    if (depth > maxDepth) throw diskError(`look through ${parent.pathOf(name)}`, -errno.ENAMETOOLONG);
+    const dir = parent.openDirOrErrno(name);
+    // Gone, or swapped for something else, since it was looked at.
+    if (dir === -errno.ENOENT || dir === -errno.ENOTDIR || dir === -errno.ELOOP) return;
+    if (typeof dir === 'number') throw diskError(`open ${parent.pathOf(name)}`, dir);
+    using opened = dir;
+    const subdirectories = await this.#sort(opened);
+    if (isHome(subdirectories)) this.#home ??= opened.path;
+    for (const each of subdirectories) {
+      const stat = statAt(opened.fd, each);
+      if (typeof stat !== 'number') await this.visit(opened, each, stat, depth + 1);
+      else if (stat !== -errno.ENOENT) throw diskError(`look at ${opened.pathOf(each)}`, stat);
+    }
+  }
+
+  /** Counts what is no directory, and collects the rest: the names of a batch are gone with the next. */
+  async #sort(dir: Dir): Promise<Buffer[]> {
+    const { slices } = this.#options;
+    const subdirectories: Buffer[] = [];
+    for (const batch of batchesOf(dir)) {
+      for (const { bytes } of batch) {
+        const stat = statAt(dir.fd, bytes);
+        if (stat === -errno.ENOENT) continue;
+        if (typeof stat === 'number') throw diskError(`look at ${dir.pathOf(bytes)}`, stat);
+        if (stat.kind === 'Directory') subdirectories.push(Buffer.from(bytes));
+        else await this.visit(dir, bytes, stat, 0);
+        if (slices.over) await slices.yield();
+      }
+    }
+    return subdirectories;
+  }
+
+  #ask(dir: Dir, name: Name): void {
+    const asked = isOpenElsewhere(dir, name);
+    if (asked === true) this.#use = { kind: 'Open', path: dir.pathOf(name) };
+    else if (asked !== false) this.#unasked = asked;
+  }
+}
+
+/**
+ * Whether another process has a regular file open or mapped. Whoever opens it in the microseconds of the question waits for the answer;
+ * with O_NONBLOCK it is told EWOULDBLOCK instead.
+ * @returns ERR_HOLDS_UNREADABLE where that cannot be asked
+ */
+function isOpenElsewhere(dir: Dir, name: Name): boolean | OperatorError {
+  // O_NONBLOCK: swapped for a FIFO since it was looked at, it would wait for a writer.
+  const file = dir.openFileOrErrno(name, constants.O_RDONLY | constants.O_NONBLOCK);
+  if (file === -errno.ENOENT || file === -errno.ELOOP || file === -errno.ENXIO) return false;
+  // Another's lease stands in our way.
+  if (file === -errno.EAGAIN || file === -errno.ETXTBSY) return true;
+  if (typeof file === 'number') return cannotAsk(dir, name, file);
+  using opened = file;
+  const lease = tryLease(opened.fd);
+  if (lease >= 0) return false;
+  if (lease === -errno.EAGAIN) return true;
+  return cannotAsk(dir, name, lease);
+}
+
+function cannotAsk(dir: Dir, name: Name, result: number): OperatorError {
+  return diskError(`ask whether ${dir.pathOf(name)} is open (for files of other owners that takes CAP_LEASE)`, result, 'ERR_HOLDS_UNREADABLE');
+}
+
+function isHome(subdirectories: readonly Buffer[]): boolean {
+  const has = (name: string): boolean => subdirectories.some((each) => each.equals(Buffer.from(name)));
+  return subdirectories.length >= 2 && has('boxes') && has('cache');
+}

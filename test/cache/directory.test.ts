@@ -1,0 +1,309 @@
+import { execFileSync } from 'node:child_process';
+import { closeSync, existsSync, linkSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import type { Cache } from '../../src/cache/pass.ts';
+import { statsOf } from '../../src/policy/snapshot.ts';
+import { asRoot, mount } from '../disk/scratch.ts';
+import { DirectoryOnDisk } from './directory-on-disk.ts';
+import { SteppedClock } from './stepped-clock.ts';
+
+const enforce = { mode: 'Enforce', trigger: 'Manual' } as const;
+const kib = 1024;
+const hourMs = 3_600_000;
+
+/** Has a file open until it is called, or the test ends. */
+function open(...path: string[]): () => void {
+  const fd = openSync(join(...path), 'r');
+  let isOpen = true;
+  const close = (): void => {
+    if (isOpen) closeSync(fd);
+    isOpen = false;
+  };
+  onTestFinished(close);
+  return close;
+}
+
+/** a was used least recently, c last. */
+function three(): DirectoryOnDisk {
+  return new DirectoryOnDisk().folder('a', { usedSecondsAgo: 300 }).folder('b', { usedSecondsAgo: 200 }).folder('c', { usedSecondsAgo: 100 });
+}
+
+describe('the entries of a directory', () => {
+  test('are its folders and regular files, named, keyed and described by their names', async () => {
+    const disk = new DirectoryOnDisk().folder('llama', { usedSecondsAgo: 300 }).file('tiny.gguf', { usedSecondsAgo: 200, bytes: 100 * kib });
+    const { entries, damaged, leftovers, unrecognised } = await disk.cache().scan();
+    const [llama, tiny] = [...entries].toSorted((x, y) => (x.name < y.name ? -1 : 1));
+    expect(llama).toMatchObject({ name: 'llama', key: 'llama', description: 'llama', clockAhead: false });
+    expect(tiny).toMatchObject({ name: 'tiny.gguf', key: 'tiny.gguf', description: 'tiny.gguf', sizeBytes: 100 * kib });
+    expect([damaged, leftovers, unrecognised]).toEqual([[], [], []]);
+  });
+
+  test('have any name that is text and does not begin with a dot; all else is told or passed by, and stays', async () => {
+    const disk = new DirectoryOnDisk();
+    const odd = ['-rf', '__proto__', 'new\nline', 'back\\slash', 'x'.repeat(242), 'é', '\ufffd'];
+    for (const name of odd) disk.file(name);
+    disk.folder('.hidden').file('.also');
+    disk.file('x'.repeat(243));
+    writeFileSync(Buffer.concat([Buffer.from(`${disk.root}/`), Buffer.from([0x62, 0x61, 0xff, 0x64])]), '');
+    symlinkSync('/', join(disk.root, 'link'));
+    execFileSync('mkfifo', [join(disk.root, 'fifo')]);
+    execFileSync('python3', ['-c', 'import socket,sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])', join(disk.root, 'socket')]);
+    using cache = disk.cache({ maxEntries: 0 });
+    const { before, evicted, errors } = await cache.pass(enforce);
+    expect(errors).toEqual([]);
+    expect([...before.entries].map(({ name }) => name).toSorted()).toEqual(odd.toSorted());
+    expect(before.unrecognised).toEqual(['ba\ufffdd', 'fifo', 'link', 'socket', 'x'.repeat(243)]);
+    expect(evicted).toHaveLength(odd.length);
+    await cache.purge();
+    expect(disk.names).toEqual(['.also', '.hidden', 'ba\ufffdd', 'fifo', 'link', 'socket', 'x'.repeat(243)]);
+  });
+
+  test.runIf(asRoot)('are none where something is mounted over them', async () => {
+    const disk = three();
+    mount('-t', 'tmpfs', 'tmpfs', join(disk.root, 'a'));
+    const { before, evicted } = await disk.cache({ maxEntries: 0 }).pass(enforce);
+    expect(before.unrecognised).toEqual(['a']);
+    expect(evicted.map(({ key }) => key)).toEqual(['b', 'c']);
+    expect(existsSync(join(disk.root, 'a'))).toBe(true);
+  });
+
+  test('count what they take on the disk, a file with several names once in the sum', async () => {
+    const disk = new DirectoryOnDisk().folder('a').folder('b');
+    using cache = disk.cache();
+    const alone = statsOf(await cache.scan()).totalBytes;
+    writeFileSync(join(disk.root, 'a', 'blob'), Buffer.alloc(100 * kib, 1));
+    linkSync(join(disk.root, 'a', 'blob'), join(disk.root, 'b', 'blob'));
+    expect(statsOf(await cache.scan()).totalBytes).toBe(alone + 100 * kib);
+    rmSync(join(disk.root, 'a'), { recursive: true });
+    // What it shared with a is its own now, which nothing in b shows.
+    expect(statsOf(await cache.scan()).totalBytes).toBe(alone / 2 + 100 * kib);
+  });
+
+  test('are measured anew when something deep inside them grew, though their own stamp stands still', async () => {
+    const disk = new DirectoryOnDisk().folder('a');
+    using cache = disk.cache();
+    const before = statsOf(await cache.scan()).totalBytes;
+    writeFileSync(join(disk.root, 'a', 'shards', 'weights'), Buffer.alloc(500 * kib, 1));
+    expect(statsOf(await cache.scan()).totalBytes - before).toBe(500 * kib - 12 * kib);
+  });
+
+  test('that hold the home of a runtime deep inside never go', async () => {
+    const disk = three();
+    for (const part of ['boxes', 'cache']) mkdirSync(join(disk.root, 'a', 'old', 'home', part), { recursive: true });
+    const { before, evicted } = await disk.cache({ maxEntries: 0 }).pass(enforce);
+    expect(before.damaged).toEqual([expect.objectContaining({ name: 'a', reason: 'EntryHoldsHome' })]);
+    expect(evicted.map(({ key }) => key)).toEqual(['b', 'c']);
+  });
+});
+
+describe('a directory that is near the home of a runtime is refused', () => {
+  const places: Record<string, { home: string; how: string }> = {
+    'because it is one': { home: '.', how: 'is' },
+    'because an entry is one': { home: 'a', how: 'holds' },
+    'because it lies inside one': { home: '..', how: 'lies inside' },
+    'because it stands beside one': { home: '../home', how: 'stands beside' },
+  };
+  test.each(Object.entries(places))('%s', async (_, { home, how }) => {
+    const disk = three();
+    for (const part of ['boxes', 'cache']) mkdirSync(join(disk.root, home, part), { recursive: true });
+    using cache = disk.cache({ maxEntries: 0 });
+    await expect(cache.pass(enforce)).rejects.toMatchObject({ code: 'ERR_ROOT_NEAR_HOME', message: expect.stringContaining(`${disk.root} ${how} what looks like the home`) });
+    expect(disk.names).toEqual(expect.arrayContaining(['a', 'b', 'c']));
+  });
+});
+
+describe('a pass over a directory', () => {
+  test('evicts what was used least recently, and deletes it', async () => {
+    const disk = new DirectoryOnDisk().folder('old', { usedSecondsAgo: 300 }).file('older.gguf', { usedSecondsAgo: 400 }).folder('new', { usedSecondsAgo: 100 });
+    using cache = disk.cache({ maxEntries: 1 });
+    const { evicted, errors, before } = await cache.pass(enforce);
+    expect(evicted.map(({ key, reason }) => [key, reason])).toEqual([['older.gguf', 'MaxEntries'], ['old', 'MaxEntries']]);
+    expect(disk.names).toEqual(['new']);
+    const bytes = [...before.entries].filter(({ name }) => name !== 'new').reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    expect(await cache.purge()).toMatchObject({ purgedEntries: 2, purgedBytes: bytes, errors: [], nextDueAtMs: null });
+    expect([disk.trash, errors]).toEqual([[], []]);
+  });
+
+  test('decides the same in a dry run as in a real one, and a dry run writes nothing', async () => {
+    const disk = three();
+    open(disk.root, 'a', 'config.json');
+    const dry = await disk.cache({ maxEntries: 1 }).pass({ mode: 'DryRun', trigger: 'Manual' });
+    expect(disk.names).toEqual(['a', 'b', 'c']);
+    expect(existsSync(join(disk.root, '.cachepolicy'))).toBe(false);
+    const real = await disk.cache({ maxEntries: 1 }).pass(enforce);
+    const told = ({ plan }: typeof dry) => [...plan.verdicts].map(({ entry, verdict, reason }) => [entry.key, verdict, reason]);
+    expect(told(real)).toEqual(told(dry));
+    expect(real.evicted.map(({ key }) => key)).toEqual(['b', 'c']);
+  });
+
+  test('never takes what a process has open, and says so', async () => {
+    const disk = three();
+    const close = open(disk.root, 'a', 'shards', 'weights');
+    using cache = disk.cache({ maxEntries: 0 });
+    const { evicted, plan, holdSources } = await cache.pass(enforce);
+    expect(evicted.map(({ key }) => key)).toEqual(['b', 'c']);
+    expect([...plan.verdicts].find(({ entry }) => entry.key === 'a')).toMatchObject({ reason: 'InUse', detail: 'a process that has a/shards/weights open' });
+    expect(holdSources).toContain('Lease');
+    close();
+    expect((await cache.pass(enforce)).evicted.map(({ key }) => key)).toEqual(['a']);
+  });
+
+  test('keeps a folder that is opened every day before one that was written later and never opened', async () => {
+    const disk = new DirectoryOnDisk().folder('daily', { usedSecondsAgo: 1_000 }).folder('once', { usedSecondsAgo: 500 });
+    const clock = new SteppedClock();
+    using cache = disk.cache({ maxEntries: 2 }, { clock });
+    for (let day = 0; day < 3; day += 1) {
+      clock.advance(24 * hourMs);
+      const close = open(disk.root, 'daily', 'config.json');
+      await cache.pass(enforce);
+      close();
+    }
+    clock.advance(hourMs);
+    using stricter = disk.cache({ maxEntries: 1 }, { clock });
+    // Another process, such as the agent after an update: what was seen is on the disk.
+    expect((await stricter.pass(enforce)).evicted.map(({ key }) => key)).toEqual(['once']);
+  });
+
+  test('takes mtimes alone where it has never seen anything open', async () => {
+    const disk = new DirectoryOnDisk().folder('daily', { usedSecondsAgo: 1_000 }).folder('once', { usedSecondsAgo: 500 });
+    using cache = disk.cache({ maxEntries: 1 });
+    expect((await cache.pass(enforce)).evicted.map(({ key }) => key)).toEqual(['daily']);
+  });
+
+  test('counts what it found in use when it was about to go as used then', async () => {
+    const disk = three();
+    const clock = new SteppedClock();
+    using cache = disk.cache({ maxEntries: 2 }, { clock });
+    const close = open(disk.root, 'a', 'config.json');
+    expect((await cache.pass(enforce)).evicted.map(({ key }) => key)).toEqual(['b']);
+    close();
+    disk.folder('d', { usedSecondsAgo: 50 });
+    expect((await cache.pass(enforce)).evicted.map(({ key }) => key)).toEqual(['c']);
+  });
+
+  test('lets go what was idle for too long since it was last seen open, not since it was written', async () => {
+    const disk = new DirectoryOnDisk().folder('a');
+    const clock = new SteppedClock();
+    using cache = disk.cache({ maxIdleMs: 2 * hourMs }, { clock });
+    const close = open(disk.root, 'a', 'config.json');
+    clock.advance(24 * hourMs);
+    expect((await cache.pass(enforce)).evicted).toEqual([]);
+    close();
+    clock.advance(hourMs);
+    expect((await cache.pass(enforce)).evicted).toEqual([]);
+    clock.advance(2 * hourMs);
+    expect((await cache.pass(enforce)).evicted.map(({ key }) => key)).toEqual(['a']);
+  });
+});
+
+describe('an entry of a directory comes back whole', () => {
+  test('where it was opened while it left, through its own path, which led to it all the time', async () => {
+    const disk = three();
+    const clock = new SteppedClock(() => {
+      expect(disk.isWhole('a')).toBe(true);
+      open(disk.root, 'a', 'shards', 'weights');
+    });
+    using cache = disk.cache({ maxEntries: 2 }, { clock });
+    const { evicted, revived } = await cache.pass(enforce);
+    expect([evicted, revived]).toEqual([[], 1]);
+    expect([disk.names, disk.trash, disk.isWhole('a')]).toEqual([['a', 'b', 'c'], [], true]);
+  });
+
+  test('where something was written into it while it left', async () => {
+    const disk = three();
+    const clock = new SteppedClock(() => writeFileSync(join(disk.root, 'a', 'shards', 'new'), 'new'));
+    using cache = disk.cache({ maxEntries: 2 }, { clock });
+    expect(await cache.pass(enforce)).toMatchObject({ evicted: [], revived: 1 });
+    expect(readFileSync(join(disk.root, 'a', 'shards', 'new'), 'utf8')).toBe('new');
+  });
+
+  test('where it is found open right before its purge', async () => {
+    const disk = three();
+    using cache = disk.cache({ maxEntries: 2 });
+    expect((await cache.pass(enforce)).evicted).toHaveLength(1);
+    const [item = ''] = disk.trash;
+    open(disk.root, '.cachepolicy', 'trash', item, 'd', 'config.json');
+    expect(await cache.purge()).toMatchObject({ purgedEntries: 0, revived: 1, revivedNames: ['a'] });
+    expect([disk.names, disk.isWhole('a')]).toEqual([['a', 'b', 'c'], true]);
+  });
+
+  test('but where its name is taken it stays in the trash until nobody has it open', async () => {
+    const disk = three();
+    using cache = disk.cache({ maxEntries: 2 });
+    await cache.pass(enforce);
+    const [item = ''] = disk.trash;
+    const close = open(disk.root, '.cachepolicy', 'trash', item, 'd', 'config.json');
+    disk.folder('a', { usedSecondsAgo: 1 });
+    expect(await cache.purge()).toMatchObject({ purgedEntries: 0, revived: 0 });
+    expect(disk.trash).toEqual([item]);
+    close();
+    expect(await cache.purge()).toMatchObject({ purgedEntries: 1 });
+    expect([disk.trash, disk.isWhole('a')]).toEqual([[], true]);
+  });
+
+  test('and a file as well; it was used then', async () => {
+    const disk = new DirectoryOnDisk().file('a', { usedSecondsAgo: 300 }).file('b', { usedSecondsAgo: 200 });
+    let close = (): void => {};
+    using cache = disk.cache({ maxEntries: 1 }, { clock: new SteppedClock(() => void (close = open(disk.root, 'a'))) });
+    expect(await cache.pass(enforce)).toMatchObject({ evicted: [], revived: 1 });
+    close();
+    expect(await cache.pass(enforce)).toMatchObject({ evicted: [expect.objectContaining({ key: 'b' })] });
+    expect(disk.names).toEqual(['a']);
+  });
+});
+
+test('a file that takes the name of one that leaves, as a download does, stays', async () => {
+  const disk = new DirectoryOnDisk().file('a', { usedSecondsAgo: 300 }).file('b', { usedSecondsAgo: 200 });
+  const clock = new SteppedClock(() => {
+    disk.file('.new', { bytes: 16 * kib });
+    renameSync(join(disk.root, '.new'), join(disk.root, 'a'));
+  });
+  using cache = disk.cache({ maxEntries: 1 }, { clock });
+  await cache.pass(enforce);
+  await cache.purge();
+  expect([disk.names, disk.trash]).toEqual([['a', 'b'], []]);
+  expect(readFileSync(join(disk.root, 'a'))).toHaveLength(16 * kib);
+});
+
+test('an entry that was written since it was planned is left alone', async () => {
+  const disk = three();
+  using cache = disk.cache({ maxEntries: 1 }, {
+    // b is looked at again right after a.
+    fault: (step) => {
+      if (/^mkdir .*\.a$/.test(step)) writeFileSync(join(disk.root, 'b', 'shards', 'weights'), 'written');
+    },
+  });
+  expect(await cache.pass(enforce)).toMatchObject({ evicted: [expect.objectContaining({ key: 'a' })], raced: 1, revived: 0 });
+  expect(disk.names).toEqual(['b', 'c']);
+});
+
+test('what is remembered is read again by the next agent, and one that cannot be read is none', async () => {
+  const disk = three();
+  const clock = new SteppedClock();
+  using first = disk.cache({ maxEntries: 5 }, { clock });
+  const close = open(disk.root, 'a', 'config.json');
+  clock.advance(hourMs);
+  await first.pass(enforce);
+  close();
+  clock.advance(hourMs);
+  const used = async (cache: Cache) => [...(await cache.scan()).entries].find(({ name }) => name === 'a')?.lastAccessedAtMs;
+  expect(await used(disk.cache({}, { clock }))).toBe(clock.now() - hourMs);
+  for (const broken of ['', '{"formatVersion":99}\n["a",1,2]\n', '{"formatVersion":1}\nnonsense\n["a"]\n[1]\n', `${'x'.repeat(1000)}\n`]) {
+    writeFileSync(join(disk.root, '.cachepolicy', 'measures'), broken);
+    expect(await used(disk.cache({}, { clock }))).toBeLessThan(clock.now() - 2 * hourMs);
+  }
+});
+
+test('an entry is removed on demand, but not while it is open, unless that is forced', async () => {
+  const disk = three();
+  const close = open(disk.root, 'a', 'config.json');
+  using cache = disk.cache();
+  await expect(cache.remove('a', { force: false })).rejects.toMatchObject({ code: 'ERR_ENTRY_IN_USE' });
+  await expect(cache.remove('.cachepolicy', { force: true })).rejects.toMatchObject({ code: 'ERR_ENTRY_NAME' });
+  await cache.remove('absent', { force: false });
+  await cache.remove('a', { force: true });
+  await cache.remove('b', { force: false });
+  close();
+  expect([disk.names, disk.trash]).toEqual([['c'], []]);
+});
