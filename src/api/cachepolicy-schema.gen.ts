@@ -181,7 +181,7 @@ export const cachePolicySchema: unknown = {
           ],
           "x-kubernetes-validations": [
             {
-              "rule": "self.all(a, self.all(b, a.name == b.name || a.a3sBox.store != b.a3sBox.store || a.a3sBox.home != b.a3sBox.home))",
+              "rule": "self.all(a, self.all(b, a.name == b.name || a.a3sBox.store != b.a3sBox.store || a.a3sBox.home != b.a3sBox.home || (has(a.a3sBox.cacheDir) ? a.a3sBox.cacheDir : '') != (has(b.a3sBox.cacheDir) ? b.a3sBox.cacheDir : '')))",
               "message": "two caches may not name the same store of the same home"
             }
           ],
@@ -226,9 +226,21 @@ export const cachePolicySchema: unknown = {
                       }
                     ]
                   },
+                  "cacheDir": {
+                    "type": "string",
+                    "description": "Where the runtime keeps its cache when it was told to keep it apart from its home (its cache_dir). Strictly below one of the allowed roots. Default: the directory cache in the home.",
+                    "minLength": 2,
+                    "maxLength": 512,
+                    "x-kubernetes-validations": [
+                      {
+                        "rule": "self.matches('^(/[A-Za-z0-9_.@:+-]+)+$') && !self.matches('/[.][.]?(/|$)')",
+                        "message": "cacheDir must be an absolute path of letters, digits and _ . @ : + - without '.', '..', '//' or a '/' at the end, such as /var/cache/a3s"
+                      }
+                    ]
+                  },
                   "store": {
                     "type": "string",
-                    "description": "Rootfs governs the built root file systems (cache/rootfs of the home), Layers the extracted OCI layers (cache/layers).",
+                    "description": "Rootfs governs the built root file systems (cache/rootfs of the home, or rootfs of cacheDir), Layers the extracted OCI layers (layers).",
                     "enum": [
                       "Rootfs",
                       "Layers"

@@ -99,7 +99,11 @@ export interface CachePolicy {
          */
         home: string;
         /**
-         * Rootfs governs the built root file systems (cache/rootfs of the home), Layers the extracted OCI layers (cache/layers).
+         * Where the runtime keeps its cache when it was told to keep it apart from its home (its cache_dir). Strictly below one of the allowed roots. Default: the directory cache in the home.
+         */
+        cacheDir?: string;
+        /**
+         * Rootfs governs the built root file systems (cache/rootfs of the home, or rootfs of cacheDir), Layers the extracted OCI layers (layers).
          */
         store: 'Rootfs' | 'Layers';
       };

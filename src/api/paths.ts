@@ -4,9 +4,17 @@ export type Store = 'Rootfs' | 'Layers';
 
 const storeFolders: Readonly<Record<Store, string>> = { Rootfs: 'rootfs', Layers: 'layers' };
 
-/** The directory of a home whose children are the store's entries. */
-export function storeRoot(home: string, store: Store): string {
-  return `${home}/cache/${storeFolders[store]}`;
+/** A store of the runtime, as a policy names it. */
+export interface A3sStore {
+  readonly home: string;
+  readonly store: Store;
+  /** Where the runtime keeps its cache apart from the home. */
+  readonly cacheDir?: string;
+}
+
+/** The directory whose children are the store's entries. */
+export function storeRoot({ home, store, cacheDir = `${home}/cache` }: A3sStore): string {
+  return `${cacheDir}/${storeFolders[store]}`;
 }
 
 /** PATH_MAX of Linux, without the NUL at the end. */
@@ -29,4 +37,19 @@ export function isStrictlyBelow(path: string, ancestor: string): boolean {
 /** The allowed root that a path lies strictly below; undefined where none does, or where the path is not in normal form. */
 export function allowedRootOf(path: string, allowedRoots: readonly string[]): string | undefined {
   return isNormalPath(path) ? allowedRoots.find((root) => isStrictlyBelow(path, root)) : undefined;
+}
+
+/** What a cache takes for itself: its root with all that lies in it, and that the home of its runtime is nobody's entry. */
+export interface Territory {
+  readonly root: string;
+  readonly home: string;
+}
+
+export function territoryOf(store: A3sStore): Territory {
+  return { root: storeRoot(store), home: store.home };
+}
+
+/** Whether what one cache evicts may be of use to the other. */
+export function overlap(one: Territory, other: Territory): boolean {
+  return contains(one.root, other.root) || contains(other.root, one.root) || contains(one.root, other.home) || contains(other.root, one.home);
 }

@@ -1,4 +1,5 @@
-import { storeRoot } from '../api/paths.ts';
+import type { A3sStore } from '../api/paths.ts';
+import { territoryOf } from '../api/paths.ts';
 import { formatOf } from '../policy/compile.ts';
 import type { CompiledCache } from '../policy/compiled.ts';
 import { InputError } from './exit.ts';
@@ -9,14 +10,15 @@ export interface EntryOptions {
   readonly cache?: string;
   readonly home?: string;
   readonly store?: 'rootfs' | 'layers';
+  readonly cacheDir?: string;
   readonly allowedRoot: readonly string[];
 }
 
 /** The one cache that an `entry` command means: named directly, or one of a policy's. @throws InputError */
 export async function entryTarget(options: EntryOptions): Promise<CompiledCache> {
-  const { file, home, store } = options;
+  const { file, home, store, cacheDir } = options;
   if (file !== undefined) return await fromPolicies({ ...options, file });
-  if (home !== undefined && store !== undefined) return named(home, store, options.allowedRoot);
+  if (home !== undefined && store !== undefined) return named({ home, store: store === 'rootfs' ? 'Rootfs' : 'Layers', ...(cacheDir !== undefined && { cacheDir }) }, options.allowedRoot);
   throw new InputError(['entry: name the cache with -f FILE (and --cache NAME), or with --home DIR and --store rootfs or layers']);
 }
 
@@ -30,10 +32,9 @@ async function fromPolicies({ file, cache, allowedRoot }: EntryOptions & { file:
   return only;
 }
 
-function named(home: string, store: 'rootfs' | 'layers', allowedRoots: readonly string[]): CompiledCache {
-  const kind = store === 'rootfs' ? 'Rootfs' : 'Layers';
-  const root = storeRoot(home, kind);
-  const problem = problemOfPath(root, allowedRoots);
-  if (problem !== undefined) throw new InputError([`--home: ${problem}`]);
-  return { name: store, format: formatOf(kind), root, home, limits: { maxEntries: null, maxBytes: null, maxIdleMs: null }, protect: { minIdleMs: 0 } };
+function named(store: A3sStore, allowedRoots: readonly string[]): CompiledCache {
+  const territory = territoryOf(store);
+  const problem = problemOfPath(territory.root, allowedRoots);
+  if (problem !== undefined) throw new InputError([`--${store.cacheDir === undefined ? 'home' : 'cache-dir'}: ${problem}`]);
+  return { name: store.store.toLowerCase(), format: formatOf(store.store), ...territory, limits: { maxEntries: null, maxBytes: null, maxIdleMs: null }, protect: { minIdleMs: 0 } };
 }

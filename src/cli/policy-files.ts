@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { buffer } from 'node:stream/consumers';
 import type { CachePolicy } from '../api/cachepolicy.gen.ts';
-import { contains, storeRoot } from '../api/paths.ts';
+import { overlap, territoryOf } from '../api/paths.ts';
 import { parsePolicyDocuments } from '../api/policy-documents.ts';
 import type { FieldPath } from '../api/problem.ts';
 import { formatPath, parsePath } from '../api/problem.ts';
@@ -59,11 +59,11 @@ function clashes(loaded: readonly LoadedPolicy[]): string[] {
     const earlier = loaded.slice(0, i);
     const namesake = earlier.some((other) => other.policy.metadata.name === policy.metadata.name);
     if (namesake) return [problemAt(['metadata', 'name'], `"${policy.metadata.name}" stands twice; each policy needs a name of its own`)];
-    return policy.spec.caches.flatMap(({ a3sBox: { home, store } }, n) => {
-      const root = storeRoot(home, store);
-      const other = earlier.find(({ compiled }) => compiled.caches.some((cache) => contains(cache.root, root) || contains(root, cache.root)));
+    return policy.spec.caches.flatMap(({ a3sBox }, n) => {
+      const territory = territoryOf(a3sBox);
+      const other = earlier.find(({ compiled }) => compiled.caches.some((cache) => overlap(cache, territory)));
       if (other === undefined) return [];
-      const message = `policy ${other.policy.metadata.name} governs ${root} too; on one machine, name it in one policy only`;
+      const message = `policy ${other.policy.metadata.name} governs ${territory.root} too; on one machine, name it in one policy only`;
       return [problemAt(['spec', 'caches', n, 'a3sBox', 'home'], message)];
     });
   });

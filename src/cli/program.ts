@@ -111,6 +111,7 @@ Examples:
       .option('--cache <name>', 'which cache of the policies')
       .addOption(new Option('--home <dir>', 'home of an A3S Box runtime, instead of a policy').conflicts(['file', 'cache']))
       .addOption(new Option('--store <store>', 'store of that home').choices(['rootfs', 'layers']).conflicts(['file', 'cache']))
+      .addOption(new Option('--cache-dir <dir>', 'where the runtime of that home keeps its cache (default: cache in the home)').conflicts(['file', 'cache']))
       .addOption(allowedRootOption());
   command('list', 'list the entries, least recently used first')
     .addOption(outputOption('table', 'json'))

@@ -32,7 +32,8 @@ export async function openTargets({ file, allowedRoot }: TargetOptions): Promise
   const mistakes = policies.flatMap((loaded) =>
     loaded.compiled.caches.flatMap(({ root }, i) => {
       const problem = problemOfPath(root, allowedRoot);
-      return problem === undefined ? [] : [loaded.problemAt(['spec', 'caches', i, 'a3sBox', 'home'], problem)];
+      const field = loaded.policy.spec.caches[i]?.a3sBox.cacheDir === undefined ? 'home' : 'cacheDir';
+      return problem === undefined ? [] : [loaded.problemAt(['spec', 'caches', i, 'a3sBox', field], problem)];
     }),
   );
   if (mistakes.length > 0) throw new InputError(mistakes);

@@ -1,6 +1,7 @@
 import type { CachePolicy } from '../api/cachepolicy.gen.ts';
 import type { conditionReasons } from '../api/conditions.ts';
-import { allowedRootOf, contains, storeRoot } from '../api/paths.ts';
+import type { Territory } from '../api/paths.ts';
+import { allowedRootOf, contains, overlap, territoryOf } from '../api/paths.ts';
 import { parseQuantity } from '../api/quantity.ts';
 
 /** Why a policy that the API server took is not in force. */
@@ -26,21 +27,28 @@ async function scheduleRefusals({ schedule }: CachePolicy['spec']): Promise<Refu
 }
 
 function pathRefusals({ caches }: CachePolicy['spec'], allowedRoots: readonly string[]): Refusal[] {
-  return caches.flatMap(({ a3sBox: { home } }, i) => {
-    if (allowedRootOf(home, allowedRoots) !== undefined) return [];
-    const message = `${home} is not strictly below an allowed root; allowed are ${allowedRoots.join(', ') || 'none'}`;
-    return [{ reason: 'PathNotAllowed', field: `spec.caches[${i}].a3sBox.home`, message }];
-  });
+  return caches.flatMap(({ a3sBox: { home, cacheDir } }, i) =>
+    Object.entries({ home, cacheDir }).flatMap(([field, path]) => {
+      if (path === undefined || allowedRootOf(path, allowedRoots) !== undefined) return [];
+      const message = `${path} is not strictly below an allowed root; allowed are ${allowedRoots.join(', ') || 'none'}`;
+      return [{ reason: 'PathNotAllowed' as const, field: `spec.caches[${i}].a3sBox.${field}`, message }];
+    }));
 }
 
 function overlapRefusals({ caches }: CachePolicy['spec']): Refusal[] {
-  const roots = caches.map(({ a3sBox }) => storeRoot(a3sBox.home, a3sBox.store));
-  return roots.flatMap((root, i) => {
-    const other = roots.findIndex((candidate, j) => j < i && (contains(candidate, root) || contains(root, candidate)));
-    if (other === -1) return [];
-    const message = `${root} and ${roots[other]} (cache ${caches[other]?.name}) lie within one another; two caches may not share a directory`;
-    return [{ reason: 'InvalidCaches', field: `spec.caches[${i}].a3sBox.home`, message }];
+  const territories = caches.map(({ a3sBox }) => territoryOf(a3sBox));
+  return territories.flatMap((one, i) => {
+    const field = `spec.caches[${i}].a3sBox.${caches[i]?.a3sBox.cacheDir === undefined ? 'home' : 'cacheDir'}`;
+    const itself = contains(one.root, one.home) ? [`the home ${one.home} would be among the entries of ${one.root}; choose a cacheDir apart from the home`] : [];
+    const other = territories.findIndex((candidate, j) => j < i && overlap(candidate, one));
+    const others = other === -1 ? [] : [`${one.root} and ${territories[other]?.root} (cache ${caches[other]?.name}) ${howTheyMeet(one, territories[other])}`];
+    return [...itself, ...others].map((message) => ({ reason: 'InvalidCaches', field, message }));
   });
+}
+
+function howTheyMeet(one: Territory, other: Territory | undefined): string {
+  const within = other !== undefined && (contains(one.root, other.root) || contains(other.root, one.root));
+  return within ? 'lie within one another; two caches may not share a directory' : 'do not go together: the home of one would be among the entries of the other';
 }
 
 /** The A3S Box runtime prunes its rootfs store to these whenever it stores a new entry. */

@@ -38,7 +38,7 @@ function compileCache({ name, a3sBox, limits, protect }: CacheSpec, index: numbe
   return {
     name,
     format: formatOf(a3sBox.store),
-    root: storeRoot(a3sBox.home, a3sBox.store),
+    root: storeRoot(a3sBox),
     home: a3sBox.home,
     limits: compileLimits(limits, `${at}.limits`),
     protect: { minIdleMs: read(parseDuration, `${at}.protect.minIdle`, protect.minIdle) },

@@ -1,4 +1,5 @@
-import { contains } from '../api/paths.ts';
+import type { Territory } from '../api/paths.ts';
+import { overlap } from '../api/paths.ts';
 
 /** What a policy lays claim to, from its spec alone. */
 export interface Claim {
@@ -6,8 +7,7 @@ export interface Claim {
   /** RFC 3339 as Kubernetes writes it, in whole seconds of UTC: older sorts first. */
   readonly creationTimestamp: string;
   readonly nodeSelector: Readonly<Record<string, string>>;
-  /** The directories whose children are the entries. */
-  readonly roots: readonly string[];
+  readonly territories: readonly Territory[];
 }
 
 /**
@@ -25,9 +25,9 @@ export function resolveConflicts(claims: readonly Claim[]): ReadonlyMap<string, 
   return lost;
 }
 
-/** Two policies meet when one directory could be under both on one node. */
+/** Two policies meet when one directory could be under both on one node, or what one evicts be the home of the other's runtime. */
 function meet(a: Claim, b: Claim): boolean {
-  return mayShareNode(a.nodeSelector, b.nodeSelector) && a.roots.some((one) => b.roots.some((other) => contains(one, other) || contains(other, one)));
+  return mayShareNode(a.nodeSelector, b.nodeSelector) && a.territories.some((one) => b.territories.some((other) => overlap(one, other)));
 }
 
 function mayShareNode(a: Claim['nodeSelector'], b: Claim['nodeSelector']): boolean {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { allowedRootOf, contains, isNormalPath, storeRoot } from '../../src/api/paths.ts';
+import { allowedRootOf, contains, isNormalPath, overlap, storeRoot } from '../../src/api/paths.ts';
 
 describe('a path of a cache', () => {
   it.each(['/var', '/var/lib/a3s-box/home', '/a.b/..c/d..', '/x/@:+-_'])('may be %s', (path) => {
@@ -24,6 +24,18 @@ describe('a path of a cache', () => {
   });
 
   it('leads from a home to its stores', () => {
-    expect([storeRoot('/h', 'Rootfs'), storeRoot('/h', 'Layers')]).toEqual(['/h/cache/rootfs', '/h/cache/layers']);
+    expect([storeRoot({ home: '/h', store: 'Rootfs' }), storeRoot({ home: '/h', store: 'Layers' })]).toEqual(['/h/cache/rootfs', '/h/cache/layers']);
+    expect([storeRoot({ home: '/h', store: 'Rootfs', cacheDir: '/c' }), storeRoot({ home: '/h', store: 'Layers', cacheDir: '/c' })]).toEqual(['/c/rootfs', '/c/layers']);
+  });
+
+  it.each([
+    ['of one root', { root: '/c/x', home: '/h' }, { root: '/c/x', home: '/i' }, true],
+    ['of roots within one another', { root: '/c', home: '/h' }, { root: '/c/x', home: '/i' }, true],
+    ['of which one would evict the home of the other', { root: '/c', home: '/h' }, { root: '/d', home: '/c/x/home' }, true],
+    ['of which one would evict what is the home of the other', { root: '/c', home: '/h' }, { root: '/d', home: '/c' }, true],
+    ['of one home and roots apart', { root: '/c/x', home: '/h' }, { root: '/c/y', home: '/h' }, false],
+    ['of names that begin alike', { root: '/c/x', home: '/c/x-h' }, { root: '/c/x-y', home: '/h' }, false],
+  ])('two caches %s overlap or not, whichever is asked', (_, one, other, expected) => {
+    expect([overlap(one, other), overlap(other, one)]).toEqual([expected, expected]);
   });
 });

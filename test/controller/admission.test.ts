@@ -49,6 +49,18 @@ describe('a policy that cannot be in force', () => {
     expect(admission.rootsInUse).toEqual([]);
   });
 
+  it.each([...hostilePaths('/var/cache'), ...oddPaths('/var/cache')])('keeps its cache nowhere beyond /var/cache by %s', async (_, cacheDir) => {
+    const admission = await admitted(aPolicy({ caches: [aCacheSpec({ a3sBox: { home: '/var/lib/a3s-box/home', cacheDir, store: 'Rootfs' } })] }));
+    expect(admission.accepted).toMatch(/^False PathNotAllowed: spec.caches\[0\].a3sBox.cacheDir: /);
+    expect(admission.rootsInUse).toEqual(['/var/lib/a3s-box']);
+  });
+
+  it('has agents mount the allowed roots of its home and of its cacheDir', async () => {
+    const { rootsInUse, compiled } = await admitted(aPolicy({ caches: [aCacheSpec({ a3sBox: { home: '/var/lib/a3s-box/home', cacheDir: '/var/cache/a3s', store: 'Layers' } })] }));
+    expect(rootsInUse).toEqual(['/var/cache', '/var/lib/a3s-box']);
+    expect(compiled.caches[0]).toMatchObject({ root: '/var/cache/a3s/layers', home: '/var/lib/a3s-box/home' });
+  });
+
   it('is refused whole where no root is allowed at all', async () => {
     expect((await admitted(aPolicy(), { roots: [] })).accepted).toMatch(/^False PathNotAllowed: .*allowed are none$/);
   });

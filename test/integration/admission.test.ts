@@ -95,6 +95,16 @@ describe('admission, with the tokens of real pods', () => {
     expect(await outcome(admin().apply(cachePolicies, aPolicy({ name: 'beyond', home }), { fieldManager: 'test' }))).toMatch(/^4(22|00|03) /);
   });
 
+  it.each([...hostilePaths('/var/cache'), ...oddPaths('/var/cache')])('refuses whoever asks for a cache apart from its home at %s', async (_, cacheDir) => {
+    const caches = [{ name: 'rootfs', a3sBox: { home: '/var/cache/home', cacheDir, store: 'Rootfs' }, limits: { maxEntries: 1 } }];
+    expect(await outcome(admin().apply(cachePolicies, aPolicy({ name: 'beyond', ...({ caches } as object) }), { fieldManager: 'test' }))).toMatch(/^4(22|00|03) /);
+  });
+
+  it('lets a cache lie apart from its home', async () => {
+    const caches = [{ name: 'rootfs', a3sBox: { home: '/var/cache/home', cacheDir: '/var/cache/apart', store: 'Rootfs' }, limits: { maxEntries: 1 } }];
+    expect(await outcome(admin().apply(cachePolicies, aPolicy({ name: 'apart', ...({ caches } as object) }), { fieldManager: 'test' }))).toBe('ok');
+  });
+
   describe("for the controller's account", () => {
     let controller: KubeClient;
     const image = 'cachepolicy-operator:0.1.0';

@@ -65,6 +65,14 @@ describe('a policy is refused', () => {
     }
   });
 
+  it('for a cacheDir that is not strictly below an allowed root, and for both where both are', async () => {
+    const refused = async (home: string, cacheDir: string) =>
+      (await refusals(policy({ caches: [cache({ a3sBox: { home, cacheDir, store: 'Rootfs' } })] }), roots)).map(({ reason, field }) => `${reason} ${field}`);
+    expect(await refused('/var/cache/h', '/etc/a3s')).toEqual(['PathNotAllowed spec.caches[0].a3sBox.cacheDir']);
+    expect(await refused('/etc/h', '/etc/a3s')).toEqual(['PathNotAllowed spec.caches[0].a3sBox.home', 'PathNotAllowed spec.caches[0].a3sBox.cacheDir']);
+    expect(await refused('/var/cache/h', '/var/lib/a3s-box/c')).toEqual([]);
+  });
+
   it('for everything where no root is allowed', async () => {
     expect(await refusals(policy(), [])).toMatchObject([{ reason: 'PathNotAllowed', message: expect.stringContaining('allowed are none') }]);
   });
@@ -78,6 +86,20 @@ describe('a policy is refused', () => {
   it('for caches within one another', async () => {
     const inner = cache({ name: 'inner', a3sBox: { home: '/var/lib/a3s-box/home/cache/rootfs/x', store: 'Layers' } });
     expect(await refusals(policy({ caches: [cache(), inner] }), roots)).toMatchObject([{ reason: 'InvalidCaches', field: 'spec.caches[1].a3sBox.home' }]);
+  });
+
+  it('for homes that another cache, or the cache itself, has among its entries', async () => {
+    const refused = async (...stores: Cache['a3sBox'][]) =>
+      (await refusals(policy({ caches: stores.map((a3sBox, i) => cache({ name: `c${i}`, a3sBox })) }), roots)).map(({ reason, field, message }) => `${reason} ${field}: ${message}`);
+    expect(await refused({ home: '/var/cache/c/rootfs/home', cacheDir: '/var/cache/c', store: 'Rootfs' })).toEqual([
+      'InvalidCaches spec.caches[0].a3sBox.cacheDir: the home /var/cache/c/rootfs/home would be among the entries of /var/cache/c/rootfs; choose a cacheDir apart from the home',
+    ]);
+    expect(await refused({ home: '/var/cache/h', store: 'Rootfs' }, { home: '/var/cache/h/cache/rootfs/x', cacheDir: '/var/cache/d', store: 'Layers' })).toEqual([
+      'InvalidCaches spec.caches[1].a3sBox.cacheDir: /var/cache/d/layers and /var/cache/h/cache/rootfs (cache c0) do not go together: the home of one would be among the entries of the other',
+    ]);
+    expect(await refused({ home: '/var/cache/h', store: 'Rootfs' }, { home: '/var/cache/i', cacheDir: '/var/cache/h/cache', store: 'Rootfs' })).toEqual([
+      expect.stringMatching(/^InvalidCaches spec.caches\[1\].a3sBox.cacheDir: .* lie within one another/),
+    ]);
   });
 
   it('for nothing else', async () => {

@@ -2,9 +2,9 @@ import { describe, expect, it } from 'vitest';
 import type { Claim } from '../../src/policy/conflict.ts';
 import { resolveConflicts } from '../../src/policy/conflict.ts';
 
-function claim(name: string, root: string, but: Partial<Claim> & { day?: number } = {}): Claim {
-  const { day = 1, ...rest } = but;
-  return { name, creationTimestamp: `2026-01-0${day}T00:00:00Z`, nodeSelector: {}, roots: [root], ...rest };
+function claim(name: string, root: string, but: Partial<Claim> & { day?: number; roots?: string[]; home?: string } = {}): Claim {
+  const { day = 1, roots = [root], home = `/home/of/${name}`, ...rest } = but;
+  return { name, creationTimestamp: `2026-01-0${day}T00:00:00Z`, nodeSelector: {}, territories: roots.map((each) => ({ root: each, home })), ...rest };
 }
 
 function losers(...claims: Claim[]): Record<string, string> {
@@ -23,6 +23,11 @@ describe('of two policies', () => {
   it('one loses where a directory contains the other, whichever way round', () => {
     expect(losers(claim('outer', '/c'), claim('inner', '/c/x', { day: 2 }))).toEqual({ inner: 'outer' });
     expect(losers(claim('outer', '/c', { day: 2 }), claim('inner', '/c/x'))).toEqual({ outer: 'inner' });
+  });
+
+  it('one loses where a directory holds the home of the other\'s runtime', () => {
+    expect(losers(claim('outer', '/c'), claim('inner', '/d', { home: '/c/x', day: 2 }))).toEqual({ inner: 'outer' });
+    expect(losers(claim('outer', '/c'), claim('beside', '/d', { home: '/d-home', day: 2 }))).toEqual({});
   });
 
   it('neither loses where a name only begins alike', () => {
