@@ -42,14 +42,18 @@ export function allowedRootOf(path: string, allowedRoots: readonly string[]): st
 /** What a cache takes for itself: its root with all that lies in it, and that the home of its runtime is nobody's entry. */
 export interface Territory {
   readonly root: string;
-  readonly home: string;
+  readonly home: string | null;
 }
 
-export function territoryOf(store: A3sStore): Territory {
+export function territoryOf(store: A3sStore): Territory & { readonly home: string } {
   return { root: storeRoot(store), home: store.home };
 }
 
 /** Whether what one cache evicts may be of use to the other. */
 export function overlap(one: Territory, other: Territory): boolean {
-  return contains(one.root, other.root) || contains(other.root, one.root) || contains(one.root, other.home) || contains(other.root, one.home);
+  return contains(one.root, other.root) || contains(other.root, one.root) || holds(one, other.home) || holds(other, one.home);
+}
+
+function holds({ root }: Territory, home: string | null): boolean {
+  return home !== null && contains(root, home);
 }
