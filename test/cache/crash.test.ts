@@ -112,10 +112,10 @@ function putting(replaces: boolean): Scenario {
   };
 }
 
-/** A new start, a day later: what was left is finished, and nothing of it remains. */
-async function finishes(store: StoreOnDisk, fault?: Fault): Promise<void> {
+/** A new start, days later: what was left is finished, and nothing of it remains. */
+async function finishes(store: StoreOnDisk, { days, fault }: { days: number; fault?: Fault }): Promise<void> {
   const clock = new SteppedClock();
-  clock.advance(2 * aDay);
+  clock.advance(days * aDay);
   const cache = store.cache({}, { clock, ...(fault && { fault }) });
   const { errors } = await cache.pass(enforce);
   expect(errors).toEqual([]);
@@ -137,7 +137,7 @@ describe.each(Object.entries(scenarios))('wherever the disk stops during %s', (_
       const store = make();
       if (!(await stops(steps, (fault) => act(store, fault)))) break;
       always(store);
-      await finishes(store);
+      await finishes(store, { days: 2 });
       always(store);
       isTidy(store);
       // What came back is an entry again, and what went has gone whole.
@@ -157,10 +157,10 @@ describe.each(Object.entries(scenarios))('wherever the disk stops during %s', (_
       for (let again = 0; ; again += stride) {
         const store = make();
         await stops(steps, (fault) => act(store, fault));
-        const stoppedAgain = await stops(again, (fault) => finishes(store, fault));
+        const stoppedAgain = await stops(again, (fault) => finishes(store, { days: 2, fault }));
         always(store);
         if (!stoppedAgain) break;
-        await finishes(store);
+        await finishes(store, { days: 4 });
         always(store);
         isTidy(store);
       }

@@ -115,6 +115,17 @@ test('what another evicted a moment ago rests its minute, however short our own 
   expect(await other.purge()).toMatchObject({ purgedEntries: 2, nextDueAtMs: null });
 });
 
+test('it rests from the moment its name was gone, however long the pass was held up before that', async () => {
+  const store = new StoreOnDisk().entry(a);
+  const clock: SteppedClock = new SteppedClock(() => {}, () => clock.advance(120_000));
+  const cache = store.cache({ maxEntries: 0 }, { clock, restMs: 60_000 });
+  await cache.pass(enforce);
+  clock.advance(59_000);
+  expect(await cache.purge()).toMatchObject({ purgedEntries: 0 });
+  clock.advance(2_000);
+  expect(await cache.purge()).toMatchObject({ purgedEntries: 1 });
+});
+
 test('a clock that was set back does not make the trash rest for years', async () => {
   const { store, clock, cache } = await evicted();
   const inAYear = Date.now() / 1000 + 365 * 86_400;
