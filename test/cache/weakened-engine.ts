@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
@@ -13,7 +14,6 @@ interface Removal {
 }
 
 const order = `['MoveMetadata', 'Settle', 'ExchangeForLink', 'Settle', 'RemoveLink']`;
-const noHoldsAtAll = '{ entries: new Map(), everything: undefined, sources: [] }';
 
 /** Each protection of an eviction beside the runtime, and the smallest change of the sources that takes it out. */
 const removals = {
@@ -26,7 +26,10 @@ const removals = {
     ],
   },
   'the second settle': { file: 'cache/formats/a3s-store.ts', edits: [[order, `['MoveMetadata', 'Settle', 'ExchangeForLink', 'RemoveLink']`]] },
-  'the second look at the holds before a purge': { file: 'cache/pass.ts', edits: [['doomItems(site, site.readHolds(), this.#rest)', `doomItems(site, ${noHoldsAtAll}, this.#rest)`]] },
+  'the second look at the holds before a purge': {
+    file: 'cache/purge.ts',
+    edits: [['isHeld: seen.isHeld || (seen.hasTree && hasRested && (await isTreeUsed(site, item, slices)))', 'isHeld: false']],
+  },
   'the rest in the trash': { file: 'cache/purge.ts', edits: [['const stat = trash.statOf(id);', 'return nowMs; const stat = trash.statOf(id);']] },
   'the second look at the metadata of a victim': { file: 'cache/evict.ts', edits: [['if (!(await this.#isAsPlanned(name, entry))) return undefined;', '']] },
 } satisfies Record<string, Removal>;
@@ -37,12 +40,12 @@ export const protections = Object.keys(removals) as readonly Protection[];
 
 /**
  * Builds the engine from the sources with one protection taken out, to show that it is missed.
- * @param dir where the module goes
+ * @param dir where the module goes, for the caller to remove
  * @returns the path of a module that exports `Cache`
  */
-export async function buildEngineWithout(protection: Protection, dir: string): Promise<string> {
+export async function buildEngineWithout(protection: Protection, dir = tmpdir()): Promise<string> {
   const { file, edits }: Removal = removals[protection];
-  const outfile = join(dir, `without-${protection.replaceAll(' ', '-')}.mjs`);
+  const outfile = join(dir, `cachepolicy-${process.pid}-without-${protection.replaceAll(' ', '-')}.mjs`);
   await build({
     entryPoints: [join(src, 'cache/pass.ts')],
     outfile,

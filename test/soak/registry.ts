@@ -1,4 +1,5 @@
+import { liveRuntime, missedProtections } from './live-runtime.ts';
 import type { Soak } from './soak.ts';
 
 /** Every soak there is, in the order they run. */
-export const soaks: readonly Soak[] = [];
+export const soaks: readonly Soak[] = [liveRuntime, missedProtections];
