@@ -1,88 +1,61 @@
-import { policyLabel } from '../api/names.ts';
-import type { NodeCache } from '../api/nodecache.gen.ts';
-import type { KubeObject } from '../kube/objects.ts';
+import { nodeCacheName } from '../api/names.ts';
+import type { Clock } from '../kube/clock.ts';
+import { systemClock } from '../kube/clock.ts';
 import type { Store } from '../kube/store.ts';
-import type { AgentPod, Report } from '../policy/roll-up.ts';
+import { Fleet } from '../policy/fleet.ts';
+import type { PodRecord, ReportRecord } from './records.ts';
+import { isAgentsOwn } from './records.ts';
 
-export type NodeCacheObject = NodeCache & KubeObject;
-
-export interface Pod extends KubeObject {
-  spec?: { nodeName?: string };
-  status?: {
-    conditions?: { type: string; status: string; lastTransitionTime?: string }[];
-    containerStatuses?: { state?: { waiting?: { reason?: string } } }[];
-  };
+/** The nodes of one policy. */
+interface Nodes {
+  readonly fleet: Fleet;
+  readonly pods: Map<string, readonly PodRecord[]>;
+  /** Reports of nodes without an agent's pod, and since when; the longest first. */
+  readonly agentless: Map<string, { readonly report: ReportRecord; readonly sinceMs: number }>;
 }
 
-/** The little of a pod that is kept: there is one a node. */
-export function trimPod({ apiVersion, kind, metadata, spec, status }: Pod): Pod {
-  const { name, namespace, uid, resourceVersion, creationTimestamp, deletionTimestamp, labels } = metadata;
-  const kept = { name, namespace, uid, resourceVersion, creationTimestamp, deletionTimestamp, labels: { [policyLabel]: labels?.[policyLabel] ?? '' } };
-  return {
-    apiVersion, kind,
-    metadata: Object.fromEntries(Object.entries(kept).filter(([, value]) => value !== undefined)) as unknown as Pod['metadata'],
-    spec: spec?.nodeName === undefined ? {} : { nodeName: spec.nodeName },
-    status: {
-      conditions: (status?.conditions ?? []).filter((condition) => condition.type === 'Ready'),
-      containerStatuses: (status?.containerStatuses ?? []).map(({ state }) => (state?.waiting?.reason === undefined ? {} : { state: { waiting: { reason: state.waiting.reason } } })),
-    },
-  };
-}
-
-/** Reports and agents' pods, by the policy they belong to. Kept as the stores tell, so that a look costs only the policy's own nodes. */
+/** Reports and agents' pods, by the policy they belong to; counted as the stores tell, so that a look costs the same however many there are. */
 export class Inventory {
-  readonly #reports = new Map<string, Map<string, NodeCacheObject>>();
-  readonly #pods = new Map<string, Map<string, Pod>>();
+  readonly #reports: Pick<Store<ReportRecord>, 'get' | 'subscribe'>;
+  readonly #clock: Clock;
+  readonly #nodes = new Map<string, Nodes>();
   readonly #departed = new Map<string, { evictedEntries: number; evictedBytes: number }>();
   readonly #subscriptions: readonly (() => void)[];
 
-  constructor(nodeCaches: Store<NodeCacheObject>, pods: Store<Pod>, onChange: (policyName: string) => void) {
-    const put = (object: NodeCacheObject) => {
-      entriesOf(this.#reports, object.spec.policyName).set(object.metadata.name, object);
-      onChange(object.spec.policyName);
+  constructor(reports: Pick<Store<ReportRecord>, 'get' | 'subscribe'>, pods: Pick<Store<PodRecord>, 'subscribe'>, onChange: (policyName: string) => void, clock: Clock = systemClock) {
+    this.#reports = reports;
+    this.#clock = clock;
+    const report = (record: ReportRecord, change: (record: ReportRecord) => void) => {
+      if (!isAgentsOwn(record)) return;
+      change(record);
+      onChange(record.policyName);
     };
-    const ofNodeCaches = nodeCaches.subscribe({
-      added: put,
-      updated: put,
-      deleted: (object) => {
-        this.#reports.get(object.spec.policyName)?.delete(object.metadata.name);
-        this.#depart(object);
-        onChange(object.spec.policyName);
-      },
-    });
-    const putPod = (pod: Pod) => {
-      entriesOf(this.#pods, policyOf(pod)).set(pod.metadata.name, pod);
-      onChange(policyOf(pod));
+    const put = (record: ReportRecord) => report(record, () => this.#putReport(record));
+    const pod = (now: PodRecord | undefined, before: PodRecord | undefined) => {
+      this.#putPod(now, before);
+      onChange((now ?? before)?.policyName ?? '');
     };
-    const ofPods = pods.subscribe({
-      added: putPod,
-      updated: putPod,
-      deleted: (pod) => {
-        this.#pods.get(policyOf(pod))?.delete(pod.metadata.name);
-        onChange(policyOf(pod));
-      },
-    });
-    this.#subscriptions = [ofNodeCaches, ofPods];
+    this.#subscriptions = [
+      reports.subscribe({ added: put, updated: put, deleted: (record) => report(record, () => this.#removeReport(record)) }),
+      pods.subscribe({ added: (now) => pod(now, undefined), updated: pod, deleted: (before) => pod(undefined, before) }),
+    ];
   }
 
   end(): void {
     for (const unsubscribe of this.#subscriptions) unsubscribe();
   }
 
-  nodeCaches(policyName: string): readonly NodeCacheObject[] {
-    return [...(this.#reports.get(policyName)?.values() ?? [])];
+  fleet(policyName: string): Fleet {
+    return this.#nodesOf(policyName).fleet;
   }
 
-  reports(policyName: string): readonly Report[] {
-    return reportsOf(this.nodeCaches(policyName));
-  }
-
-  /** The agent's pod of each node. Of two on one node the one that stays counts. */
-  agents(policyName: string): ReadonlyMap<string, AgentPod> {
-    const agents = new Map<string, AgentPod>();
-    const pods = [...(this.#pods.get(policyName)?.values() ?? [])].sort(bySettled);
-    for (const pod of pods) if (pod.spec?.nodeName !== undefined) agents.set(pod.spec.nodeName, agentPod(pod));
-    return agents;
+  /** Reports of nodes that have had no agent for so long. */
+  *agentless(policyName: string, forMs: number): Generator<ReportRecord> {
+    const untilMs = this.#clock.monotonicMs() - forMs;
+    for (const { report, sinceMs } of this.#nodesOf(policyName).agentless.values()) {
+      if (sinceMs > untilMs) return;
+      yield report;
+    }
   }
 
   /** What NodeCaches of one policy that were deleted had evicted, since it was last settled. Of another policy of the same name nothing counts. */
@@ -103,45 +76,67 @@ export class Inventory {
     for (const key of this.#departed.keys()) if (key.startsWith(`${policyName}/`)) this.#departed.delete(key);
   }
 
-  #depart({ spec, status }: NodeCacheObject): void {
-    if (status?.policyUID === undefined) return;
-    const { evictedEntries, evictedBytes } = this.departed(spec.policyName, status.policyUID);
-    this.#departed.set(`${spec.policyName}/${status.policyUID}`, {
-      evictedEntries: evictedEntries + (status.evictedEntries ?? 0), evictedBytes: evictedBytes + (status.evictedBytes ?? 0),
-    });
+  #putReport(report: ReportRecord): void {
+    const { policyName, nodeName, figures } = report;
+    const { fleet, pods, agentless } = this.#nodesOf(policyName);
+    fleet.setReport(nodeName, figures, this.#clock.wallMs());
+    const known = agentless.get(nodeName);
+    if (known?.report.metadata.uid === report.metadata.uid) agentless.set(nodeName, { report, sinceMs: known?.sinceMs ?? 0 });
+    else if (agentOf(pods.get(nodeName)) === undefined) this.#nowAgentless(report);
+  }
+
+  #removeReport({ policyName, nodeName, figures }: ReportRecord): void {
+    const { fleet, agentless } = this.#nodesOf(policyName);
+    fleet.setReport(nodeName, undefined, this.#clock.wallMs());
+    agentless.delete(nodeName);
+    if (figures === undefined) return;
+    const { evictedEntries, evictedBytes } = this.departed(policyName, figures.policyUID);
+    this.#departed.set(`${policyName}/${figures.policyUID}`, { evictedEntries: evictedEntries + figures.evictedEntries, evictedBytes: evictedBytes + figures.evictedBytes });
+  }
+
+  #putPod(now: PodRecord | undefined, before: PodRecord | undefined): void {
+    const moved = before?.policyName !== now?.policyName || before?.agent?.nodeName !== now?.agent?.nodeName;
+    if (before !== undefined && moved) this.#setPods(before, []);
+    if (now !== undefined) this.#setPods(now, [now]);
+  }
+
+  /** Puts these in the place of the pod of the same name. */
+  #setPods({ metadata: { name }, policyName, agent }: PodRecord, records: readonly PodRecord[]): void {
+    if (agent === undefined) return;
+    const { nodeName } = agent;
+    const { pods } = this.#nodesOf(policyName);
+    const others = (pods.get(nodeName) ?? []).filter((each) => each.metadata.name !== name);
+    pods.set(nodeName, [...others, ...records]);
+    if (others.length + records.length === 0) pods.delete(nodeName);
+    this.#putAgent(policyName, nodeName);
+  }
+
+  #putAgent(policyName: string, nodeName: string): void {
+    const { fleet, pods, agentless } = this.#nodesOf(policyName);
+    const agent = agentOf(pods.get(nodeName));
+    fleet.setAgent(nodeName, agent, this.#clock.wallMs());
+    if (agent !== undefined) agentless.delete(nodeName);
+    const report = this.#reports.get(nodeCacheName(policyName, nodeName));
+    if (agent === undefined && report !== undefined) this.#nowAgentless(report);
+  }
+
+  /** Last in the order, which is that of time. */
+  #nowAgentless(report: ReportRecord): void {
+    const { agentless } = this.#nodesOf(report.policyName);
+    agentless.delete(report.nodeName);
+    agentless.set(report.nodeName, { report, sinceMs: this.#clock.monotonicMs() });
+  }
+
+  #nodesOf(policyName: string): Nodes {
+    const known = this.#nodes.get(policyName);
+    if (known !== undefined) return known;
+    const made = { fleet: new Fleet(), pods: new Map(), agentless: new Map() };
+    this.#nodes.set(policyName, made);
+    return made;
   }
 }
 
-export function reportsOf(nodeCaches: readonly NodeCacheObject[]): readonly Report[] {
-  return nodeCaches.flatMap(({ spec, status }) => (status === undefined ? [] : [{ nodeName: spec.nodeName, status }]));
-}
-
-function entriesOf<T>(maps: Map<string, Map<string, T>>, key: string): Map<string, T> {
-  const known = maps.get(key);
-  if (known !== undefined) return known;
-  const made = new Map<string, T>();
-  maps.set(key, made);
-  return made;
-}
-
-function policyOf(pod: Pod): string {
-  return pod.metadata.labels?.[policyLabel] ?? '';
-}
-
-/** Terminating pods first, then by age: the last one set for a node is the one that stays. */
-function bySettled(a: Pod, b: Pod): number {
-  const ends = Number(a.metadata.deletionTimestamp === undefined) - Number(b.metadata.deletionTimestamp === undefined);
-  return ends !== 0 ? ends : (a.metadata.creationTimestamp ?? '').localeCompare(b.metadata.creationTimestamp ?? '');
-}
-
-function agentPod(pod: Pod): AgentPod {
-  const ready = pod.status?.conditions?.find((condition) => condition.type === 'Ready');
-  const since = ready?.status === 'True' ? undefined : ready?.lastTransitionTime;
-  const waiting = pod.status?.containerStatuses?.find(({ state }) => state?.waiting)?.state?.waiting?.reason;
-  return {
-    uid: pod.metadata.uid ?? '',
-    ready: ready?.status === 'True' && pod.metadata.deletionTimestamp === undefined,
-    notReadySinceMs: Date.parse(since ?? pod.metadata.deletionTimestamp ?? pod.metadata.creationTimestamp ?? ''),
-    waiting,
-  };
+/** Of two pods on one node the one that stays counts: not the one that is ending, and of others the younger. */
+function agentOf(pods: readonly PodRecord[] = []) {
+  return [...pods].sort((a, b) => Number(a.ending) - Number(b.ending) || b.createdAt.localeCompare(a.createdAt))[0]?.agent;
 }

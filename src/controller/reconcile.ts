@@ -12,14 +12,14 @@ import { isConflict, isNotFound, KubeStatusError } from '../kube/status-error.ts
 import type { Store } from '../kube/store.ts';
 import type { Log } from '../observe/log.ts';
 import { happeningsBetween } from '../policy/happenings.ts';
-import { presumesDepartures, rollUp } from '../policy/roll-up.ts';
-import type { Report, RollUpInput } from '../policy/roll-up.ts';
+import { isPodless, presumesDepartures, rollUp } from '../policy/roll-up.ts';
+import type { RollUpInput } from '../policy/roll-up.ts';
 import { TokenBucket } from '../policy/token-bucket.ts';
 import type { Admission, PolicyObject } from './admission.ts';
 import { admit } from './admission.ts';
 import { appliedHashAnnotation, desiredChildren } from './children.ts';
-import { reportsOf } from './inventory.ts';
-import type { Inventory, NodeCacheObject } from './inventory.ts';
+import type { Inventory } from './inventory.ts';
+import type { NodeCacheObject, ReportRecord } from './records.ts';
 import { Settlement } from './settlement.ts';
 
 export interface DaemonSet extends KubeObject {
@@ -32,6 +32,7 @@ export interface ReconcilerOptions {
   readonly policies: Store<PolicyObject>;
   readonly daemonSets: Store<DaemonSet>;
   readonly configMaps: Store<KubeObject>;
+  readonly nodeCaches: Store<ReportRecord, NodeCacheObject>;
   readonly inventory: Inventory;
   readonly allowedRoots: () => readonly string[];
   readonly namespace: string;
@@ -66,8 +67,6 @@ export class Reconciler {
   readonly #buckets = new Map<string, TokenBucket>();
   /** What was applied last, by object: its hash and the version the server gave it. */
   readonly #applied = new Map<string, string>();
-  /** Since when NodeCaches have been without an agent on their node, by policy and then by uid. */
-  readonly #agentlessSince = new Map<string, ReadonlyMap<string, number>>();
   readonly #settlement: Settlement;
 
   constructor(options: ReconcilerOptions) {
@@ -82,7 +81,7 @@ export class Reconciler {
     const admission = await admit(policy, [...this.#options.policies.values()], this.#options.allowedRoots());
     const children = await this.#applyChildren(policy, admission, signal).catch(refusal);
     if (children === false) return { requeueAfterMs: staleViewMs };
-    await this.#removeDeparted(name, signal);
+    await this.#removeDeparted(policy, signal);
     const standing = { ...admission, refused: children === true ? undefined : children.message };
     const waitMs = await this.#publish(policy, standing, signal);
     // Said in the status, and tried again with growing waits.
@@ -122,33 +121,27 @@ export class Reconciler {
   }
 
   /** Reports of nodes that have had no agent for a while: the node is gone, or no longer selected. */
-  async #removeDeparted(name: string, signal: AbortSignal): Promise<void> {
+  async #removeDeparted(policy: PolicyObject, signal: AbortSignal): Promise<void> {
     const { inventory } = this.#options;
-    const agents = inventory.agents(name);
-    const nowMs = this.#clock.monotonicMs();
-    const agentless = new Map<string, number>();
-    for (const nodeCache of inventory.nodeCaches(name)) {
-      if (agents.has(nodeCache.spec.nodeName)) continue;
-      const uid = nodeCache.metadata.uid ?? '';
-      const sinceMs = this.#agentlessSince.get(name)?.get(uid) ?? nowMs;
-      if (nowMs - sinceMs < departedAfterMs) agentless.set(uid, sinceMs);
-      else if (!(await this.#hasAgent(nodeCache, signal))) await this.#removeReport(nodeCache, signal);
+    const { name } = policy.metadata;
+    if (isPodless({ fleet: inventory.fleet(name), desired: this.#desired(name), previous: policy.status })) return;
+    for (const report of inventory.agentless(name, departedAfterMs)) {
+      if (!(await this.#hasAgent(report, signal))) await this.#removeReport(report, signal);
     }
-    this.#agentlessSince.set(name, agentless);
   }
 
   /** Asked before a report is removed: the watch may have missed the pod. */
-  async #hasAgent({ spec: { policyName, nodeName } }: NodeCacheObject, signal: AbortSignal): Promise<boolean> {
+  async #hasAgent({ policyName, nodeName }: ReportRecord, signal: AbortSignal): Promise<boolean> {
     const { client, namespace } = this.#options;
     const selection = { namespace, labelSelector: `${policyLabel}=${policyName}`, fieldSelector: `spec.nodeName=${nodeName}` };
     return (await client.list(pods, { ...selection, limit: 1, signal })).items.length > 0;
   }
 
   /** The uid spares a report that was made anew under the same name. */
-  async #removeReport({ metadata: { name, uid }, spec }: NodeCacheObject, signal: AbortSignal): Promise<void> {
+  async #removeReport({ metadata: { name, uid }, policyName, nodeName }: ReportRecord, signal: AbortSignal): Promise<void> {
     try {
       await this.#options.client.delete(nodeCaches, { name }, { signal, ...(uid !== undefined && { preconditions: { uid } }) });
-      this.#options.log.info({ policy: spec.policyName, node: spec.nodeName }, 'removed the report of a departed node');
+      this.#options.log.info({ policy: policyName, node: nodeName }, 'removed the report of a departed node');
     } catch (error) {
       if (!isNotFound(error) && !isConflict(error)) throw error;
     }
@@ -160,9 +153,10 @@ export class Reconciler {
     const { name, uid = '', resourceVersion } = policy.metadata;
     this.#settlement.observe(policy);
     const departedSince = inventory.departed(name, uid);
-    let status = this.#rollUp(policy, standing, departedSince, inventory.reports(name));
+    let status = this.#rollUp(policy, standing, departedSince);
     if (presumesDepartures(status, { previous: policy.status, departedSince })) {
-      status = this.#rollUp(policy, standing, departedSince, await this.#readReports(name, signal));
+      await this.#refreshReports(name, signal);
+      status = this.#rollUp(policy, standing, departedSince);
     }
     if (isDeepStrictEqual(status, policy.status)) return 0;
     const bucket = this.#buckets.get(name) ?? new TokenBucket(statusBurst, statusEveryMs, this.#clock.monotonicMs());
@@ -185,40 +179,41 @@ export class Reconciler {
     return 0;
   }
 
-  #rollUp(policy: PolicyObject, { accepted, refused }: Standing, departedSince: RollUpInput['departedSince'], reports: readonly Report[]): CachePolicyStatus {
-    const { namespace, inventory } = this.#options;
+  #rollUp(policy: PolicyObject, { accepted, refused }: Standing, departedSince: RollUpInput['departedSince']): CachePolicyStatus {
     const { name, uid = '', generation = 0 } = policy.metadata;
-    const daemonSet = this.#options.daemonSets.get(`${namespace}/${childName(name)}`);
-    const counted = daemonSet?.status?.observedGeneration !== undefined && daemonSet.status.observedGeneration === daemonSet.metadata.generation;
     return rollUp({
       policy: { uid, generation, cacheNames: policy.spec.caches.map((cache) => cache.name), maxUnavailable: policy.spec.rollout?.maxUnavailable ?? '10%' },
       accepted,
       refused,
-      desired: counted ? daemonSet.status?.desiredNumberScheduled : undefined,
-      reports,
-      agents: inventory.agents(name),
+      desired: this.#desired(name),
+      fleet: this.#options.inventory.fleet(name),
       previous: policy.status,
       departedSince,
       nowMs: this.#clock.wallMs(),
     });
   }
 
-  /** As they are on the API server; the watch may be behind. */
-  async #readReports(policyName: string, signal: AbortSignal): Promise<readonly Report[]> {
-    const reports: Report[] = [];
+  /** Nodes that should run an agent; undefined until the DaemonSet is known to be counted. */
+  #desired(policyName: string): number | undefined {
+    const daemonSet = this.#options.daemonSets.get(`${this.#options.namespace}/${childName(policyName)}`);
+    const counted = daemonSet?.status?.observedGeneration !== undefined && daemonSet.status.observedGeneration === daemonSet.metadata.generation;
+    return counted ? daemonSet.status?.desiredNumberScheduled : undefined;
+  }
+
+  /** Takes in how the reports are on the API server; the watch may be behind. */
+  async #refreshReports(policyName: string, signal: AbortSignal): Promise<void> {
+    const { client, nodeCaches: store } = this.#options;
     let next: string | undefined;
     do {
-      const page = await this.#options.client.list<NodeCacheObject>(nodeCaches, { labelSelector: `${policyLabel}=${policyName}`, limit: pageSize, continue: next, signal });
-      reports.push(...reportsOf(page.items));
+      const page = await client.list<NodeCacheObject>(nodeCaches, { labelSelector: `${policyLabel}=${policyName}`, limit: pageSize, continue: next, signal });
+      for (const object of page.items) store.apply({ type: 'MODIFIED', object });
       next = page.metadata.continue;
     } while (next !== undefined && next !== '');
-    return reports;
   }
 
   /** Its objects go by their owner references, and its NodeCaches likewise. */
   #forget(name: string): void {
     this.#buckets.delete(name);
-    this.#agentlessSince.delete(name);
     this.#settlement.forget(name);
     this.#options.inventory.forget(name);
     for (const key of this.#applied.keys()) if (key.endsWith(`/${childName(name)}`)) this.#applied.delete(key);

@@ -17,6 +17,7 @@ import { Reflector } from '../kube/reflector.ts';
 import type { Resource } from '../kube/resource.ts';
 import { cachePolicies, configMaps, daemonSets, nodeCaches, pods } from '../kube/resource.ts';
 import { Store } from '../kube/store.ts';
+import type { Stored } from '../kube/store.ts';
 import { Transport } from '../kube/transport.ts';
 import { loopDelayCheck, serveHealth } from '../observe/health.ts';
 import { parseListenAddress } from '../observe/listen-address.ts';
@@ -24,8 +25,8 @@ import type { Log } from '../observe/log.ts';
 import { Metrics } from '../observe/metrics.ts';
 import type { PolicyObject } from './admission.ts';
 import { parseAllowedRoots } from './allowed-roots.ts';
-import type { NodeCacheObject, Pod } from './inventory.ts';
-import { Inventory, trimPod } from './inventory.ts';
+import { Inventory } from './inventory.ts';
+import { podRecord, reportRecord } from './records.ts';
 import type { DaemonSet } from './reconcile.ts';
 import { Reconciler } from './reconcile.ts';
 
@@ -75,7 +76,7 @@ async function serve(options: ControllerOptions, signal: AbortSignal): Promise<v
     await Promise.race([watched.synced, aborted(leadership.signal)]);
     if (leadership.signal.aborted) return;
     const queue = new WorkQueue({ clock });
-    const inventory = new Inventory(watched.nodeCaches, watched.pods, (name) => queue.add(name));
+    const inventory = new Inventory(watched.nodeCaches, watched.pods, (name) => queue.add(name), clock);
     const allowedRoots = () => parseAllowedRoots(watched.configMaps.get(`${namespace}/${allowedRootsConfigMap}`));
     const end = enqueueChanges(watched, namespace, queue);
     const fenced = client.fencedBy(leadership.fence);
@@ -89,23 +90,24 @@ async function serve(options: ControllerOptions, signal: AbortSignal): Promise<v
   await watching;
 }
 
+type ConfigMap = KubeObject & { data?: Record<string, string> };
 type Watched = ReturnType<typeof watch>;
 
 /** Everything the controller sees of the cluster: its own namespace, and its own kinds. */
 function watch(client: KubeClient, namespace: string, log: Log) {
-  const running: { store: Store; run: (signal: AbortSignal) => Promise<void> }[] = [];
-  const follow = <T extends KubeObject>(resource: Resource, selection: Selection, trim?: (object: T) => T): Store<T> => {
-    const store = new Store<T>({ log, ...(trim && { trim }) });
-    const reflector = new Reflector<T>({ client, resource, store, log, ...selection });
-    running.push({ store: store as unknown as Store, run: (signal) => reflector.run(signal) });
+  const running: { store: Pick<Store, 'hasSynced' | 'synced'>; run: (signal: AbortSignal) => Promise<void> }[] = [];
+  const follow = <T extends Stored, Received extends KubeObject>(resource: Resource, selection: Selection, trim?: (object: Received) => T): Store<T, Received> => {
+    const store = new Store<T, Received>({ log, ...(trim && { trim }) });
+    const reflector = new Reflector<Received>({ client, resource, store, log, ...selection });
+    running.push({ store, run: (signal) => reflector.run(signal) });
     return store;
   };
   const stores = {
-    policies: follow<PolicyObject>(cachePolicies, {}),
-    nodeCaches: follow<NodeCacheObject>(nodeCaches, {}),
-    configMaps: follow<KubeObject & { data?: Record<string, string> }>(configMaps, { namespace }),
-    daemonSets: follow<DaemonSet>(daemonSets, { namespace, labelSelector: `${managedByLabel}=${operatorName}` }),
-    pods: follow<Pod>(pods, { namespace, labelSelector: `${componentLabel}=${agentComponent}` }, trimPod),
+    policies: follow<PolicyObject, PolicyObject>(cachePolicies, {}),
+    nodeCaches: follow(nodeCaches, {}, reportRecord),
+    configMaps: follow<ConfigMap, ConfigMap>(configMaps, { namespace }),
+    daemonSets: follow<DaemonSet, DaemonSet>(daemonSets, { namespace, labelSelector: `${managedByLabel}=${operatorName}` }),
+    pods: follow(pods, { namespace, labelSelector: `${componentLabel}=${agentComponent}` }, podRecord),
   };
   return {
     ...stores,

@@ -15,7 +15,7 @@ import type { KubeObject, WatchEvent } from './objects.ts';
 import type { Resource } from './resource.ts';
 import { SilenceGuard } from './silence.ts';
 import { isExpired, KubeStatusError } from './status-error.ts';
-import type { Store } from './store.ts';
+import type { Fed } from './store.ts';
 
 const pageSize = 500;
 const minBackoffMs = 800;
@@ -30,7 +30,7 @@ const listAgainAfterMs = 15 * 60_000;
 export interface ReflectorOptions<T extends KubeObject> extends Selection {
   readonly client: KubeClient;
   readonly resource: Resource;
-  readonly store: Store<T>;
+  readonly store: Fed<T>;
   readonly log: Log;
   readonly clock?: Clock;
 }

@@ -10,26 +10,37 @@ export interface StoreHandlers<T> {
   deleted?(object: T): void;
 }
 
-export interface StoreOptions<T> {
-  readonly log: Log;
-  /** Keeps less of each object, to save memory. `managedFields` never stay. */
-  readonly trim?: (object: T) => T;
+/** The least that a store has to keep of an object. */
+export interface Stored {
+  readonly metadata: Pick<KubeObject['metadata'], 'name' | 'namespace' | 'uid' | 'resourceVersion'>;
 }
 
-/** The present objects of one selection, as far as the reflector that fills it knows. Objects in it are never changed, only replaced. */
-export class Store<T extends KubeObject = KubeObject> {
+/** What a reflector needs of a store, whatever that keeps. */
+export type Fed<Received extends KubeObject> = Pick<Store<Stored, Received>, 'apply' | 'replace'>;
+
+export interface StoreOptions<T extends Stored, Received> {
+  readonly log: Log;
+  /** Keeps less of each object, to save memory. `managedFields` never stay. */
+  readonly trim?: (object: Received) => T;
+}
+
+/**
+ * The present objects of one selection, as far as the reflector that fills it knows. Objects in it are never changed, only replaced.
+ * It keeps a `T` of each object it receives; by default the whole.
+ */
+export class Store<T extends Stored = KubeObject, Received extends KubeObject = T extends KubeObject ? T : KubeObject> {
   readonly #objects = new Map<string, T>();
   /** Versions of what was deleted since the last bookmark or list: a late event must not bring it back. */
   readonly #deletedVersions = new Map<string, string | undefined>();
   readonly #handlers = new Set<StoreHandlers<T>>();
   readonly #log: Log;
-  readonly #trim: (object: T) => T;
+  readonly #trim: (object: Received) => T;
   readonly #firstSync = Promise.withResolvers<void>();
   #hasSynced = false;
 
-  constructor(options: StoreOptions<T>) {
+  constructor(options: StoreOptions<T, Received>) {
     this.#log = options.log;
-    this.#trim = options.trim ?? ((object) => object);
+    this.#trim = options.trim ?? ((object) => object as unknown as T);
   }
 
   /** True from the first complete list on. */
@@ -63,7 +74,7 @@ export class Store<T extends KubeObject = KubeObject> {
   }
 
   /** Takes an event of the watch. Duplicates, and events older than what is known, are dropped. */
-  apply(event: WatchEvent<T>): void {
+  apply(event: WatchEvent<Received>): void {
     if (event.type === 'BOOKMARK') return this.#deletedVersions.clear();
     const { object } = event;
     const key = keyOf(object);
@@ -79,7 +90,7 @@ export class Store<T extends KubeObject = KubeObject> {
   }
 
   /** Takes a list, page by page: what it holds is put in at once; what it does not hold goes when it has ended. A list that fails in between removes nothing. */
-  async replace(pages: AsyncIterable<readonly T[]>): Promise<void> {
+  async replace(pages: AsyncIterable<readonly Received[]>): Promise<void> {
     const listed = new Set<string>();
     for await (const page of pages) {
       for (const object of page) {
@@ -94,7 +105,7 @@ export class Store<T extends KubeObject = KubeObject> {
     this.#firstSync.resolve();
   }
 
-  #put(key: string, object: T): void {
+  #put(key: string, object: Received): void {
     const old = this.#objects.get(key);
     // Made again under the same name, and the deletion in between was not seen.
     if (old !== undefined && old.metadata.uid !== object.metadata.uid) {

@@ -1,34 +1,15 @@
 import type { Condition, Finding } from '../api/conditions.ts';
 import { settleConditions } from '../api/conditions.ts';
-import type { CachePolicyStatus, NodeCacheStatus } from '../api/status.ts';
+import type { CachePolicyStatus } from '../api/status.ts';
 import { formatBytes } from '../api/quantity.ts';
+import type { Fleet } from './fleet.ts';
+import type { Foremost } from './foremost.ts';
+import type { NodeFigures } from './node-figures.ts';
 import { isoSeconds } from './node-report.ts';
-import { formatUsage, parseUsage } from './usage.ts';
-
-/** A node whose agent is not ready for this long, or whose report is this old (two missed heartbeats of 5 min and a minute), is stale. */
-export const staleAfterNotReadyMs = 60_000;
-export const staleAfterReportMs = 11 * 60_000;
-/** An agent that has not started for this long is worth a word. */
-export const startGraceMs = 30_000;
-
-const namedNodes = 3;
-const fullestNodesKept = 10;
-
-/** One NodeCache, as far as the roll-up reads it. */
-export interface Report {
-  readonly nodeName: string;
-  readonly status: NodeCacheStatus;
-}
-
-/** The agent's pod on a node, as of now. */
-export interface AgentPod {
-  readonly uid: string;
-  readonly ready: boolean;
-  /** When it last became not ready, or was created; ms since the epoch. */
-  readonly notReadySinceMs: number;
-  /** What keeps it from starting, as far as the pod says. */
-  readonly waiting: string | undefined;
-}
+import type { AgentPod } from './node-verdict.ts';
+import type { CacheSums, ReportSums } from './report-sums.ts';
+import { byNodeName, byUsage, fullestKept, namedNodes } from './report-sums.ts';
+import { formatUsage } from './usage.ts';
 
 export interface RollUpInput {
   readonly policy: { readonly uid: string; readonly generation: number; readonly cacheNames: readonly string[]; readonly maxUnavailable: number | string };
@@ -37,34 +18,32 @@ export interface RollUpInput {
   readonly refused?: string | undefined;
   /** Nodes that should run an agent; undefined while a DaemonSet that changed is not counted again. */
   readonly desired: number | undefined;
-  readonly reports: readonly Report[];
-  readonly agents: ReadonlyMap<string, AgentPod>;
+  readonly fleet: Fleet;
   readonly previous: CachePolicyStatus | undefined;
   /** What NodeCaches that went since `previous` was written had evicted. */
   readonly departedSince: { readonly evictedEntries: number; readonly evictedBytes: number };
   readonly nowMs: number;
 }
 
-/** The whole status of a CachePolicy, from the reports of its nodes. A report of another policy, pod or node of the same name counts for nothing. */
+/** The whole status of a CachePolicy, from the sums of its fleet: costs the same for ten nodes and for a hundred thousand. */
 export function rollUp(given: RollUpInput): CachePolicyStatus {
-  const { policy, previous } = given;
-  // Kubernetes counts within seconds what was changed: until then the last count stands, or every change would look like an outage.
-  const desired = given.desired ?? previous?.nodes?.desired;
+  const { policy, previous, fleet, nowMs } = given;
+  const desired = lastCounted(given);
   const input = { ...given, desired };
-  const own = input.reports.filter((report) => report.status.policyUID === policy.uid);
-  const fresh = own.filter((report) => isFresh(report, input));
-  const standing = [...fresh, ...awaited(own, fresh, input)];
+  fleet.look({ policyUID: policy.uid, podless: isPodless(input), nowMs });
+  const { fresh } = fleet;
+  const standing = standingOf(input);
   const nodes = {
     ...(desired !== undefined && { desired }),
-    reporting: fresh.length,
-    stale: countStale(own, fresh, input),
-    overLimit: standing.filter((report) => caches(report).some((cache) => cache.overLimit)).length,
-    failing: standing.filter(isFailing).length,
+    reporting: fresh.size,
+    stale: fleet.stale,
+    overLimit: standing.overLimit.size,
+    failing: standing.failing.size,
   };
-  const perCache = policy.cacheNames.map((name) => rollUpCache(name, fresh));
-  const stats = perCache.every((cache) => cache.stats) && fresh.length > 0 ? sumOf(perCache.map((cache) => cache.stats)) : undefined;
-  const evicted = evictedSoFar(own, input);
-  const lastEvictionTime = latest([previous?.lastEvictionTime, ...own.map((report) => report.status.lastEvictionTime)]);
+  const perCache = policy.cacheNames.map((name) => rollUpCache(name, fresh.caches.get(name)));
+  const stats = perCache.every((cache) => cache.stats) && fresh.size > 0 ? sumOf(perCache.map((cache) => cache.stats)) : undefined;
+  const evicted = evictedSoFar(input);
+  const lastEvictionTime = latest(previous?.lastEvictionTime, fleet.lastEvictionTime);
   const fullest = fullestNodes(fresh);
   return {
     observedGeneration: policy.generation,
@@ -73,87 +52,80 @@ export function rollUp(given: RollUpInput): CachePolicyStatus {
     size: stats ? formatBytes(stats.totalBytes) : '-',
     usage: fullest[0]?.usage ?? '-',
     nodes,
-    reporting: `${fresh.length}/${desired ?? '-'}`,
+    reporting: `${fresh.size}/${desired ?? '-'}`,
     caches: perCache,
     ...evicted,
     reclaimed: formatBytes(evicted.evictedBytes),
     ...(lastEvictionTime !== undefined && { lastEvictionTime }),
     fullestNodes: fullest,
-    conditions: settleConditions(findings(input, standing, nodes), (previous?.conditions ?? []) as Partial<Condition>[], policy.generation, isoSeconds(input.nowMs)),
+    conditions: settleConditions(findings(input, standing, nodes), (previous?.conditions ?? []) as Partial<Condition>[], policy.generation, isoSeconds(nowMs)),
   };
+}
+
+/** Nobody has counted the nodes, and no agent has a pod: as on a control plane without its controllers. Then the pods that are missing say nothing. */
+export function isPodless(input: Pick<RollUpInput, 'fleet' | 'desired' | 'previous'>): boolean {
+  return lastCounted(input) === undefined && input.fleet.agents === 0;
+}
+
+/** Kubernetes counts within seconds what was changed: until then the last count stands, or every change would look like an outage. */
+function lastCounted({ desired, previous }: Pick<RollUpInput, 'desired' | 'previous'>): number | undefined {
+  return desired ?? previous?.nodes?.desired;
 }
 
 type Nodes = { desired?: number; reporting: number; stale: number; overLimit: number; failing: number };
 
-function isFresh({ nodeName, status }: Report, { agents, nowMs }: RollUpInput): boolean {
-  const pod = agents.get(nodeName);
-  return pod !== undefined && pod.uid === status.podUID && !isSilent(pod, nowMs) && isRecent(status, nowMs);
+/** Some nodes: how many, and the first few by name. */
+interface Named {
+  readonly size: number;
+  readonly first: readonly NodeFigures[];
 }
 
-function isRecent({ reportTime }: NodeCacheStatus, nowMs: number): boolean {
-  return nowMs - Date.parse(reportTime ?? '') < staleAfterReportMs;
+/** The nodes that the conditions speak of. */
+interface Standing {
+  readonly size: number;
+  readonly outdated: Named;
+  readonly failing: Named;
+  readonly overLimit: Named;
+  readonly unreachable: Named;
+  readonly unreachableReasons: ReadonlySet<string>;
 }
 
-function isSilent(pod: AgentPod, nowMs: number): boolean {
-  return !pod.ready && nowMs - pod.notReadySinceMs >= staleAfterNotReadyMs;
+/** Those with a fresh report and, while there are fewer than there should be, those between two agents. */
+function standingOf({ fleet, policy, desired = 0 }: RollUpInput): Standing {
+  const parts = fleet.fresh.size < desired ? [fleet.fresh, fleet.awaited] : [fleet.fresh];
+  const named = (sets: (part: ReportSums) => readonly Foremost<NodeFigures>[]) => together(parts.flatMap(sets));
+  return {
+    size: parts.reduce((sum, part) => sum + part.size, 0),
+    outdated: named((part) => [...part.generations].filter(([generation]) => generation !== policy.generation).map(([, nodes]) => nodes)),
+    failing: named((part) => [part.failing]),
+    overLimit: named((part) => [part.overLimit]),
+    unreachable: named((part) => [part.unreachable]),
+    unreachableReasons: new Set(parts.flatMap((part) => [...part.unreachableReasons.keys()])),
+  };
 }
 
-/**
- * The last words of nodes whose agent is being replaced and has not reported yet: no condition changes because pods take turns in a rollout.
- * They count in no sum. A node that stays without an agent loses its report after a minute.
- */
-function awaited(own: readonly Report[], fresh: readonly Report[], { agents, desired = 0, nowMs }: RollUpInput): readonly Report[] {
-  if (fresh.length >= desired) return [];
-  return own.filter(({ nodeName, status }) => {
-    const pod = agents.get(nodeName);
-    return pod?.uid !== status.podUID && isBetweenPods(pod, nowMs) && isRecent(status, nowMs);
-  });
+function together(sets: readonly Foremost<NodeFigures>[]): Named {
+  return {
+    size: sets.reduce((sum, set) => sum + set.size, 0),
+    first: sets.flatMap((set) => set.first()).sort(byNodeName).slice(0, namedNodes),
+  };
 }
 
-/** Nodes that once reported or should, and of which nothing fresh is known; a pod that is just starting is given its time. */
-function countStale(own: readonly Report[], fresh: readonly Report[], { agents, nowMs }: RollUpInput): number {
-  const freshNames = new Set(fresh.map((report) => report.nodeName));
-  const stale = new Set<string>();
-  for (const report of own) if (!freshNames.has(report.nodeName) && !isBetweenPods(agents.get(report.nodeName), nowMs)) stale.add(report.nodeName);
-  for (const [nodeName, pod] of agents) if (!freshNames.has(nodeName) && isSilent(pod, nowMs)) stale.add(nodeName);
-  return stale.size;
-}
-
-/** One agent is gone, the next is still to come or to report: the controller removes the report of a node where none comes. */
-function isBetweenPods(pod: AgentPod | undefined, nowMs: number): boolean {
-  return pod === undefined || nowMs - pod.notReadySinceMs < staleAfterNotReadyMs;
-}
-
-function caches(report: Report) {
-  return report.status.caches ?? [];
-}
-
-function isFailing(report: Report): boolean {
-  return caches(report).some((cache) => cache.problem) || conditionOf(report, 'Degraded') !== undefined;
-}
-
-function conditionOf(report: Report, type: string) {
-  return report.status.conditions?.find((condition) => condition.type === type && condition.status === 'True');
-}
-
-function rollUpCache(name: string, fresh: readonly Report[]) {
-  const each = fresh.map((report) => caches(report).find((cache) => cache.name === name)).filter((cache) => cache !== undefined);
+function rollUpCache(name: string, sums: CacheSums | undefined) {
+  const total = (key: Parameters<CacheSums['sum']>[0]) => sums?.sum(key) ?? 0;
   // A node whose cache cannot be read is missing from the sum and counted as failing; the sum is of what is known.
-  const known = each.filter((cache) => cache.stats);
-  const stats = known.length > 0 ? sumOf(known.map((cache) => cache.stats)) : undefined;
-  const usages = known.map((cache) => parseUsage(cache.usage)).filter((usage) => usage !== undefined);
-  const total = (of: (cache: (typeof each)[number]) => number | undefined) => each.reduce((sum, cache) => sum + (of(cache) ?? 0), 0);
+  const known = sums !== undefined && sums.known > 0;
   return {
     name,
-    ...(stats && { stats }),
-    size: stats ? formatBytes(stats.totalBytes) : '-',
-    usage: formatUsage(usages.length > 0 ? Math.max(...usages) : undefined),
-    evictedEntries: total((cache) => cache.totals?.evictedEntries),
-    evictedBytes: total((cache) => cache.totals?.evictedBytes),
-    ...(known.length > 0 && {
-      protectedBytes: total((cache) => (cache.protected?.inUse?.bytes ?? 0) + (cache.protected?.recent?.bytes ?? 0)),
-      wouldEvictEntries: total((cache) => cache.wouldEvict?.entries),
-      wouldEvictBytes: total((cache) => cache.wouldEvict?.bytes),
+    ...(known && { stats: { entryCount: total('entryCount'), totalBytes: total('totalBytes') } }),
+    size: known ? formatBytes(total('totalBytes')) : '-',
+    usage: formatUsage(sums?.fullest.first()[0]?.usage),
+    evictedEntries: total('evictedEntries'),
+    evictedBytes: total('evictedBytes'),
+    ...(known && {
+      protectedBytes: total('protectedBytes'),
+      wouldEvictEntries: total('wouldEvictEntries'),
+      wouldEvictBytes: total('wouldEvictBytes'),
     }),
   };
 }
@@ -170,9 +142,9 @@ function sumOf(all: readonly ({ entryCount?: number; totalBytes?: number } | und
  * A controller that was down while a node went never saw its figure go: then the part of the last sum that no report
  * accounts for any more must have been the departed node's, so the sum never falls.
  */
-function evictedSoFar(own: readonly Report[], { previous, departedSince }: RollUpInput) {
+function evictedSoFar({ fleet, previous, departedSince }: RollUpInput) {
   const figure = (key: 'evictedEntries' | 'evictedBytes') => {
-    const live = own.reduce((sum, report) => sum + (report.status[key] ?? 0), 0);
+    const live = fleet.evicted[key];
     const departed = Math.max((previous?.departed?.[key] ?? 0) + departedSince[key], (previous?.[key] ?? 0) - live);
     return { departed, total: departed + live };
   };
@@ -190,66 +162,60 @@ export function presumesDepartures({ departed }: CachePolicyStatus, { previous, 
   return (['evictedEntries', 'evictedBytes'] as const).some((key) => (departed?.[key] ?? 0) > (previous?.departed?.[key] ?? 0) + departedSince[key]);
 }
 
-function latest(times: readonly (string | undefined)[]): string | undefined {
+function latest(...times: readonly (string | undefined)[]): string | undefined {
   return times.filter((time) => time !== undefined).sort().at(-1);
 }
 
-function fullestNodes(fresh: readonly Report[]) {
-  const all = fresh.flatMap((report) => caches(report).map((cache) => ({ nodeName: report.nodeName, cacheName: cache.name, usage: parseUsage(cache.usage) })));
-  const known = all.filter((each): each is (typeof each) & { usage: number } => each.usage !== undefined);
-  known.sort((a, b) => (a.usage === b.usage ? (a.nodeName < b.nodeName ? -1 : 1) : b.usage - a.usage));
-  return known.slice(0, fullestNodesKept).map((each) => ({ ...each, usage: formatUsage(each.usage) }));
+function fullestNodes({ caches }: ReportSums) {
+  const fullest = [...caches.values()].flatMap((cache) => cache.fullest.first()).sort(byUsage).slice(0, fullestKept);
+  return fullest.map(({ nodeName, name, usage }) => ({ nodeName, cacheName: name, usage: formatUsage(usage) }));
 }
 
-function findings(input: RollUpInput, standing: readonly Report[], nodes: Nodes): readonly Finding[] {
-  const { accepted, policy } = input;
-  const outdated = standing.filter((report) => report.status.observedGeneration !== policy.generation);
-  const programmed = programmedFinding(input, standing, outdated);
-  const failing = standing.filter(isFailing);
-  const unreachable = standing.filter((report) => conditionOf(report, 'LimitUnreachable'));
+function findings(input: RollUpInput, standing: Standing, nodes: Nodes): readonly Finding[] {
+  const { failing, unreachable } = standing;
+  const programmed = programmedFinding(input, standing);
   return [
-    accepted,
+    input.accepted,
     programmed,
     readyFinding(input, nodes, programmed, standing),
-    ...(failing.length > 0 ? [{ type: 'Degraded', status: 'True', reason: 'NodesFailing', message: naming(failing, 'Degraded') } as const] : []),
-    ...(unreachable.length > 0
-      ? [{ type: 'LimitUnreachable', status: 'True', reason: reasonOf(unreachable), message: naming(unreachable, 'LimitUnreachable') } as const]
+    ...(failing.size > 0 ? [{ type: 'Degraded', status: 'True', reason: 'NodesFailing', message: naming(failing, (node) => node.failing) } as const] : []),
+    ...(unreachable.size > 0
+      ? [{ type: 'LimitUnreachable', status: 'True', reason: reasonOf(standing.unreachableReasons), message: naming(unreachable, (node) => node.unreachable?.message) } as const]
       : []),
     ...(nodes.stale > 0 ? [{ type: 'Stale', status: 'True', reason: 'AgentsSilent', message: `${count(nodes.stale, 'node')} without a fresh report; their figures are left out` } as const] : []),
   ];
 }
 
-function programmedFinding({ accepted, desired, refused }: RollUpInput, standing: readonly Report[], outdated: readonly Report[]): Finding<'Programmed'> {
+function programmedFinding({ accepted, desired, refused }: RollUpInput, { size, outdated }: Standing): Finding<'Programmed'> {
   const at = <S extends 'True' | 'False' | 'Unknown'>(status: S, reason: Finding<'Programmed'>['reason'], message: string) => ({ type: 'Programmed' as const, status, reason, message });
   if (accepted.status !== 'True') return at('False', 'NotAccepted', `not in force: ${accepted.message}`);
   if (refused !== undefined) return at('False', 'ChildrenRefused', `the API server takes no agents for this policy: ${refused}`);
   if (desired === 0) return at('Unknown', 'NoMatchingNode', 'no node matches nodeSelector and tolerations');
-  if (outdated.length > 0) return at('False', 'Progressing', `${count(outdated.length, 'node')} of ${standing.length} not yet at this generation: ${listed(outdated.map((report) => report.nodeName))}`);
-  if (standing.length === 0) return at('False', 'NoReports', 'no node has reported yet');
-  return at('True', 'Programmed', `${count(standing.length, 'node')} at this generation`);
+  if (outdated.size > 0) return at('False', 'Progressing', `${count(outdated.size, 'node')} of ${size} not yet at this generation: ${listed(outdated)}`);
+  if (size === 0) return at('False', 'NoReports', 'no node has reported yet');
+  return at('True', 'Programmed', `${count(size, 'node')} at this generation`);
 }
 
-function readyFinding(input: RollUpInput, nodes: Nodes, programmed: Finding<'Programmed'>, standing: readonly Report[]): Finding<'Ready'> {
+function readyFinding(input: RollUpInput, nodes: Nodes, programmed: Finding<'Programmed'>, standing: Standing): Finding<'Ready'> {
   const { accepted, desired, policy } = input;
   const at = <S extends 'True' | 'False' | 'Unknown'>(status: S, reason: Finding<'Ready'>['reason'], message: string) => ({ type: 'Ready' as const, status, reason, message });
   if (accepted.status !== 'True') return at('False', 'NotAccepted', accepted.message);
   if (desired === 0 && programmed.status === 'Unknown') return at('Unknown', 'NoMatchingNode', programmed.message);
-  const enough = desired !== undefined && standing.length >= desired - unavailableAllowed(policy.maxUnavailable, desired);
-  const waiting = enough ? undefined : notStarted(input);
+  const enough = desired !== undefined && standing.size >= desired - unavailableAllowed(policy.maxUnavailable, desired);
+  const waiting = enough ? undefined : notStarted(input.fleet.notStarted);
   if (waiting !== undefined) return at('False', 'AgentNotStarted', waiting);
   if (programmed.status !== 'True') return at('False', 'NotProgrammed', programmed.message);
-  if (nodes.failing > 0) return at('False', 'NodesFailing', naming(standing.filter(isFailing), 'Degraded'));
-  if (nodes.overLimit > 0) return at('False', 'OverLimit', naming(standing.filter((report) => caches(report).some((cache) => cache.overLimit)), 'Ready'));
+  if (nodes.failing > 0) return at('False', 'NodesFailing', naming(standing.failing, (node) => node.failing));
+  if (nodes.overLimit > 0) return at('False', 'OverLimit', naming(standing.overLimit, (node) => node.overLimit));
   if (!enough) return at('False', 'NodesNotReporting', `${nodes.reporting} of ${desired ?? 'an unknown number of'} nodes report`);
-  const replaced = standing.length - nodes.reporting;
+  const replaced = standing.size - nodes.reporting;
   return at('True', 'Ready', `${nodes.reporting} of ${desired} nodes report, each within its limits${replaced > 0 ? `; ${count(replaced, 'agent')} being replaced` : ''}`);
 }
 
-function notStarted({ agents, nowMs }: RollUpInput): string | undefined {
-  const waiting = [...agents].filter(([, pod]) => pod.waiting !== undefined && nowMs - pod.notReadySinceMs >= startGraceMs);
-  const [first] = waiting;
-  if (first === undefined) return undefined;
-  return `the agent has not started on ${listed(waiting.map(([nodeName]) => nodeName))} (${first[1].waiting}); does every allowed root exist there?`;
+function notStarted(waiting: Foremost<AgentPod>): string | undefined {
+  const first = waiting.first();
+  if (first[0] === undefined) return undefined;
+  return `the agent has not started on ${listed({ size: waiting.size, first })} (${first[0].waiting}); does every allowed root exist there?`;
 }
 
 /** A percentage is rounded down: of two nodes both have to report. */
@@ -257,19 +223,17 @@ function unavailableAllowed(maxUnavailable: number | string, desired: number): n
   return typeof maxUnavailable === 'number' ? maxUnavailable : Math.floor((Number.parseInt(maxUnavailable, 10) / 100) * desired);
 }
 
-/** `2 nodes: node-1/rootfs: …; node-3/…` with the words of the nodes' own conditions. */
-function naming(reports: readonly Report[], type: string): string {
-  const words = reports.slice(0, namedNodes).map((report) => `${report.nodeName}/${report.status.conditions?.find((condition) => condition.type === type)?.message ?? 'failing'}`);
-  return `${count(reports.length, 'node')}: ${words.join('; ')}${reports.length > namedNodes ? '; …' : ''}`;
+/** `2 nodes: node-1/rootfs: …; node-3/…` in the words of the nodes. */
+function naming({ size, first }: Named, words: (node: NodeFigures) => string | undefined): string {
+  return `${count(size, 'node')}: ${first.map((node) => `${node.nodeName}/${words(node)}`).join('; ')}${size > first.length ? '; …' : ''}`;
 }
 
-function reasonOf(reports: readonly Report[]): 'HeldInUse' | 'HeldRecent' {
-  return reports.some((report) => conditionOf(report, 'LimitUnreachable')?.reason === 'HeldInUse') ? 'HeldInUse' : 'HeldRecent';
+function reasonOf(reasons: ReadonlySet<string>): 'HeldInUse' | 'HeldRecent' {
+  return reasons.has('HeldInUse') ? 'HeldInUse' : 'HeldRecent';
 }
 
-function listed(names: readonly string[]): string {
-  const shown = [...names].sort().slice(0, namedNodes);
-  return shown.join(', ') + (names.length > namedNodes ? ` and ${names.length - namedNodes} more` : '');
+function listed({ size, first }: { readonly size: number; readonly first: readonly { readonly nodeName: string }[] }): string {
+  return first.map(({ nodeName }) => nodeName).join(', ') + (size > first.length ? ` and ${size - first.length} more` : '');
 }
 
 function count(n: number, noun: string): string {

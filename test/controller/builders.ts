@@ -1,6 +1,6 @@
 import { policyLabel } from '../../src/api/names.ts';
 import type { PolicyObject } from '../../src/controller/admission.ts';
-import type { NodeCacheObject, Pod } from '../../src/controller/inventory.ts';
+import type { NodeCacheObject, Pod } from '../../src/controller/records.ts';
 
 type Spec = PolicyObject['spec'];
 export type CacheSpec = Spec['caches'][number];

@@ -1,118 +1,151 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { policyLabel } from '../../src/api/names.ts';
-import type { NodeCacheObject, Pod } from '../../src/controller/inventory.ts';
-import { Inventory, trimPod } from '../../src/controller/inventory.ts';
+import { Inventory } from '../../src/controller/inventory.ts';
+import { podRecord, reportRecord } from '../../src/controller/records.ts';
+import type { NodeCacheObject, Pod, PodRecord, ReportRecord } from '../../src/controller/records.ts';
 import { Store } from '../../src/kube/store.ts';
+import type { Stored } from '../../src/kube/store.ts';
 import { silentLog } from '../../src/observe/log.ts';
+import { SteppedClock } from '../kube/stepped-clock.ts';
 import { aNodeCache, aPod } from './builders.ts';
 
-let nodeCaches: Store<NodeCacheObject>;
-let pods: Store<Pod>;
+let clock: SteppedClock;
+let nodeCaches: Store<ReportRecord, NodeCacheObject>;
+let pods: Store<PodRecord, Pod>;
 let inventory: Inventory;
 let changed: string[];
 
 beforeEach(() => {
-  nodeCaches = new Store({ log: silentLog });
-  pods = new Store({ log: silentLog, trim: trimPod });
+  clock = new SteppedClock();
+  nodeCaches = new Store({ log: silentLog, trim: reportRecord });
+  pods = new Store({ log: silentLog, trim: podRecord });
   changed = [];
-  inventory = new Inventory(nodeCaches, pods, (name) => changed.push(name));
+  inventory = new Inventory(nodeCaches, pods, (name) => changed.push(name), clock);
 });
 
 let version = 1;
-const shows = <T extends NodeCacheObject | Pod>(store: Store<T>, object: T, type: 'MODIFIED' | 'DELETED' = 'MODIFIED') =>
+const shows = <T extends NodeCacheObject | Pod>(store: Store<Stored, T>, object: T, type: 'MODIFIED' | 'DELETED' = 'MODIFIED') =>
   store.apply({ type, object: { ...object, metadata: { ...object.metadata, resourceVersion: String((version += 1)) } } });
-const nodes = (name = 'a3s-box') => inventory.reports(name).map((report) => report.nodeName);
+/** The nodes of a policy as they count at present. */
+const counted = (name = 'a3s-box', of: Inventory = inventory) => {
+  const fleet = of.fleet(name);
+  fleet.look({ policyUID: 'policy-uid', podless: false, nowMs: clock.wallMs() });
+  return { reporting: fleet.fresh.size, awaited: fleet.awaited.size, agents: fleet.agents, entries: fleet.fresh.caches.get('rootfs')?.sum('entryCount') ?? 0 };
+};
 
-describe('the reports of a policy', () => {
-  it('are those of its own nodes, and say so when they come, change and go', () => {
+describe('the nodes of a policy', () => {
+  it('are counted by their reports and pods, and say so when these come, change and go', () => {
+    shows(pods, aPod('node-1'));
     shows(nodeCaches, aNodeCache('node-1'));
     shows(nodeCaches, { ...aNodeCache('node-9'), metadata: { name: 'other.node-9', uid: 'x' }, spec: { policyName: 'other', nodeName: 'node-9' } });
-    shows(nodeCaches, aNodeCache('node-1', { entries: '7' }));
-    expect([nodes(), nodes('other'), nodes('none')]).toEqual([['node-1'], ['node-9'], []]);
-    expect(inventory.reports('a3s-box')[0]?.status.entries).toBe('7');
+    expect([counted(), counted('other'), counted('none')].map(({ reporting, awaited, agents }) => [reporting, awaited, agents])).toEqual([[1, 0, 1], [0, 1, 0], [0, 0, 0]]);
+    shows(nodeCaches, aNodeCache('node-1', { caches: [{ name: 'rootfs', stats: { entryCount: 7, totalBytes: 1 } }] }));
+    expect(counted().entries).toBe(7);
     shows(nodeCaches, aNodeCache('node-1'), 'DELETED');
-    expect(nodes()).toEqual([]);
-    expect(changed).toEqual(['a3s-box', 'other', 'a3s-box', 'a3s-box']);
+    shows(pods, aPod('node-1'), 'DELETED');
+    expect(counted()).toEqual({ reporting: 0, awaited: 0, agents: 0, entries: 0 });
+    expect(changed).toEqual(['a3s-box', 'a3s-box', 'other', 'a3s-box', 'a3s-box', 'a3s-box']);
   });
 
-  it('leave out a node that has said nothing yet', () => {
+  it('count for nothing where they have said nothing yet, or something else than an agent made the report up', () => {
+    for (const node of ['node-1', 'node-2']) shows(pods, aPod(node));
     const { status: _, ...silent } = aNodeCache('node-1');
     shows(nodeCaches, silent);
-    expect(nodes()).toEqual([]);
-    expect(inventory.nodeCaches('a3s-box')).toHaveLength(1);
+    shows(nodeCaches, aNodeCache('node-2', {}, { name: 'a-squat' }));
+    expect(counted()).toMatchObject({ reporting: 0, awaited: 0, agents: 2 });
   });
 
   it('include what was there before the inventory', () => {
     shows(nodeCaches, aNodeCache('node-1'));
     shows(pods, aPod('node-1'));
-    const later = new Inventory(nodeCaches, pods, () => undefined);
-    expect([later.reports('a3s-box').length, later.agents('a3s-box').size]).toEqual([1, 1]);
+    expect(counted('a3s-box', new Inventory(nodeCaches, pods, () => undefined, clock))).toMatchObject({ reporting: 1, agents: 1 });
   });
 
   it('are followed no further after the end', () => {
     inventory.end();
     shows(nodeCaches, aNodeCache('node-1'));
     shows(pods, aPod('node-1'));
-    expect([nodes(), inventory.agents('a3s-box').size, changed]).toEqual([[], 0, []]);
+    expect([counted(), changed]).toEqual([{ reporting: 0, awaited: 0, agents: 0, entries: 0 }, []]);
+  });
+
+  it('have no agent where a pod has no node yet, and one as soon as it has', () => {
+    shows(pods, { ...aPod('node-1'), spec: {} });
+    expect(counted().agents).toBe(0);
+    shows(pods, aPod('node-1'));
+    expect(counted().agents).toBe(1);
+  });
+
+  it.each([[['ending', 'staying']], [['staying', 'ending']], [['staying', 'older']], [['older', 'staying']]])('have, of two pods, the one that stays and is younger (%s)', (order) => {
+    const pod = {
+      ending: aPod('node-1', { uid: 'ending', metadata: { deletionTimestamp: '2026-01-01T00:00:30Z', creationTimestamp: '2026-01-01T00:00:20Z' } }),
+      older: aPod('node-1', { uid: 'older', metadata: { creationTimestamp: '2026-01-01T00:00:05Z' } }),
+      staying: aPod('node-1', { uid: 'staying', metadata: { creationTimestamp: '2026-01-01T00:00:10Z' } }),
+    };
+    shows(nodeCaches, aNodeCache('node-1', { podUID: 'staying' }));
+    for (const each of order) shows(pods, pod[each as keyof typeof pod]);
+    expect(counted()).toMatchObject({ reporting: 1, agents: 1 });
+    for (const each of order) shows(pods, pod[each as keyof typeof pod], 'DELETED');
+    expect(counted()).toMatchObject({ reporting: 0, agents: 0 });
   });
 });
 
-describe('the agents of a policy', () => {
-  const agent = (node = 'node-1') => inventory.agents('a3s-box').get(node);
+describe('a report without an agent', () => {
+  const agentless = () => [...inventory.agentless('a3s-box', 60_000)].map(({ nodeName }) => nodeName);
+
+  it('is told of after its time, the one that waits longest first', () => {
+    for (const node of ['node-1', 'node-2']) {
+      shows(pods, aPod(node));
+      shows(nodeCaches, aNodeCache(node));
+    }
+    for (const node of ['node-2', 'node-1']) {
+      shows(pods, aPod(node), 'DELETED');
+      clock.jump(1_000);
+    }
+    clock.jump(57_000);
+    expect(agentless()).toEqual([]);
+    // A report that still comes in changes nothing: it is the pod that counts.
+    shows(nodeCaches, aNodeCache('node-2', { entries: '5' }));
+    clock.jump(1_000);
+    expect(agentless()).toEqual(['node-2']);
+    clock.jump(1_000);
+    expect(agentless()).toEqual(['node-2', 'node-1']);
+  });
+
+  it('is told of no more once there is an agent, or no report', () => {
+    for (const node of ['node-1', 'node-2']) shows(nodeCaches, aNodeCache(node));
+    clock.jump(60_000);
+    expect(agentless()).toEqual(['node-1', 'node-2']);
+    shows(pods, aPod('node-1'));
+    shows(nodeCaches, aNodeCache('node-2'), 'DELETED');
+    expect(agentless()).toEqual([]);
+  });
+});
+
+describe('the agent of a pod', () => {
   const at = (time: string) => Date.parse(time);
   const condition = (status: string, lastTransitionTime: string) => ({ conditions: [{ type: 'Ready', status, lastTransitionTime }] });
 
-  it('are known by their node', () => {
-    shows(pods, aPod('node-1'));
-    shows(pods, aPod('node-2', { policy: 'other' }));
-    expect([...inventory.agents('a3s-box').keys()]).toEqual(['node-1']);
-    expect(agent()).toMatchObject({ uid: 'pod-node-1', ready: true, waiting: undefined });
-    shows(pods, aPod('node-1'), 'DELETED');
-    expect(agent()).toBeUndefined();
-    expect(changed).toEqual(['a3s-box', 'other', 'a3s-box']);
-  });
-
-  it('are none where a pod has no node yet', () => {
-    shows(pods, { ...aPod('node-1'), spec: {} });
-    expect(inventory.agents('a3s-box').size).toBe(0);
+  it('is known by its node', () => {
+    expect(podRecord(aPod('node-1')).agent).toMatchObject({ nodeName: 'node-1', uid: 'pod-node-1', ready: true, waiting: undefined });
   });
 
   it.each([
     ['False', 'since it says so', '2026-01-01T00:05:00Z'],
     ['Unknown', 'since it says so', '2026-01-01T00:05:00Z'],
-  ])('are not ready with a condition that is %s, %s', (status, _, since) => {
-    shows(pods, aPod('node-1', { status: condition(status, since) }));
-    expect(agent()).toMatchObject({ ready: false, notReadySinceMs: at(since) });
+  ])('is not ready with a condition that is %s, %s', (status, _, since) => {
+    expect(podRecord(aPod('node-1', { status: condition(status, since) })).agent).toMatchObject({ ready: false, notReadySinceMs: at(since) });
   });
 
-  it('are not ready since their creation while there is no condition', () => {
-    shows(pods, aPod('node-1', { metadata: { creationTimestamp: '2026-01-01T00:01:00Z' }, status: {} }));
-    expect(agent()).toMatchObject({ ready: false, notReadySinceMs: at('2026-01-01T00:01:00Z') });
+  it('is not ready since its creation while there is no condition', () => {
+    expect(podRecord(aPod('node-1', { metadata: { creationTimestamp: '2026-01-01T00:01:00Z' }, status: {} })).agent).toMatchObject({ ready: false, notReadySinceMs: at('2026-01-01T00:01:00Z') });
   });
 
-  it('are not ready while they end, whatever their condition says', () => {
-    shows(pods, aPod('node-1', { metadata: { deletionTimestamp: '2026-01-01T00:02:00Z' } }));
-    expect(agent()).toMatchObject({ ready: false, notReadySinceMs: at('2026-01-01T00:02:00Z') });
+  it('is not ready while the pod ends, whatever its condition says', () => {
+    expect(podRecord(aPod('node-1', { metadata: { deletionTimestamp: '2026-01-01T00:02:00Z' } })).agent).toMatchObject({ ready: false, notReadySinceMs: at('2026-01-01T00:02:00Z') });
   });
 
-  it('are waiting for what their container says', () => {
-    shows(pods, aPod('node-1', { status: { containerStatuses: [{ state: { waiting: { reason: 'ImagePullBackOff' } } }] } }));
-    expect(agent()).toMatchObject({ ready: false, waiting: 'ImagePullBackOff' });
-  });
-
-  it.each([[['ending', 'staying']], [['staying', 'ending']]])('are, of two pods on one node, the one that stays (%s)', (order) => {
-    const pod = {
-      ending: aPod('node-1', { uid: 'ending', metadata: { deletionTimestamp: '2026-01-01T00:00:30Z', creationTimestamp: '2026-01-01T00:00:20Z' } }),
-      staying: aPod('node-1', { uid: 'staying', metadata: { creationTimestamp: '2026-01-01T00:00:10Z' } }),
-    };
-    for (const each of order) shows(pods, pod[each as keyof typeof pod]);
-    expect(agent()?.uid).toBe('staying');
-  });
-
-  it('are, of two pods that stay, the younger', () => {
-    shows(pods, aPod('node-1', { uid: 'young', metadata: { creationTimestamp: '2026-01-01T00:00:20Z' } }));
-    shows(pods, aPod('node-1', { uid: 'old', metadata: { creationTimestamp: '2026-01-01T00:00:10Z' } }));
-    expect(agent()?.uid).toBe('young');
+  it('waits for what its container says', () => {
+    expect(podRecord(aPod('node-1', { status: { containerStatuses: [{ state: { waiting: { reason: 'ImagePullBackOff' } } }] } })).agent).toMatchObject({ ready: false, waiting: 'ImagePullBackOff' });
   });
 });
 
@@ -156,19 +189,33 @@ describe('what departed nodes had evicted', () => {
   });
 });
 
-describe('what is kept of a pod', () => {
-  it('is what the inventory reads, and nothing else', () => {
+describe('what is kept', () => {
+  const managedFields = ['x'.repeat(1000)];
+
+  it('of a pod is what is counted, and nothing else', () => {
     const pod = aPod('node-1', {
       metadata: { annotations: { large: 'x'.repeat(1000) }, labels: { [policyLabel]: 'a3s-box', other: 'label' } },
-      status: { conditions: [{ type: 'Ready', status: 'True' }, { type: 'Initialized', status: 'True' }], containerStatuses: [{ state: {} }], hostIP: '10.0.0.1' } as Pod['status'],
+      status: { conditions: [{ type: 'Ready', status: 'True', lastTransitionTime: '2026-01-01T00:00:00Z' }, { type: 'Initialized', status: 'True' }], containerStatuses: [{ state: {} }], hostIP: '10.0.0.1' } as Pod['status'],
     });
-    expect(trimPod({ ...pod, spec: { nodeName: 'node-1', containers: ['many'] } as Pod['spec'] } as Pod)).toEqual({
-      apiVersion: 'v1', kind: 'Pod', spec: { nodeName: 'node-1' },
-      metadata: {
-        name: 'cachepolicy-a3s-box-pod-node-1', namespace: 'cachepolicy-system', uid: 'pod-node-1', resourceVersion: '1',
-        creationTimestamp: '2025-12-31T00:00:00Z', labels: { [policyLabel]: 'a3s-box' },
+    expect(podRecord({ ...pod, metadata: { ...pod.metadata, managedFields }, spec: { nodeName: 'node-1', containers: ['many'] } as Pod['spec'] } as Pod)).toEqual({
+      metadata: { name: 'cachepolicy-a3s-box-pod-node-1', namespace: 'cachepolicy-system', uid: 'pod-node-1', resourceVersion: '1' },
+      policyName: 'a3s-box', createdAt: '2025-12-31T00:00:00Z', ending: false,
+      agent: { nodeName: 'node-1', uid: 'pod-node-1', ready: true, notReadySinceMs: Date.parse('2025-12-31T00:00:00Z'), waiting: undefined },
+    });
+  });
+
+  it('of a report is its figures, and words only where something is wrong', () => {
+    expect(reportRecord(aNodeCache('node-1', {}, { managedFields }))).toEqual({
+      metadata: { name: 'a3s-box.node-1', uid: 'report-node-1', resourceVersion: '1' },
+      policyName: 'a3s-box', nodeName: 'node-1',
+      figures: {
+        nodeName: 'node-1', policyUID: 'policy-uid', podUID: 'pod-node-1', reportedAtMs: Date.parse('2026-01-01T00:00:00Z'), observedGeneration: 1,
+        evictedEntries: 2, evictedBytes: 2048, lastEvictionTime: undefined, failing: undefined, overLimit: undefined, unreachable: undefined,
+        caches: [{
+          nodeName: 'node-1', name: 'rootfs', known: true, usage: 0.5, entryCount: 4, totalBytes: 4096,
+          evictedEntries: 2, evictedBytes: 2048, protectedBytes: 0, wouldEvictEntries: 0, wouldEvictBytes: 0,
+        }],
       },
-      status: { conditions: [{ type: 'Ready', status: 'True' }], containerStatuses: [{}] },
     });
   });
 });

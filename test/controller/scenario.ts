@@ -1,6 +1,7 @@
 import { OperatorError } from '../../src/errors.ts';
-import { Inventory, trimPod } from '../../src/controller/inventory.ts';
-import type { NodeCacheObject, Pod } from '../../src/controller/inventory.ts';
+import { Inventory } from '../../src/controller/inventory.ts';
+import { podRecord, reportRecord } from '../../src/controller/records.ts';
+import type { NodeCacheObject, Pod } from '../../src/controller/records.ts';
 import type { PolicyObject } from '../../src/controller/admission.ts';
 import type { DaemonSet } from '../../src/controller/reconcile.ts';
 import { Reconciler } from '../../src/controller/reconcile.ts';
@@ -10,6 +11,7 @@ import type { KubeObject } from '../../src/kube/objects.ts';
 import type { Resource } from '../../src/kube/resource.ts';
 import { KubeStatusError } from '../../src/kube/status-error.ts';
 import { Store } from '../../src/kube/store.ts';
+import type { Stored } from '../../src/kube/store.ts';
 import { silentLog } from '../../src/observe/log.ts';
 import { SteppedClock } from '../kube/stepped-clock.ts';
 import { allowedRoots } from './builders.ts';
@@ -25,9 +27,9 @@ export class Scenario {
   readonly policies = new Store<PolicyObject>({ log: silentLog });
   readonly configMaps = new Store<KubeObject>({ log: silentLog });
   readonly daemonSets = new Store<DaemonSet>({ log: silentLog });
-  readonly nodeCaches = new Store<NodeCacheObject>({ log: silentLog });
-  readonly pods = new Store<Pod>({ log: silentLog, trim: trimPod });
-  readonly inventory = new Inventory(this.nodeCaches, this.pods, () => undefined);
+  readonly nodeCaches = new Store({ log: silentLog, trim: reportRecord });
+  readonly pods = new Store({ log: silentLog, trim: podRecord });
+  readonly inventory = new Inventory(this.nodeCaches, this.pods, () => undefined, this.clock);
   allowedRoots: readonly string[] = allowedRoots;
   image = 'cachepolicy:1';
   /** What an admin was told: `Normal Evicted a3s-box`. */
@@ -59,7 +61,7 @@ export class Scenario {
   }
 
   /** What the watch shows next of an object that somebody else wrote. */
-  shows<T extends KubeObject>(store: Store<T>, object: T, change: 'MODIFIED' | 'DELETED' = 'MODIFIED'): void {
+  shows<T extends KubeObject>(store: Store<Stored, T>, object: T, change: 'MODIFIED' | 'DELETED' = 'MODIFIED'): void {
     const shown = structuredClone(object);
     shown.metadata.resourceVersion = String((this.#version += 1));
     if (change === 'DELETED') this.#server.delete(keyOf(shown) + shown.kind);
@@ -69,7 +71,9 @@ export class Scenario {
 
   /** What somebody else wrote and the watch does not show yet. */
   hides(object: KubeObject): void {
-    this.#server.set(keyOf(object) + object.kind, structuredClone(object));
+    const hidden = structuredClone(object);
+    hidden.metadata.resourceVersion = String((this.#version += 1));
+    this.#server.set(keyOf(object) + object.kind, hidden);
   }
 
   /** An admin changes the spec. */
@@ -113,7 +117,7 @@ export class Scenario {
   }
 
   #newReconciler(): Reconciler {
-    const { policies, daemonSets, configMaps, inventory, clock } = this;
+    const { policies, daemonSets, configMaps, nodeCaches, inventory, clock } = this;
     const client = {
       get: async (resource: Resource, place: { name: string }) => this.#get(resource, place.name),
       list: async ({ kind }: Resource, { fieldSelector = '' }: ListOptions) => this.#list(kind, fieldSelector.replace('spec.nodeName=', '')),
@@ -122,7 +126,7 @@ export class Scenario {
       delete: async (resource: Resource, place: { name: string }, options: DeleteOptions) => this.#delete(resource, place.name, options),
     };
     return new Reconciler({
-      client: client as unknown as KubeClient, policies, daemonSets, configMaps, inventory, clock,
+      client: client as unknown as KubeClient, policies, daemonSets, configMaps, nodeCaches, inventory, clock,
       allowedRoots: () => this.allowedRoots, namespace: 'cachepolicy-system', image: this.image, record: ({ regarding, type, reason }) => this.events.push(`${type} ${reason} ${regarding.metadata.name}`), log: silentLog,
     });
   }
@@ -181,7 +185,8 @@ export class Scenario {
 
   #delete(resource: Resource, name: string, { preconditions }: DeleteOptions): void {
     this.#record(`delete ${resource.kind} ${name} of ${preconditions?.uid ?? 'any uid'}`);
-    const present = this.nodeCaches.get(name);
+    const present = this.#server.get(name + resource.kind) as NodeCacheObject | undefined;
+    this.#server.delete(name + resource.kind);
     if (present !== undefined) this.#later(() => this.nodeCaches.apply({ type: 'DELETED', object: present }));
   }
 
@@ -194,7 +199,7 @@ export class Scenario {
     throw refusal.error;
   }
 
-  #show<T extends KubeObject>(store: Store<T>, object: KubeObject): void {
+  #show<T extends KubeObject>(store: Store<Stored, T>, object: KubeObject): void {
     const shown = structuredClone(object) as T;
     this.#later(() => store.apply({ type: 'MODIFIED', object: shown }));
   }

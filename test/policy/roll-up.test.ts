@@ -1,7 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import type { Finding } from '../../src/api/conditions.ts';
-import type { AgentPod, Report, RollUpInput } from '../../src/policy/roll-up.ts';
+import type { AgentPod } from '../../src/policy/node-verdict.ts';
+import type { RollUpInput } from '../../src/policy/roll-up.ts';
 import { rollUp } from '../../src/policy/roll-up.ts';
+import { fleetOf } from './fleet-of.ts';
+import type { Report } from './roll-up-model.ts';
+
+type Agent = Omit<AgentPod, 'nodeName'>;
 
 const now = Date.parse('2026-11-23T12:00:00Z');
 const inForce: Finding<'Accepted'> = { type: 'Accepted', status: 'True', reason: 'Accepted', message: 'in force' };
@@ -24,14 +29,19 @@ function aReport(nodeName: string, change: Partial<Report['status']> = {}): Repo
   };
 }
 
-const aReadyPod = (nodeName: string): AgentPod => ({ uid: `pod-${nodeName}`, ready: true, notReadySinceMs: now - 3_600_000, waiting: undefined });
+const aReadyPod = (nodeName: string): Agent => ({ uid: `pod-${nodeName}`, ready: true, notReadySinceMs: now - 3_600_000, waiting: undefined });
 
-function rolledUp(change: Partial<RollUpInput> & { nodes?: readonly string[] } = {}) {
-  const { nodes = ['a', 'b'], ...rest } = change;
+interface Given extends Partial<Omit<RollUpInput, 'fleet'>> {
+  readonly nodes?: readonly string[];
+  readonly reports?: readonly Report[];
+  readonly agents?: ReadonlyMap<string, Agent>;
+}
+
+function rolledUp(change: Given = {}) {
+  const { nodes = ['a', 'b'], reports = nodes.map((name) => aReport(name)), agents = new Map(nodes.map((name) => [name, aReadyPod(name)])), ...rest } = change;
   return rollUp({
     policy: { uid: 'policy-uid', generation: 3, cacheNames: ['rootfs'], maxUnavailable: '10%' },
-    accepted: inForce, desired: nodes.length, reports: nodes.map((name) => aReport(name)),
-    agents: new Map(nodes.map((name) => [name, aReadyPod(name)])),
+    accepted: inForce, desired: nodes.length, fleet: fleetOf(reports, agents, now),
     previous: undefined, departedSince: { evictedEntries: 0, evictedBytes: 0 }, nowMs: now,
     ...rest,
   });
@@ -85,6 +95,16 @@ describe('the status of a policy', () => {
     expect(condition(status, 'Stale')).toBe('True AgentsSilent');
   });
 
+  it('goes by the age of a report alone while nobody counted the nodes and no agent has a pod', () => {
+    const reports = [aReport('a'), aReport('b', { reportTime: ago(11 * 60) }), aReport('c', { policyUID: 'old-uid' })];
+    const podless = rolledUp({ desired: undefined, reports, agents: new Map() });
+    expect(podless).toMatchObject({ stats: { entryCount: 4, totalBytes: 4096 }, reporting: '1/-', nodes: { reporting: 1, stale: 1 } });
+    expect(['Programmed', 'Ready', 'Stale'].map((type) => condition(podless, type))).toEqual(['True Programmed', 'False NodesNotReporting', 'True AgentsSilent']);
+    // One pod, or one count, and the pods that are missing say something again.
+    expect(rolledUp({ desired: undefined, reports, agents: new Map([['z', aReadyPod('z')]]) }).reporting).toBe('0/-');
+    expect(rolledUp({ desired: 2, reports, agents: new Map() }).reporting).toBe('0/2');
+  });
+
   it('is Programmed only when every fresh report is of this generation', () => {
     const status = rolledUp({ reports: [aReport('a'), aReport('b', { observedGeneration: 2 })] });
     expect(condition(status, 'Programmed')).toBe('False Progressing');
@@ -100,7 +120,7 @@ describe('the status of a policy', () => {
 
   describe('while agents are being replaced', () => {
     const conditions = (status: Status) => ['Programmed', 'Ready', 'Degraded', 'LimitUnreachable', 'Stale'].map((type) => condition(status, type));
-    const aNewPod = (seconds: number, ready = false): AgentPod => ({ uid: 'new-pod', ready, notReadySinceMs: now - seconds * 1000, waiting: undefined });
+    const aNewPod = (seconds: number, ready = false): Agent => ({ uid: 'new-pod', ready, notReadySinceMs: now - seconds * 1000, waiting: undefined });
     const over = aReport('b', {
       caches: [{ name: 'rootfs', stats: { entryCount: 9, totalBytes: 9 }, usage: '112%', overLimit: true, problem: { reason: 'DiskIo', message: 'read' } }],
       conditions: [{ type: 'LimitUnreachable', status: 'True', reason: 'HeldInUse', message: 'held', lastTransitionTime: ago(1) }],

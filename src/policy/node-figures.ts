@@ -1,0 +1,76 @@
+import type { NodeCacheStatus } from '../api/status.ts';
+import { parseUsage } from './usage.ts';
+
+/** What the roll-up reads of one node's report. Kept for every node of a cluster: numbers, and words only where something is wrong. */
+export interface NodeFigures {
+  readonly nodeName: string;
+  readonly policyUID: string;
+  readonly podUID: string;
+  /** Ms since the epoch; NaN where the report does not say. */
+  readonly reportedAtMs: number;
+  readonly observedGeneration: number;
+  readonly evictedEntries: number;
+  readonly evictedBytes: number;
+  readonly lastEvictionTime: string | undefined;
+  readonly caches: readonly CacheFigures[];
+  /** In the words of the node: what fails, what is over its limit, what cannot be met. Undefined where nothing is. */
+  readonly failing: string | undefined;
+  readonly overLimit: string | undefined;
+  readonly unreachable: { readonly reason: string; readonly message: string } | undefined;
+}
+
+export interface CacheFigures {
+  readonly nodeName: string;
+  readonly name: string;
+  /** False where the cache cannot be read: then it has neither entries nor usage. */
+  readonly known: boolean;
+  readonly usage: number | undefined;
+  readonly entryCount: number;
+  readonly totalBytes: number;
+  readonly evictedEntries: number;
+  readonly evictedBytes: number;
+  readonly protectedBytes: number;
+  readonly wouldEvictEntries: number;
+  readonly wouldEvictBytes: number;
+}
+
+type CacheStatus = NonNullable<NodeCacheStatus['caches']>[number];
+
+/** @param intern gives one copy of a text that many nodes have */
+export function nodeFigures(nodeName: string, status: NodeCacheStatus, intern: (text: string) => string = (text) => text): NodeFigures {
+  const { caches = [], conditions = [] } = status;
+  const [ready, degraded, unreachable] = ['Ready', 'Degraded', 'LimitUnreachable'].map((type) => conditions.find((condition) => condition.type === type));
+  const overLimit = caches.some((cache) => cache.overLimit);
+  const failing = degraded?.status === 'True' || caches.some((cache) => cache.problem !== undefined);
+  return {
+    nodeName,
+    policyUID: intern(status.policyUID ?? ''),
+    podUID: status.podUID ?? '',
+    reportedAtMs: Date.parse(status.reportTime ?? ''),
+    observedGeneration: status.observedGeneration ?? 0,
+    evictedEntries: status.evictedEntries ?? 0,
+    evictedBytes: status.evictedBytes ?? 0,
+    lastEvictionTime: status.lastEvictionTime,
+    caches: caches.map((cache) => cacheFigures(nodeName, cache, intern)),
+    failing: failing ? (degraded?.message ?? 'failing') : undefined,
+    overLimit: overLimit ? (ready?.message ?? 'over its limits') : undefined,
+    unreachable: unreachable?.status === 'True' ? { reason: intern(unreachable.reason ?? ''), message: unreachable.message ?? '' } : undefined,
+  };
+}
+
+function cacheFigures(nodeName: string, cache: CacheStatus, intern: (text: string) => string): CacheFigures {
+  const known = cache.stats !== undefined;
+  return {
+    nodeName,
+    name: intern(cache.name),
+    known,
+    usage: known ? parseUsage(cache.usage) : undefined,
+    entryCount: cache.stats?.entryCount ?? 0,
+    totalBytes: cache.stats?.totalBytes ?? 0,
+    evictedEntries: cache.totals?.evictedEntries ?? 0,
+    evictedBytes: cache.totals?.evictedBytes ?? 0,
+    protectedBytes: Object.values(cache.protected ?? {}).reduce((sum, tally) => sum + (tally?.bytes ?? 0), 0),
+    wouldEvictEntries: cache.wouldEvict?.entries ?? 0,
+    wouldEvictBytes: cache.wouldEvict?.bytes ?? 0,
+  };
+}
