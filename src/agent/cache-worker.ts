@@ -160,6 +160,7 @@ export class CacheWorker implements Disposable {
   #take(report: PassReport, mode: Mode): void {
     const lastRun = mode === 'Enforce' ? runSummary(report) : this.#state.lastRun;
     const problem = holdsProblem(report);
+    this.#tellExpiredPins(report.plan.expiredPins.length);
     this.#state = { look: lookOf(report), lastRun, problem };
     this.#expiresAtMs = problem === undefined ? report.plan.expiresAtMs : Date.now() + failingLookMs;
     if (mode !== 'Enforce') return;
@@ -244,6 +245,11 @@ export class CacheWorker implements Disposable {
     } catch (error) {
       this.#options.log.warn({ cache: this.#options.spec.name, err: error }, 'the totals could not be saved; they are kept in memory');
     }
+  }
+
+  /** Once; which they are stands in the policy. */
+  #tellExpiredPins(count: number): void {
+    if (count > (this.#state.look?.expiredPins ?? 0)) this.#options.log.warn({ cache: this.#options.spec.name, pins: count }, 'pins have expired and hold nothing any more');
   }
 
   #log(report: PassReport): void {

@@ -13,6 +13,7 @@ export function lookOf(report: PassReport): CacheLook {
     held: plan.held,
     wouldEvict: remaining(plan, gone),
     unreachable: plan.unreachable,
+    expiredPins: plan.expiredPins.length,
     allHeldBy: plan.allHeldBy?.detail,
     damaged: after.damaged.length,
     leftovers: after.leftovers.length,

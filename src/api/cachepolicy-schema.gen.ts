@@ -286,6 +286,17 @@ export const cachePolicySchema: unknown = {
                         "message": "maxIdle must be a duration in d, h, m and s, such as 168h"
                       }
                     ]
+                  },
+                  "headroom": {
+                    "type": "string",
+                    "description": "Once a limit is exceeded, go this far below it, so that the cache then rests until it has filled up again, such as 10%. Default 0%. It applies to every limit of the cache; what is within a limit is never evicted for its headroom.",
+                    "maxLength": 8,
+                    "x-kubernetes-validations": [
+                      {
+                        "rule": "self.matches('^[0-9]{1,2}%$')",
+                        "message": "headroom must be a percentage from 0% to 99%, such as 10%"
+                      }
+                    ]
                   }
                 }
               },
@@ -305,6 +316,52 @@ export const cachePolicySchema: unknown = {
                         "message": "minIdle must be a duration in d, h, m and s, such as 60s"
                       }
                     ]
+                  },
+                  "keep": {
+                    "type": "array",
+                    "description": "Pins: entries that stay whatever the limits say, maxIdle included, and count towards them all the same.",
+                    "maxItems": 64,
+                    "x-kubernetes-list-type": "atomic",
+                    "items": {
+                      "type": "object",
+                      "description": "One pin, by key or by description.",
+                      "x-kubernetes-validations": [
+                        {
+                          "rule": "has(self.key) != has(self.description)",
+                          "message": "a pin must have either key or description, and not both"
+                        }
+                      ],
+                      "properties": {
+                        "key": {
+                          "type": "string",
+                          "description": "The whole key of an entry, such as the digest of a layer.",
+                          "minLength": 1,
+                          "maxLength": 512
+                        },
+                        "description": {
+                          "type": "string",
+                          "description": "Descriptions of entries, such as \"docker.io/library/nginx:*\"; * stands for any text, ? for any one character. The whole description has to match.",
+                          "minLength": 1,
+                          "maxLength": 512
+                        },
+                        "until": {
+                          "type": "string",
+                          "description": "When the pin stops holding, such as 2027-01-01T00:00:00Z. Without it the pin holds for good.",
+                          "maxLength": 40,
+                          "x-kubernetes-validations": [
+                            {
+                              "rule": "self.matches('^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})$') && timestamp(self) > timestamp('1970-01-01T00:00:00Z')",
+                              "message": "until must be a time with a zone, such as 2027-01-01T00:00:00Z"
+                            }
+                          ]
+                        },
+                        "reason": {
+                          "type": "string",
+                          "description": "Why, for whoever reads the policy or cachepolicy explain later.",
+                          "maxLength": 256
+                        }
+                      }
+                    }
                   }
                 }
               }
@@ -480,7 +537,7 @@ export const cachePolicySchema: unknown = {
                 "type": "integer",
                 "format": "int64",
                 "minimum": 0,
-                "description": "Bytes of entries that may not go: in use or used just now."
+                "description": "Bytes of entries that may not go: in use, kept by a pin or used just now."
               },
               "wouldEvictEntries": {
                 "type": "integer",

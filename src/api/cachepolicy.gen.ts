@@ -123,6 +123,10 @@ export interface CachePolicy {
          * Entries not used for longer than this go, such as 168h or 7d. Units d, h, m and s.
          */
         maxIdle?: string;
+        /**
+         * Once a limit is exceeded, go this far below it, so that the cache then rests until it has filled up again, such as 10%. Default 0%. It applies to every limit of the cache; what is within a limit is never evicted for its headroom.
+         */
+        headroom?: string;
       };
       /**
        * What stays even when a limit is exceeded. An entry in use always stays.
@@ -132,6 +136,31 @@ export interface CachePolicy {
          * Entries used within this time stay. Units d, h, m and s. Below 5s a use that just began may be missed.
          */
         minIdle: string;
+        /**
+         * Pins: entries that stay whatever the limits say, maxIdle included, and count towards them all the same.
+         *
+         * @maxItems 64
+         *
+         * Items: One pin, by key or by description.
+         */
+        keep?: {
+          /**
+           * The whole key of an entry, such as the digest of a layer.
+           */
+          key?: string;
+          /**
+           * Descriptions of entries, such as "docker.io/library/nginx:*"; * stands for any text, ? for any one character. The whole description has to match.
+           */
+          description?: string;
+          /**
+           * When the pin stops holding, such as 2027-01-01T00:00:00Z. Without it the pin holds for good.
+           */
+          until?: string;
+          /**
+           * Why, for whoever reads the policy or cachepolicy explain later.
+           */
+          reason?: string;
+        }[];
       };
     }[];
     /**
@@ -248,7 +277,7 @@ export interface CachePolicy {
        */
       evictedBytes?: number;
       /**
-       * Bytes of entries that may not go: in use or used just now.
+       * Bytes of entries that may not go: in use, kept by a pin or used just now.
        */
       protectedBytes?: number;
       /**

@@ -14,7 +14,7 @@ export const conditionReasons = {
   /** Some cache cannot be read or enforced, or the policy cannot be read. */
   Degraded: ['NodesFailing', 'CacheFailing', 'PolicyFormat'],
   /** A limit stays exceeded because what is over it is protected. */
-  LimitUnreachable: ['HeldInUse', 'HeldRecent'],
+  LimitUnreachable: ['HeldInUse', 'HeldKept', 'HeldRecent'],
   /** Agents are silent. */
   Stale: ['AgentsSilent'],
 } as const satisfies Record<string, readonly string[]>;

@@ -137,7 +137,7 @@ export interface NodeCache {
        */
       protected?: {
         /**
-         * Entries in use.
+         * Entries and bytes.
          */
         inUse?: {
           /**
@@ -150,7 +150,20 @@ export interface NodeCache {
           bytes?: number;
         };
         /**
-         * Entries in use.
+         * Entries and bytes.
+         */
+        kept?: {
+          /**
+           * Number of entries.
+           */
+          entries?: number;
+          /**
+           * Sum of their sizes in bytes.
+           */
+          bytes?: number;
+        };
+        /**
+         * Entries and bytes.
          */
         recent?: {
           /**
@@ -163,6 +176,10 @@ export interface NodeCache {
           bytes?: number;
         };
       };
+      /**
+       * Pins of protect.keep whose time is over; they hold nothing any more.
+       */
+      expiredPins?: number;
       /**
        * Names that look like entries and are none, such as metadata that cannot be read. Never evicted.
        */
@@ -245,7 +262,7 @@ export interface NodeCache {
         raced?: number;
       };
       /**
-       * Entries in use.
+       * Entries and bytes.
        */
       wouldEvict?: {
         /**

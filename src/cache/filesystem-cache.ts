@@ -24,6 +24,7 @@ import type { PassError } from './report.ts';
 import type { Clock } from './site.ts';
 import { systemClock } from './site.ts';
 import { itemMetadata, itemTree, newGarbageName, newItemId } from './trash.ts';
+import { noLimits, noProtection } from '../policy/limits.ts';
 
 /** Where a store of the A3S runtime lies. */
 export interface Store extends Pick<CompiledCache, 'root' | 'home'> {
@@ -37,7 +38,6 @@ const entryPatienceMs = 10_000;
 const stagedTree = itemTree;
 const stagedMetadata = itemMetadata;
 
-const noLimits: CompiledCache['limits'] = { maxEntries: null, maxBytes: null, maxIdleMs: null };
 
 /**
  * The trait on the disk of the A3S runtime, for both of its stores: what one writes the other reads, at the same time, in the same
@@ -137,7 +137,7 @@ export class FilesystemCache implements CacheBackend {
   }
 
   #cacheWith(limits: CompiledCache['limits']): Cache {
-    return new Cache({ ...this.#store, name: this.#store.format, limits, protect: { minIdleMs: 0 } }, this.#options);
+    return new Cache({ ...this.#store, name: this.#store.format, limits, protect: noProtection }, this.#options);
   }
 
   #openRoot(): Dir {

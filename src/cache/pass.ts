@@ -213,8 +213,7 @@ export class Cache implements Disposable {
   }
 
   async #plan(root: Dir, holders: Holders, signal: AbortSignal | undefined): Promise<Outlook> {
-    const { protect } = this.#spec;
-    const limits = this.#clockWatch.isTrusted() ? this.#spec.limits : { ...this.#spec.limits, maxIdleMs: null };
+    const { limits, protect } = this.#clockWatch.isTrusted() ? this.#spec : withoutTime(this.#spec);
     const snapshot = await this.#scan(root, signal);
     const { holds, error } = holders.read();
     const input = { snapshot, limits, protect, holds, nowMs: this.#options.clock.now() };
@@ -281,6 +280,11 @@ function lookedAt({ snapshot, holds, plan, errors }: Outlook): PassOutcome {
     before: snapshot, after: snapshot, plan, evicted: [], revived: 0, raced: 0, holdSources: holds.sources, leftoversRemoved: 0,
     errors, purgeDueAtMs: null,
   };
+}
+
+/** Nothing goes for its age, and no pin expires. */
+function withoutTime({ limits, protect }: CompiledCache): Pick<CompiledCache, 'limits' | 'protect'> {
+  return { limits: { ...limits, maxIdleMs: null }, protect: { ...protect, keep: protect.keep.map((pin) => ({ ...pin, untilMs: null })) } };
 }
 
 function evictedOf(plan: Plan, { gone }: EvictionResult): EvictedEntry[] {

@@ -5,6 +5,7 @@ import { idleMsOf } from '../policy/lru-order.ts';
 import type { Plan, Tally } from '../policy/plan.ts';
 import type { Snapshot } from '../policy/snapshot.ts';
 import { statsOf } from '../policy/snapshot.ts';
+import { pinText } from '../policy/keep.ts';
 import { formatUsage } from '../policy/usage.ts';
 import type { Outcome } from './outcome.ts';
 import { bar, count, pad, printable } from './table.ts';
@@ -49,13 +50,13 @@ function barText(used: number): string {
 }
 
 /** What is protected, and what of the limits that puts out of reach. */
-export function heldText({ held, unreachable }: Plan): string {
+export function heldText({ held, unreachable, expiredPins }: Plan): string {
   const words: Record<string, (n: number) => string> = { MaxEntries: String, MaxBytes: formatBytes, MaxIdle: formatDuration };
   const gaps = unreachable.map(({ limit, allowed, remaining }) => {
     const inWords = words[limit] ?? String;
     return `  ${limit} cannot be met: ${inWords(remaining)} of ${inWords(allowed)} stay, protected\n`;
   });
-  return `held: ${held.inUse.entries} in use, ${held.kept.entries} kept, ${held.recent.entries} recent\n${gaps.join('')}`;
+  return `held: ${held.inUse.entries} in use, ${held.kept.entries} kept, ${held.recent.entries} recent\n${gaps.join('')}${expiredPins.map((pin) => `  expired, holds nothing any more: ${printable(pinText(pin))}\n`).join('')}`;
 }
 
 /** What is in the directory and is no entry. Nothing where there is nothing. */

@@ -4,6 +4,7 @@ import { formatOf } from '../policy/compile.ts';
 import type { CompiledCache } from '../policy/compiled.ts';
 import { InputError } from './exit.ts';
 import { openTargets, problemOfPath } from './targets.ts';
+import { noLimits, noProtection } from '../policy/limits.ts';
 
 export interface EntryOptions {
   readonly file?: readonly string[];
@@ -36,5 +37,5 @@ function named(store: A3sStore, allowedRoots: readonly string[]): CompiledCache 
   const territory = territoryOf(store);
   const problem = problemOfPath(territory.root, allowedRoots);
   if (problem !== undefined) throw new InputError([`--${store.cacheDir === undefined ? 'home' : 'cache-dir'}: ${problem}`]);
-  return { name: store.store.toLowerCase(), format: formatOf(store.store), ...territory, limits: { maxEntries: null, maxBytes: null, maxIdleMs: null }, protect: { minIdleMs: 0 } };
+  return { name: store.store.toLowerCase(), format: formatOf(store.store), ...territory, limits: noLimits, protect: noProtection };
 }

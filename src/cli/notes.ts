@@ -10,7 +10,7 @@ export function tellNotes(policies: readonly LoadedPolicy[], { scheduleIgnored }
       ...(compiled.mode === 'Enforce' ? [] : [`mode is ${compiled.mode}: nothing is evicted`]),
       ...(schedule !== undefined && scheduleIgnored ? ['schedule is ignored: the limits are applied now'] : []),
       ...(nodeSelector !== undefined ? ['nodeSelector is ignored: this machine is meant'] : []),
-      ...acceptanceNotes(policy),
+      ...acceptanceNotes(policy, Date.now()),
     ];
     for (const note of notes) io.err(`note: ${compiled.policy.name}: ${note}\n`);
   }

@@ -1,4 +1,5 @@
 import type { PassError, PassReport, PurgeReport } from '../cache/report.ts';
+import { isoSeconds } from '../policy/node-report.ts';
 import type { Plan, Tally } from '../policy/plan.ts';
 import type { CacheStats, Leftover, Snapshot } from '../policy/snapshot.ts';
 import { statsOf } from '../policy/snapshot.ts';
@@ -26,6 +27,7 @@ export interface CacheJson {
   readonly usage: string;
   /** Null where the cache could not be read. */
   readonly held: Plan['held'] | null;
+  readonly expiredPins: readonly { readonly by: string; readonly pattern: string; readonly until: string; readonly reason: string }[];
   readonly damaged: readonly { readonly name: string; readonly reason: string; readonly message: string }[];
   readonly leftovers: readonly Pick<Leftover, 'name' | 'kind'>[];
   readonly unrecognised: readonly string[];
@@ -43,6 +45,7 @@ export function cacheJson({ target, report, errors }: Outcome): CacheJson {
     stats: stats ?? null,
     usage: usageText(target, report?.after),
     held: report?.plan.held ?? null,
+    expiredPins: (report?.plan.expiredPins ?? []).map(({ by, pattern, untilMs, reason }) => ({ by, pattern, until: isoSeconds(untilMs ?? 0), reason })),
     damaged: report?.after.damaged ?? [],
     leftovers: (report?.after.leftovers ?? []).map(({ name, kind }) => ({ name, kind })),
     unrecognised: report?.after.unrecognised ?? [],

@@ -59,7 +59,7 @@ function addPolicyCommands(program: Command, io: Io, done: Done): void {
 Honours spec.mode; ignores spec.schedule and spec.nodeSelector. Every policy of every file is checked before any cache is touched.
 
 -o json prints {"caches": [...]}, each with name, policy, root, mode, stats {entryCount, totalBytes} after the run, usage,
-evicted and wouldEvict [{key, sizeBytes, reason}], held {inUse, kept, recent} of {entries, bytes} each, damaged [{name, reason, message}],
+evicted and wouldEvict [{key, sizeBytes, reason}], held {inUse, kept, recent} of {entries, bytes} each, expiredPins [{by, pattern, until, reason}], damaged [{name, reason, message}],
 leftovers [{name, kind}], unrecognised [name], errors [{code, message}], revived, raced, leftoversRemoved, purged {entries, bytes}.
 
 Examples:
@@ -79,7 +79,7 @@ Examples:
     .description('show the fate of every entry, least recently used first, with the reason')
     .addOption(fileOption().makeOptionMandatory()).addOption(outputOption('table', 'wide', 'json')).addOption(allowedRootOption())
     .addHelpText('after', `
-Reasons to stay: InUse, Recent (used within protect.minIdle), WithinLimits. Reasons to go: MaxIdle, MaxEntries, MaxBytes.
+Reasons to stay: InUse, Kept (pinned by protect.keep), Recent (used within protect.minIdle), WithinLimits. Reasons to go: MaxIdle, MaxEntries, MaxBytes.
 
 Examples:
   cachepolicy explain -f policy.yaml

@@ -19,8 +19,8 @@ export interface Admission {
 }
 
 /** Agents of a policy that is not accepted go on reporting and evict nothing. */
-export async function admit(policy: PolicyObject, all: readonly PolicyObject[], allowedRoots: readonly string[]): Promise<Admission> {
-  const accepted = await acceptance(policy, all, allowedRoots);
+export async function admit(policy: PolicyObject, all: readonly PolicyObject[], allowedRoots: readonly string[], nowMs: number): Promise<Admission> {
+  const accepted = await acceptance(policy, all, { allowedRoots, nowMs });
   const inForce = accepted.status === 'True';
   const compiled = compilePolicy(policy, { accepted: inForce });
   const roots = policy.spec.caches.flatMap(({ a3sBox: { home, cacheDir = home } }) => [home, cacheDir].map((path) => allowedRootOf(path, allowedRoots)).filter((root) => root !== undefined));
@@ -32,7 +32,7 @@ export async function admit(policy: PolicyObject, all: readonly PolicyObject[], 
   };
 }
 
-async function acceptance(policy: PolicyObject, all: readonly PolicyObject[], allowedRoots: readonly string[]): Promise<Finding<'Accepted'>> {
+async function acceptance(policy: PolicyObject, all: readonly PolicyObject[], { allowedRoots, nowMs }: { allowedRoots: readonly string[]; nowMs: number }): Promise<Finding<'Accepted'>> {
   const [refusal, ...more] = await refusals(policy, allowedRoots);
   if (refusal !== undefined) return { type: 'Accepted', status: 'False', reason: refusal.reason, message: [refusal, ...more].map(sentence).join('; ') };
   const winner = await winnerOver(policy, all, allowedRoots);
@@ -40,7 +40,7 @@ async function acceptance(policy: PolicyObject, all: readonly PolicyObject[], al
     const message = `CachePolicy ${winner} is older and governs a directory that this one names, on nodes that both may select; delete one or select other nodes`;
     return { type: 'Accepted', status: 'False', reason: 'Conflicted', message };
   }
-  const notes = acceptanceNotes(policy);
+  const notes = acceptanceNotes(policy, nowMs);
   return { type: 'Accepted', status: 'True', reason: 'Accepted', message: notes.length > 0 ? `in force; ${notes.join('; ')}` : 'in force' };
 }
 

@@ -78,7 +78,7 @@ export class Reconciler {
   async reconcile(name: string, signal: AbortSignal): Promise<{ requeueAfterMs?: number } | void> {
     const policy = this.#options.policies.get(name);
     if (policy === undefined || policy.metadata.deletionTimestamp !== undefined) return this.#forget(name);
-    const admission = await admit(policy, [...this.#options.policies.values()], this.#options.allowedRoots());
+    const admission = await admit(policy, [...this.#options.policies.values()], this.#options.allowedRoots(), this.#clock.wallMs());
     const children = await this.#applyChildren(policy, admission, signal).catch(refusal);
     if (children === false) return { requeueAfterMs: staleViewMs };
     await this.#removeDeparted(policy, signal);

@@ -56,12 +56,24 @@ const runtimeMaxEntries = 10;
 const runtimeMaxBytes = 10 * 2 ** 30;
 
 /** What is in force and yet may not do what its author expects. */
-export function acceptanceNotes({ spec }: CachePolicy): string[] {
-  return spec.caches.flatMap(({ name, a3sBox, limits }) => {
-    if (a3sBox.store !== 'Rootfs' || limits.maxIdle !== undefined) return [];
-    const entriesMatter = limits.maxEntries !== undefined && limits.maxEntries < runtimeMaxEntries;
-    const bytesMatter = limits.maxBytes !== undefined && (parseQuantity(limits.maxBytes) ?? 0) < runtimeMaxBytes;
-    if (entriesMatter || bytesMatter) return [];
-    return [`${name}: the runtime itself keeps at most 10 entries and 10Gi; limits at or above that change nothing`];
+export function acceptanceNotes({ spec }: CachePolicy, nowMs: number): string[] {
+  return spec.caches.flatMap((cache) => [...runtimeNotes(cache), ...pinNotes(cache, nowMs)]);
+}
+
+type CacheSpec = CachePolicy['spec']['caches'][number];
+
+/** Names no key and no image: whoever may read a status may not know them. */
+function pinNotes({ name, protect }: CacheSpec, nowMs: number): string[] {
+  return (protect.keep ?? []).flatMap(({ until }, i) => {
+    if (until === undefined || nowMs < Date.parse(until)) return [];
+    return [`${name}: protect.keep[${i}] expired at ${until} and holds nothing any more`];
   });
+}
+
+function runtimeNotes({ name, a3sBox, limits }: CacheSpec): string[] {
+  if (a3sBox.store !== 'Rootfs' || limits.maxIdle !== undefined) return [];
+  const entriesMatter = limits.maxEntries !== undefined && limits.maxEntries < runtimeMaxEntries;
+  const bytesMatter = limits.maxBytes !== undefined && (parseQuantity(limits.maxBytes) ?? 0) < runtimeMaxBytes;
+  if (entriesMatter || bytesMatter) return [];
+  return [`${name}: the runtime itself keeps at most 10 entries and 10Gi; limits at or above that change nothing`];
 }

@@ -5,7 +5,8 @@ import type { Store } from '../api/paths.ts';
 import { parseQuantity } from '../api/quantity.ts';
 import { OperatorError } from '../errors.ts';
 import type { CompiledCache, CompiledPolicy, StoreFormatName } from './compiled.ts';
-import { compiledFormatVersion } from './compiled.ts';
+import { formatVersions } from './compiled.ts';
+import type { Pin } from './keep.ts';
 import type { Limits } from './limits.ts';
 
 const formats: Readonly<Record<Store, StoreFormatName>> = { Rootfs: 'a3s-rootfs', Layers: 'a3s-layers' };
@@ -24,7 +25,7 @@ type CacheSpec = CachePolicy['spec']['caches'][number];
 export function compilePolicy({ metadata, spec }: CachePolicy, { accepted }: { accepted: boolean }): CompiledPolicy {
   const { schedule } = spec;
   return {
-    formatVersion: compiledFormatVersion,
+    formatVersion: formatVersionFor(spec),
     policy: { name: metadata.name, uid: metadata.uid ?? '', generation: metadata.generation ?? 0 },
     accepted,
     mode: spec.mode,
@@ -41,15 +42,44 @@ function compileCache({ name, a3sBox, limits, protect }: CacheSpec, index: numbe
     root: storeRoot(a3sBox),
     home: a3sBox.home,
     limits: compileLimits(limits, `${at}.limits`),
-    protect: { minIdleMs: read(parseDuration, `${at}.protect.minIdle`, protect.minIdle) },
+    protect: {
+      minIdleMs: read(parseDuration, `${at}.protect.minIdle`, protect.minIdle),
+      keep: (protect.keep ?? []).map((pin, i) => compilePin(pin, `${at}.protect.keep[${i}]`)),
+    },
   };
 }
 
-function compileLimits({ maxEntries, maxBytes, maxIdle }: CacheSpec['limits'], at: string): Limits {
+/** An agent that knows no pins would evict what they hold: it must not take the policy at all. */
+function formatVersionFor({ caches }: CachePolicy['spec']): CompiledPolicy['formatVersion'] {
+  return caches.some(({ protect }) => (protect.keep ?? []).length > 0) ? formatVersions.pins : formatVersions.first;
+}
+
+type PinSpec = NonNullable<CacheSpec['protect']['keep']>[number];
+
+function compilePin({ key, description, until, reason = '' }: PinSpec, at: string): Pin {
+  const untilMs = until === undefined ? null : read(parseTime, `${at}.until`, until);
+  if (key !== undefined && description === undefined) return { by: 'key', pattern: key, untilMs, reason };
+  if (description !== undefined && key === undefined) return { by: 'description', pattern: description, untilMs, reason };
+  throw new OperatorError('ERR_INPUT_INVALID', `spec.${at}: a pin must have either key or description, and not both`);
+}
+
+function parseTime(text: string): number | undefined {
+  const ms = Date.parse(text);
+  return Number.isNaN(ms) ? undefined : ms;
+}
+
+/** `10%` → 10 */
+function parsePercentage(text: string): number | undefined {
+  const digits = /^(\d{1,2})%$/.exec(text)?.[1];
+  return digits === undefined ? undefined : Number(digits);
+}
+
+function compileLimits({ maxEntries, maxBytes, maxIdle, headroom }: CacheSpec['limits'], at: string): Limits {
   return {
     maxEntries: maxEntries ?? null,
     maxBytes: maxBytes === undefined ? null : read(parseQuantity, `${at}.maxBytes`, maxBytes),
     maxIdleMs: maxIdle === undefined ? null : read(parseDuration, `${at}.maxIdle`, maxIdle),
+    headroomPercent: headroom === undefined ? 0 : read(parsePercentage, `${at}.headroom`, headroom),
   };
 }
 

@@ -1,11 +1,12 @@
 import { OperatorError } from '../errors.ts';
+import type { Pin } from './keep.ts';
 import type { Limits, Protect } from './limits.ts';
 
 /**
  * What an agent is told. A newer controller may add fields, which are ignored: where one says what must not be evicted, it writes another
  * version instead. Another version is refused, and the last good policy stays in force.
  */
-export const compiledFormatVersion = 1;
+export const formatVersions = { first: 1, pins: 2 } as const;
 
 export type Mode = 'Enforce' | 'DryRun' | 'Suspended';
 
@@ -35,7 +36,7 @@ export interface CompiledCache {
 
 /** One CachePolicy, resolved to what an agent or a prune needs: paths, numbers, no defaults left open. */
 export interface CompiledPolicy {
-  readonly formatVersion: typeof compiledFormatVersion;
+  readonly formatVersion: (typeof formatVersions)[keyof typeof formatVersions];
   readonly policy: { readonly name: string; readonly uid: string; readonly generation: number };
   /** False where the controller did not accept the policy: agents report, and evict nothing. */
   readonly accepted: boolean;
@@ -68,15 +69,30 @@ export function parseCompiled(text: string): CompiledPolicy {
   } catch (cause) {
     throw new OperatorError('ERR_POLICY_FORMAT', 'the compiled policy is not JSON', { cause });
   }
+  const known: readonly unknown[] = Object.values(formatVersions);
   const compiled = value as CompiledPolicy;
-  if (compiled?.formatVersion !== compiledFormatVersion) {
-    throw new OperatorError('ERR_POLICY_FORMAT', `the compiled policy has format ${String(compiled?.formatVersion)}; this agent reads ${compiledFormatVersion}`);
+  if (!known.includes(compiled?.formatVersion)) {
+    throw new OperatorError('ERR_POLICY_FORMAT', `the compiled policy has format ${String(compiled?.formatVersion)}; this agent reads ${known.join(' and ')}`);
   }
+  if (compiled.formatVersion === formatVersions.first) addLaterFields(compiled);
   for (const [field, right] of Object.entries(checks)) {
     if (!right(compiled)) throw new OperatorError('ERR_POLICY_FORMAT', `the compiled policy has no valid ${field}`);
   }
   return compiled;
 }
+
+/** What a controller that does not know a field yet leaves out: then nobody has asked for it. */
+function addLaterFields({ caches }: CompiledPolicy): void {
+  if (!Array.isArray(caches)) return;
+  for (const cache of caches as readonly (Partial<CompiledCache> | null)[]) {
+    const { limits, protect } = cache ?? {};
+    if (limits) Object.assign(limits, { ...laterLimits, ...limits });
+    if (protect) Object.assign(protect, { ...laterProtection, ...protect });
+  }
+}
+
+const laterLimits: Partial<Limits> = { headroomPercent: 0 };
+const laterProtection: Partial<Protect> = { keep: [] };
 
 const checks: Readonly<Record<string, (compiled: CompiledPolicy) => boolean>> = {
   policy: ({ policy }) => isSubject(policy),
@@ -95,7 +111,17 @@ function isCache(cache: CompiledCache | null): boolean {
   const { name, format, root, home, limits, protect } = cache;
   const texts = formatNames.includes(format) && [name, root, ...(format === 'directory' ? [] : [home])].every((text) => typeof text === 'string' && text !== '');
   const amounts = [limits?.maxEntries, limits?.maxBytes, limits?.maxIdleMs].every((limit) => limit === null || isAmount(limit));
-  return texts && amounts && isAmount(protect?.minIdleMs);
+  return texts && amounts && isPercentage(limits.headroomPercent) && isAmount(protect?.minIdleMs) && Array.isArray(protect.keep) && protect.keep.every(isPin);
+}
+
+function isPin(pin: Pin | null): boolean {
+  if (pin === null) return false;
+  const { by, pattern, untilMs, reason } = pin;
+  return ['key', 'description'].includes(by) && typeof pattern === 'string' && pattern !== '' && (untilMs === null || isAmount(untilMs)) && typeof reason === 'string';
+}
+
+function isPercentage(value: unknown): boolean {
+  return isAmount(value) && (value as number) < 100;
 }
 
 function isAmount(value: unknown): boolean {

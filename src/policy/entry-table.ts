@@ -90,6 +90,12 @@ export class EntryTable implements Iterable<Entry> {
     return this.#names.rowsOf(names, this.length);
   }
 
+  /** Rows that have one of the keys. */
+  rowsKeyed(keys: readonly string[]): Uint32Array {
+    const namedAlike = this.#names.rowsOf(keys, this.length).filter((row) => this.#keys.isEmptyAt(row));
+    return Uint32Array.from([...namedAlike, ...this.#keys.rowsOf(keys, this.length)]);
+  }
+
   /** Rows that have one of the descriptions. */
   rowsDescribed(descriptions: Iterable<string>): Uint32Array {
     return this.#descriptions.rowsOf(descriptions, this.length);

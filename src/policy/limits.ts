@@ -1,16 +1,29 @@
+import type { Pin } from './keep.ts';
+
 /** Limits of one cache. Zero is a limit of zero; null is no limit. Neither ever turns into the other. */
 export interface Limits {
   readonly maxEntries: number | null;
   readonly maxBytes: number | null;
   readonly maxIdleMs: number | null;
+  /** Once a limit is exceeded, so many percent below it. */
+  readonly headroomPercent: number;
 }
 
-export const noLimits: Limits = { maxEntries: null, maxBytes: null, maxIdleMs: null };
+export const noLimits: Limits = { maxEntries: null, maxBytes: null, maxIdleMs: null, headroomPercent: 0 };
 
 export interface Protect {
   /** An entry used within this time is never evicted. */
   readonly minIdleMs: number;
+  /** What stays whatever the limits say. */
+  readonly keep: readonly Pin[];
 }
+
+export const noProtection: Protect = { minIdleMs: 0, keep: [] };
 
 /** The limit whose usage (actual / allowed) is highest decides a cache's usage. */
 export type LimitName = 'MaxEntries' | 'MaxBytes' | 'MaxIdle';
+
+/** What is left of a limit of which headroom is taken off. */
+export function withHeadroom(limit: number, { headroomPercent }: Pick<Limits, 'headroomPercent'>): number {
+  return Math.floor((limit * (100 - headroomPercent)) / 100);
+}

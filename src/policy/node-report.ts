@@ -14,6 +14,7 @@ export interface CacheLook {
   /** Over a limit and free to go, as of this look. */
   readonly wouldEvict: Tally;
   readonly unreachable: Plan['unreachable'];
+  readonly expiredPins: number;
   /** Why all of it counts as in use; undefined where it is known what is. */
   readonly allHeldBy: string | undefined;
   readonly damaged: number;
@@ -99,7 +100,8 @@ function cacheStatus(state: CacheState) {
     ...(look && {
       stats: look.stats,
       overLimit: isOverLimit(state),
-      protected: { inUse: look.held.inUse, recent: look.held.recent },
+      protected: look.held,
+      ...(look.expiredPins > 0 && { expiredPins: look.expiredPins }),
       damaged: look.damaged,
       leftovers: look.leftovers,
       unrecognised: look.unrecognised,
@@ -149,12 +151,18 @@ function overLimitMessage(state: CacheState): string {
   return `${state.name} is at ${formatUsage(state.look && usageOf(state.look.stats, state.limits))}; ${would.entries} entries (${formatBytes(would.bytes)}) may go`;
 }
 
-function heldReason(states: readonly CacheState[]): 'HeldInUse' | 'HeldRecent' {
-  const bytes = (kind: 'inUse' | 'recent') => sum(states, (state) => state.look?.held[kind].bytes ?? 0);
-  return bytes('inUse') >= bytes('recent') ? 'HeldInUse' : 'HeldRecent';
+type HeldReason = Extract<Finding, { type: 'LimitUnreachable' }>['reason'];
+
+const heldReasons: Readonly<Record<keyof Plan['held'], HeldReason>> = { inUse: 'HeldInUse', kept: 'HeldKept', recent: 'HeldRecent' };
+
+/** What holds most; of two that hold as much, the one that stands first. */
+function heldReason(states: readonly CacheState[]): HeldReason {
+  const bytes = (kind: keyof Plan['held']) => sum(states, (state) => state.look?.held[kind].bytes ?? 0);
+  const kinds = Object.keys(heldReasons) as (keyof Plan['held'])[];
+  return heldReasons[kinds.reduce((most, kind) => (bytes(kind) > bytes(most) ? kind : most))];
 }
 
-/** `models: 408.9Gi of 400Gi; in use 310.2Gi (9 entries), recent 0.7Gi (2)` */
+/** `models: 408.9Gi of 400Gi; in use 310.2Gi (9 entries), kept 98Gi (6), recent 0.7Gi (2)` */
 function unreachableMessage(state: CacheState): string {
   const { look, limits } = state;
   if (look === undefined) return state.name;
@@ -162,8 +170,8 @@ function unreachableMessage(state: CacheState): string {
     gap.limit === 'MaxBytes' ? `${formatBytes(gap.remaining)} of ${formatBytes(limits.maxBytes ?? 0)}`
     : gap.limit === 'MaxEntries' ? `${gap.remaining} of ${limits.maxEntries ?? 0} entries`
     : `idle for ${formatDuration(gap.remaining)} of ${formatDuration(gap.allowed)}`);
-  const { inUse, recent } = look.held;
-  return `${state.name}: ${figures.join(', ')}; in use ${formatBytes(inUse.bytes)} (${inUse.entries} entries), recent ${formatBytes(recent.bytes)} (${recent.entries})${look.allHeldBy === undefined ? '' : `; all of it counts as in use because of ${look.allHeldBy}`}`;
+  const { inUse, kept, recent } = look.held;
+  return `${state.name}: ${figures.join(', ')}; in use ${formatBytes(inUse.bytes)} (${inUse.entries} entries), kept ${formatBytes(kept.bytes)} (${kept.entries}), recent ${formatBytes(recent.bytes)} (${recent.entries})${look.allHeldBy === undefined ? '' : `; all of it counts as in use because of ${look.allHeldBy}`}`;
 }
 
 function sumStats(all: readonly CacheStats[]): CacheStats {

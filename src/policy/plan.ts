@@ -1,5 +1,8 @@
 import type { Hold, Holds } from './holds.ts';
+import type { Pin } from './keep.ts';
+import { expiredPins, pinnedRows, pinsInForce } from './keep.ts';
 import type { LimitName, Limits, Protect } from './limits.ts';
+import { withHeadroom } from './limits.ts';
 import { idleMsOf, inLruOrder, lastUsesOf } from './lru-order.ts';
 import type { EvictReason, KeepReason } from './reasons.ts';
 import { codeOf, firstEvictCode } from './reasons.ts';
@@ -31,6 +34,8 @@ export interface Plan {
   readonly unreachable: readonly UnreachableLimit[];
   /** Set where it is unknown what is in use, and so all of it is: why. */
   readonly allHeldBy: Hold | undefined;
+  /** Pins that hold nothing any more. */
+  readonly expiredPins: readonly Pin[];
   /** The first moment at which time alone lets an entry go; null where it never does. What is in use does not grow old. */
   readonly expiresAtMs: number | null;
 }
@@ -43,38 +48,55 @@ export interface PlanInput {
   readonly nowMs: number;
 }
 
+/** Down to which each limit is enforced: below it by the headroom once it is exceeded, so that the cache then rests for a while. */
+interface Goals {
+  readonly entries: number;
+  readonly bytes: number;
+  readonly idleMs: number;
+}
+
 /** What the rules know of an entry when its turn has come: everything less recently used has its verdict. One object, filled anew for each. */
 interface Candidate {
   idleMs: number;
   isInUse: boolean;
+  isPinned: boolean;
+  /** How long the first that nothing protects has not been used: no other has been idle for longer. */
+  longestIdleMs: number | undefined;
   /** What still stands: all that is more recently used, and what was kept. */
   entriesLeft: number;
   bytesLeft: number;
 }
 
-type Rule = (candidate: Candidate, input: PlanInput) => EvictReason | KeepReason | undefined;
+type Rule<R> = (candidate: Candidate, input: PlanInput, goals: Goals) => R | undefined;
 
-/** The first rule that speaks decides. Protection stands before every limit; what no rule wants gone stays. */
-const rules: readonly Rule[] = [inUse, recent, idleTooLong, tooManyEntries, tooManyBytes];
+/** In use, then kept, then used just now: what one of these names stays, whatever the limits say. */
+const protections: readonly Rule<KeepReason>[] = [inUse, kept, recent];
+
+/** The first that speaks is the reason to go; what none wants gone stays. */
+const limitRules: readonly Rule<EvictReason>[] = [idleTooLong, tooManyEntries, tooManyBytes];
 
 function inUse({ isInUse }: Candidate): 'InUse' | undefined {
   return isInUse ? 'InUse' : undefined;
+}
+
+function kept({ isPinned }: Candidate): 'Kept' | undefined {
+  return isPinned ? 'Kept' : undefined;
 }
 
 function recent({ idleMs }: Candidate, { protect }: PlanInput): 'Recent' | undefined {
   return idleMs < protect.minIdleMs ? 'Recent' : undefined;
 }
 
-function idleTooLong({ idleMs }: Candidate, { limits }: PlanInput): 'MaxIdle' | undefined {
-  return limits.maxIdleMs !== null && idleMs > limits.maxIdleMs ? 'MaxIdle' : undefined;
+function idleTooLong({ idleMs, longestIdleMs = 0 }: Candidate, { limits: { maxIdleMs } }: PlanInput, goals: Goals): 'MaxIdle' | undefined {
+  return maxIdleMs !== null && longestIdleMs > maxIdleMs && idleMs > goals.idleMs ? 'MaxIdle' : undefined;
 }
 
-function tooManyEntries({ entriesLeft }: Candidate, { limits }: PlanInput): 'MaxEntries' | undefined {
-  return limits.maxEntries !== null && entriesLeft > limits.maxEntries ? 'MaxEntries' : undefined;
+function tooManyEntries({ entriesLeft }: Candidate, _: PlanInput, goals: Goals): 'MaxEntries' | undefined {
+  return entriesLeft > goals.entries ? 'MaxEntries' : undefined;
 }
 
-function tooManyBytes({ bytesLeft }: Candidate, { limits }: PlanInput): 'MaxBytes' | undefined {
-  return limits.maxBytes !== null && bytesLeft > limits.maxBytes ? 'MaxBytes' : undefined;
+function tooManyBytes({ bytesLeft }: Candidate, _: PlanInput, goals: Goals): 'MaxBytes' | undefined {
+  return bytesLeft > goals.bytes ? 'MaxBytes' : undefined;
 }
 
 /**
@@ -89,13 +111,16 @@ export function planEviction(input: PlanInput): Plan {
   const order = inLruOrder(entries, nowMs);
   const lastUses = lastUsesOf(entries, nowMs);
   const reasons = new Uint8Array(order.length);
+  const goals = goalsOf(before, input.limits);
   const isInUse = inUseAmong(input);
-  const candidate: Candidate = { idleMs: 0, isInUse: false, entriesLeft: before.entryCount, bytesLeft: before.totalBytes };
+  const pinned = pinnedRows(entries, pinsInForce(input.protect.keep, nowMs));
+  const candidate: Candidate = { idleMs: 0, isInUse: false, isPinned: false, longestIdleMs: undefined, entriesLeft: before.entryCount, bytesLeft: before.totalBytes };
   for (let place = 0; place < order.length; place += 1) {
     const row = order[place]!;
     candidate.idleMs = Math.max(0, nowMs - lastUses[row]!);
     candidate.isInUse = isInUse(row);
-    const code = codeOf(reasonFor(candidate, input));
+    candidate.isPinned = pinned.has(row);
+    const code = codeOf(reasonFor(candidate, input, goals));
     reasons[place] = code;
     if (code < firstEvictCode) continue;
     candidate.entriesLeft -= 1;
@@ -109,10 +134,11 @@ export function planEviction(input: PlanInput): Plan {
     after,
     verdicts: new Verdicts(decided),
     evict: evictionsOf(decided, before.entryCount - after.entryCount),
-    held: { inUse: tally(decided, 'InUse'), kept: { entries: 0, bytes: 0 }, recent: tally(decided, 'Recent') },
+    held: { inUse: tally(decided, 'InUse'), kept: tally(decided, 'Kept'), recent: tally(decided, 'Recent') },
     unreachable,
     expiresAtMs: expiresAtMs(unreachable, decided),
     allHeldBy: input.holds.everything,
+    expiredPins: expiredPins(input.protect.keep, nowMs),
   };
 }
 
@@ -123,12 +149,25 @@ function inUseAmong({ snapshot, holds }: PlanInput): (row: number) => boolean {
   return rows.size === 0 ? () => false : (row) => rows.has(row);
 }
 
-function reasonFor(candidate: Candidate, input: PlanInput): EvictReason | KeepReason {
+function goalsOf({ entryCount, totalBytes }: CacheStats, limits: Limits): Goals {
+  const { maxEntries, maxBytes, maxIdleMs } = limits;
+  const goal = (limit: number | null, actual: number) => (limit === null || actual <= limit ? Infinity : withHeadroom(limit, limits));
+  return { entries: goal(maxEntries, entryCount), bytes: goal(maxBytes, totalBytes), idleMs: goal(maxIdleMs, Infinity) };
+}
+
+function reasonFor(candidate: Candidate, input: PlanInput, goals: Goals): EvictReason | KeepReason {
+  const protection = firstOf(protections, candidate, input, goals);
+  if (protection !== undefined) return protection;
+  candidate.longestIdleMs ??= candidate.idleMs;
+  return firstOf(limitRules, candidate, input, goals) ?? 'WithinLimits';
+}
+
+function firstOf<R>(rules: readonly Rule<R>[], candidate: Candidate, input: PlanInput, goals: Goals): R | undefined {
   for (let i = 0; i < rules.length; i += 1) {
-    const reason = rules[i]!(candidate, input);
+    const reason = rules[i]!(candidate, input, goals);
     if (reason !== undefined) return reason;
   }
-  return 'WithinLimits';
+  return undefined;
 }
 
 function tally({ input, order, reasons }: Decided, reason: KeepReason): Tally {
@@ -143,7 +182,7 @@ function tally({ input, order, reasons }: Decided, reason: KeepReason): Tally {
   return { entries, bytes };
 }
 
-/** What is in use is not idle, however long ago it was last opened: only `Recent` can keep an entry beyond maxIdle. */
+/** What is in use is not idle, however long ago it was last opened, and what is kept may be: only `Recent` can put maxIdle out of reach. */
 function unreachableLimits(left: CacheStats, decided: Decided): UnreachableLimit[] {
   const { limits, nowMs } = decided.input;
   const oldest = oldestOf(decided, 'Recent');
@@ -156,14 +195,16 @@ function unreachableLimits(left: CacheStats, decided: Decided): UnreachableLimit
 }
 
 function expiresAtMs(unreachable: readonly UnreachableLimit[], decided: Decided): number | null {
-  const { limits, protect } = decided.input;
+  const { limits, protect, nowMs } = decided.input;
   const recent = oldestOf(decided, 'Recent');
   const times: number[] = [];
   if (recent !== undefined && unreachable.length > 0) times.push(recent.lastAccessedAtMs + protect.minIdleMs);
-  for (const kept of [recent, oldestOf(decided, 'WithinLimits')]) {
+  for (const oldest of [recent, oldestOf(decided, 'WithinLimits')]) {
     // Protection ends when its time is met, a limit is exceeded when its time is passed.
-    if (kept !== undefined && limits.maxIdleMs !== null) times.push(kept.lastAccessedAtMs + Math.max(protect.minIdleMs, limits.maxIdleMs + 1));
+    if (oldest !== undefined && limits.maxIdleMs !== null) times.push(oldest.lastAccessedAtMs + Math.max(protect.minIdleMs, limits.maxIdleMs + 1));
   }
+  // Also where nothing goes then: that the pin has expired is told.
+  for (const { untilMs } of pinsInForce(protect.keep, nowMs)) if (untilMs !== null) times.push(untilMs);
   return times.length === 0 ? null : Math.min(...times);
 }
 

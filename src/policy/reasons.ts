@@ -2,7 +2,7 @@
  * Every fate an entry can have. The same words stand in `explain`, in JSON, in metrics and in the docs.
  * The order is that of the rules: of two reasons that hold, the first is the one that is given.
  */
-export const keepReasons = ['InUse', 'Recent', 'WithinLimits'] as const;
+export const keepReasons = ['InUse', 'Kept', 'Recent', 'WithinLimits'] as const;
 export const evictReasons = ['MaxIdle', 'MaxEntries', 'MaxBytes'] as const;
 
 export type KeepReason = (typeof keepReasons)[number];

@@ -1,5 +1,5 @@
 import type { Condition, Finding } from '../api/conditions.ts';
-import { settleConditions } from '../api/conditions.ts';
+import { conditionReasons, settleConditions } from '../api/conditions.ts';
 import type { CachePolicyStatus } from '../api/status.ts';
 import { formatBytes } from '../api/quantity.ts';
 import type { Fleet } from './fleet.ts';
@@ -228,8 +228,9 @@ function naming({ size, first }: Named, words: (node: NodeFigures) => string | u
   return `${count(size, 'node')}: ${first.map((node) => `${node.nodeName}/${words(node)}`).join('; ')}${size > first.length ? '; …' : ''}`;
 }
 
-function reasonOf(reasons: ReadonlySet<string>): 'HeldInUse' | 'HeldRecent' {
-  return reasons.has('HeldInUse') ? 'HeldInUse' : 'HeldRecent';
+/** The first of the closed list that a node names. */
+function reasonOf(reasons: ReadonlySet<string>) {
+  return conditionReasons.LimitUnreachable.find((reason) => reasons.has(reason)) ?? 'HeldInUse';
 }
 
 function listed({ size, first }: { readonly size: number; readonly first: readonly { readonly nodeName: string }[] }): string {

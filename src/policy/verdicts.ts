@@ -2,6 +2,9 @@ import { formatDuration, formatExactDuration } from '../api/duration.ts';
 import { formatBytes } from '../api/quantity.ts';
 import type { Hold } from './holds.ts';
 import { holdOf } from './holds.ts';
+import { pinOf, pinsInForce, pinText } from './keep.ts';
+import type { Limits } from './limits.ts';
+import { withHeadroom } from './limits.ts';
 import { idleMsOf } from './lru-order.ts';
 import type { PlanInput } from './plan.ts';
 import type { EvictReason, KeepReason, Reason } from './reasons.ts';
@@ -108,12 +111,19 @@ class Judged implements Judgement<'evict' | 'keep', Reason> {
 /** Each reason in words, for the entry it was given to. */
 const details: Readonly<Record<Reason, (judged: Judged, input: PlanInput) => string>> = {
   InUse: ({ hold }) => hold?.detail ?? 'in use',
+  Kept: ({ entry }, { nowMs, protect }) => pinText(pinOf(entry, pinsInForce(protect.keep, nowMs))!),
   Recent: ({ entry }, { nowMs, protect }) => `${lastUse(entry, nowMs)}, protected for ${formatExactDuration(protect.minIdleMs)}`,
-  MaxIdle: ({ entry }, { nowMs, limits }) => `${lastUse(entry, nowMs)}, ${formatExactDuration(limits.maxIdleMs ?? 0)} allowed`,
-  MaxEntries: ({ inPlace }, { limits }) => `${inPlace}, ${limits.maxEntries ?? 0} allowed`,
-  MaxBytes: ({ inPlace }, { limits }) => `${inPlace}, ${formatBytes(limits.maxBytes ?? 0)} allowed`,
+  MaxIdle: ({ entry }, { nowMs, limits }) => `${lastUse(entry, nowMs)}, ${allowed(limits.maxIdleMs, limits, formatExactDuration)}`,
+  MaxEntries: ({ inPlace }, { limits }) => `${inPlace}, ${allowed(limits.maxEntries, limits, String)}`,
+  MaxBytes: ({ inPlace }, { limits }) => `${inPlace}, ${allowed(limits.maxBytes, limits, formatBytes)}`,
   WithinLimits: ({ inPlace }) => inPlace,
 };
+
+/** `10Gi allowed`, and with headroom `10Gi allowed, then down to 9Gi` */
+function allowed(limit: number | null, limits: Limits, format: (n: number) => string): string {
+  const most = limit ?? 0;
+  return `${format(most)} allowed${limits.headroomPercent > 0 ? `, then down to ${format(withHeadroom(most, limits))}` : ''}`;
+}
 
 function lastUse(entry: Entry, nowMs: number): string {
   return entry.clockAhead ? 'last use lies in the future, read as now' : `last used ${formatDuration(idleMsOf(entry, nowMs))} ago`;

@@ -10,6 +10,7 @@ import type { CompiledPolicy } from '../../src/policy/compiled.ts';
 import type { CacheState } from '../../src/policy/node-report.ts';
 import { noTotals } from '../../src/policy/node-report.ts';
 import { rootfsKeys, unpackHome } from '../fixtures/homes.ts';
+import { noLimits, noProtection } from '../../src/policy/limits.ts';
 
 const minute = 60_000;
 const { signal } = new AbortController();
@@ -34,7 +35,7 @@ function aWorker(options: WorkerOptions = {}): CacheWorker {
   const { mode = 'Enforce', nextDueAtMs = () => null, accepted = true, previous, home = unpackHome(dir) } = options;
   const spec = {
     name: 'rootfs', format: 'a3s-rootfs', root: join(home, 'cache/rootfs'), home,
-    limits: { maxEntries: 3, maxBytes: null, maxIdleMs: null }, protect: { minIdleMs: 5_000 },
+    limits: { ...noLimits, maxEntries: 3 }, protect: { ...noProtection, minIdleMs: 5_000 },
   } as const;
   const policy: CompiledPolicy = { formatVersion: 1, policy: { name: 'p', uid: 'u', generation: 1 }, accepted, mode, schedule: null, caches: [spec] };
   return new CacheWorker({ policy, spec, allowedRoots: [dir], settleMs: 20, restMs: 0, log: silentLog, nextDueAtMs, previous, knownTotals: undefined });

@@ -9,6 +9,7 @@ import type { CompiledPolicy } from '../../src/policy/compiled.ts';
 import type { CacheState } from '../../src/policy/node-report.ts';
 import type { Image } from '../fixtures/homes.ts';
 import { images, rootfsKeys, unpackHome } from '../fixtures/homes.ts';
+import { noLimits, noProtection } from '../../src/policy/limits.ts';
 
 /** Something that should take seconds and has not come after this is a failure. */
 const patienceMs = 15_000;
@@ -36,7 +37,7 @@ function aPolicy({ maxEntries = 8, generation = 1, uid = 'uid-1', ...but }: Chan
     formatVersion: 1, policy: { name: 'a3s-box', uid, generation }, accepted: true, mode: 'Enforce', schedule: null,
     caches: [{
       name: 'rootfs', format: 'a3s-rootfs', root: join(home, 'cache/rootfs'), home,
-      limits: { maxEntries, maxBytes: null, maxIdleMs: null }, protect: { minIdleMs: 5_000 },
+      limits: { ...noLimits, maxEntries }, protect: { ...noProtection, minIdleMs: 5_000 },
     }],
     ...but,
   };

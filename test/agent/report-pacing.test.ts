@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { isMaterial, ReportPacing } from '../../src/agent/report-pacing.ts';
 import type { CacheLook, CacheState } from '../../src/policy/node-report.ts';
 import { nodeReport, noTotals } from '../../src/policy/node-report.ts';
+import { noLimits } from '../../src/policy/limits.ts';
 
 const none = { entries: 0, bytes: 0 };
 const second = 1_000;
@@ -9,9 +10,9 @@ const minute = 60 * second;
 
 function aCache(look: Partial<CacheLook> = {}, but: Partial<CacheState> = {}): CacheState {
   return {
-    name: 'rootfs', limits: { maxEntries: 8, maxBytes: null, maxIdleMs: null }, lastRun: undefined, totals: noTotals, problem: undefined,
+    name: 'rootfs', limits: { ...noLimits, maxEntries: 8 }, lastRun: undefined, totals: noTotals, problem: undefined,
     look: {
-      stats: { entryCount: 4, totalBytes: 10_000 }, held: { inUse: none, kept: none, recent: none }, wouldEvict: none, unreachable: [], allHeldBy: undefined,
+      stats: { entryCount: 4, totalBytes: 10_000 }, held: { inUse: none, kept: none, recent: none }, wouldEvict: none, unreachable: [], expiredPins: 0, allHeldBy: undefined,
       damaged: 0, leftovers: 0, unrecognised: 0, clockAhead: 0, holdSources: ['Box'], filesystem: { capacityBytes: 100_000, availableBytes: 50_000 },
       ...look,
     },

@@ -7,6 +7,7 @@ import type { Measurement } from './bench.ts';
 import { full, quantile } from './bench.ts';
 import type { FilesystemName } from './places.ts';
 import { makeHome, makeTree, scratchOn } from './places.ts';
+import { noLimits, noProtection } from '../../src/policy/limits.ts';
 
 const trees = 1_000;
 const filesEach = 100;
@@ -39,8 +40,8 @@ async function purgeOn(variant: FilesystemName): Promise<Measurement> {
 }
 
 function evictable(home: string, allowedRoot: string): Cache {
-  const limits = { maxEntries: 0, maxBytes: null, maxIdleMs: null };
-  const spec = { name: 'rootfs', format: 'a3s-rootfs', root: join(home, 'cache/rootfs'), home, limits, protect: { minIdleMs: 0 } } as const;
+  const limits = { ...noLimits, maxEntries: 0 };
+  const spec = { name: 'rootfs', format: 'a3s-rootfs', root: join(home, 'cache/rootfs'), home, limits, protect: noProtection } as const;
   return new Cache(spec, { allowedRoots: [allowedRoot], settleMs: 0, restMs: 0 });
 }
 

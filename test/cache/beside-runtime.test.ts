@@ -10,6 +10,7 @@ import { SteppedClock } from './stepped-clock.ts';
 import { key, StoreOnDisk } from './store.ts';
 import type { Protection } from './weakened-engine.ts';
 import { buildEngineWithout, loadEngine, protections } from './weakened-engine.ts';
+import { noProtection } from '../../src/policy/limits.ts';
 
 const [a, b] = [key('a'), key('b')];
 const enforce = { mode: 'Enforce', trigger: 'Manual' } as const;
@@ -48,7 +49,7 @@ async function evictBeside(Engine: typeof Cache, store: StoreOnDisk, script: Scr
   const clock = new SteppedClock(() => script.reach('FirstWait'), () => script.reach('SecondWait'));
   // Files get their times from the system, a little later than the clock stands.
   clock.advance(2_000);
-  const cache = new Engine({ ...store.spec({ maxEntries: 1 }), protect: { minIdleMs: 60_000 } }, { allowedRoots: [dirname(store.home)], clock, restMs: 60_000 });
+  const cache = new Engine({ ...store.spec({ maxEntries: 1 }), protect: { ...noProtection, minIdleMs: 60_000 } }, { allowedRoots: [dirname(store.home)], clock, restMs: 60_000 });
   await script.reach('BeforeThePass');
   await cache.pass(enforce);
   await script.reach('SecondWait');
@@ -170,7 +171,7 @@ async function harmToUserSincePlan(Engine: typeof Cache): Promise<string | undef
   const fault = (step: string) => {
     if (step.startsWith('mkdir ') && step.endsWith(`.${a}`)) store.metadata(b, { last_accessed: Math.floor(Date.now() / 1000) });
   };
-  const cache = new Engine({ ...store.spec({ maxEntries: 1 }), protect: { minIdleMs: 60_000 } }, { allowedRoots: [dirname(store.home)], clock: new SteppedClock(), fault });
+  const cache = new Engine({ ...store.spec({ maxEntries: 1 }), protect: { ...noProtection, minIdleMs: 60_000 } }, { allowedRoots: [dirname(store.home)], clock: new SteppedClock(), fault });
   await cache.pass(enforce);
   try {
     using _mounted = await new RuntimeDouble({ home: store.home }).mount(join(store.root, b));

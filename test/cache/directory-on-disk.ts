@@ -6,6 +6,7 @@ import type { CompiledCache } from '../../src/policy/compiled.ts';
 import { scratchDir } from '../disk/scratch.ts';
 import { SteppedClock } from './stepped-clock.ts';
 import { noLimits } from './store.ts';
+import { noProtection } from '../../src/policy/limits.ts';
 
 /** A directory whose children are the entries, with a folder of its own around it. */
 export class DirectoryOnDisk {
@@ -34,7 +35,7 @@ export class DirectoryOnDisk {
   }
 
   spec(limits: Partial<CompiledCache['limits']> = {}): CompiledCache {
-    return { name: 'models', format: 'directory', root: this.root, home: null, limits: { ...noLimits, ...limits }, protect: { minIdleMs: 0 } };
+    return { name: 'models', format: 'directory', root: this.root, home: null, limits: { ...noLimits, ...limits }, protect: noProtection };
   }
 
   cache(limits: Partial<CompiledCache['limits']> = {}, options: Partial<CacheOptions> = {}): Cache {

@@ -12,6 +12,7 @@ import { asRoot, mount, pin, scratchDir } from '../disk/scratch.ts';
 import { systemClock } from '../../src/cache/site.ts';
 import { SteppedClock } from './stepped-clock.ts';
 import { key, noLimits, StoreOnDisk } from './store.ts';
+import { noProtection } from '../../src/policy/limits.ts';
 
 const [a, b, c] = [key('a'), key('b'), key('c')];
 
@@ -27,7 +28,7 @@ describe('a pass', () => {
     const home = unpackHome(scratchDir());
     const root = join(home, 'cache/rootfs');
     const cache = new Cache(
-      { name: 'rootfs', format: 'a3s-rootfs', root, home, limits: { ...noLimits, maxEntries: 4 }, protect: { minIdleMs: 60_000 } },
+      { name: 'rootfs', format: 'a3s-rootfs', root, home, limits: { ...noLimits, maxEntries: 4 }, protect: { ...noProtection, minIdleMs: 60_000 } },
       { allowedRoots: [dirname(home)], clock: new SteppedClock(), restMs: 0 },
     );
     const report = await cache.pass({ mode: 'Enforce', trigger: 'Schedule' });
@@ -59,7 +60,7 @@ describe('a pass', () => {
     const home = unpackHome(scratchDir());
     const root = join(home, 'cache/layers');
     using cache = new Cache(
-      { name: 'layers', format: 'a3s-layers', root, home, limits: { ...noLimits, maxEntries: 2 }, protect: { minIdleMs: 0 } },
+      { name: 'layers', format: 'a3s-layers', root, home, limits: { ...noLimits, maxEntries: 2 }, protect: noProtection },
       { allowedRoots: [dirname(home)], clock: new SteppedClock() },
     );
     const { evicted, after } = await cache.pass(enforce);

@@ -10,6 +10,7 @@ import { images, rootfsKeys, unpackHome } from '../fixtures/homes.ts';
 import { asRoot, mount, scratchDir } from '../disk/scratch.ts';
 import { SteppedClock } from './stepped-clock.ts';
 import { key, noLimits, StoreOnDisk } from './store.ts';
+import { noProtection } from '../../src/policy/limits.ts';
 
 function imageOf(snapshot: Snapshot): string[] {
   return [...snapshot.entries].toSorted((a, b) => a.lastAccessedAtMs - b.lastAccessedAtMs).map(({ description }) => description.replace('docker.io/library/', ''));
@@ -17,7 +18,7 @@ function imageOf(snapshot: Snapshot): string[] {
 
 async function scanHome(home: string, store: 'rootfs' | 'layers', leftoverAgeMs = 86_400_000): Promise<Snapshot> {
   const root = join(home, 'cache', store);
-  using cache = new Cache({ name: store, format: `a3s-${store}`, root, home, limits: noLimits, protect: { minIdleMs: 0 } }, { allowedRoots: [dirname(home)], leftoverAgeMs });
+  using cache = new Cache({ name: store, format: `a3s-${store}`, root, home, limits: noLimits, protect: noProtection }, { allowedRoots: [dirname(home)], leftoverAgeMs });
   return await cache.scan();
 }
 

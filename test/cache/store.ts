@@ -7,8 +7,9 @@ import type { Store } from '../../src/cache/filesystem-cache.ts';
 import type { CompiledCache } from '../../src/policy/compiled.ts';
 import { scratchDir } from '../disk/scratch.ts';
 import { SteppedClock } from './stepped-clock.ts';
+import { noLimits, noProtection } from '../../src/policy/limits.ts';
 
-export const noLimits: CompiledCache['limits'] = { maxEntries: null, maxBytes: null, maxIdleMs: null };
+export { noLimits };
 
 /** A key by one letter: 64 times. */
 export function key(letter: string): string {
@@ -54,7 +55,7 @@ export class StoreOnDisk {
 
   spec(limits: Partial<CompiledCache['limits']> = {}): CompiledCache & Store {
     const { home, root } = this;
-    return { name: 'rootfs', format: 'a3s-rootfs', root, home, limits: { ...noLimits, ...limits }, protect: { minIdleMs: 0 } };
+    return { name: 'rootfs', format: 'a3s-rootfs', root, home, limits: { ...noLimits, ...limits }, protect: noProtection };
   }
 
   cache(limits: Partial<CompiledCache['limits']> = {}, options: Partial<CacheOptions> = {}): Cache {

@@ -10,6 +10,7 @@ import { openRoot } from '../../src/disk/pinned-root.ts';
 import type { Image } from '../fixtures/homes.ts';
 import { images, rootfsKeys } from '../fixtures/homes.ts';
 import { Machine } from './machine.ts';
+import { noLimits, noProtection } from '../../src/policy/limits.ts';
 
 let machine: Machine;
 let home: string;
@@ -74,7 +75,7 @@ describe('prune', () => {
     expect(cachesOf(stdout)).toEqual([{
       name: 'rootfs', policy: 'a3s-box', root: rootfs, mode: 'Enforce',
       stats: { entryCount: 7, totalBytes: 212_497 }, usage: '100%',
-      held: { inUse: { entries: 1, bytes: 14_071 }, kept: nothing, recent: nothing },
+      expiredPins: [], held: { inUse: { entries: 1, bytes: 14_071 }, kept: nothing, recent: nothing },
       damaged: [], leftovers: [], unrecognised: [], errors: [],
       evicted: [{ key: rootfsKeys['postgres:17'], sizeBytes: 20_071, reason: 'MaxEntries' }],
       wouldEvict: [], revived: 0, raced: 0, leftoversRemoved: 0, purged: { entries: 1, bytes: 20_071 },
@@ -185,7 +186,7 @@ note: a3s-box: rootfs: the runtime itself keeps at most 10 entries and 10Gi; lim
 
   it('cuts no rest short of what somebody else evicted', async () => {
     using other = new Cache(
-      { name: 'agent', format: 'a3s-rootfs', root: rootfs, home, limits: { maxEntries: 7, maxBytes: null, maxIdleMs: null }, protect: { minIdleMs: 0 } },
+      { name: 'agent', format: 'a3s-rootfs', root: rootfs, home, limits: { ...noLimits, maxEntries: 7 }, protect: noProtection },
       { allowedRoots: [machine.allowedRoot], settleMs: 0 },
     );
     await other.pass({ mode: 'Enforce', trigger: 'Schedule' });

@@ -9,7 +9,7 @@ const older = (spec: Partial<PolicyObject['spec']> = {}, metadata: Partial<Polic
   aPolicy(spec, { name: 'older', uid: 'older-uid', creationTimestamp: '2025-01-01T00:00:00Z', ...metadata });
 
 async function admitted(policy: PolicyObject, { others = [], roots = allowedRoots }: { others?: readonly PolicyObject[]; roots?: readonly string[] } = {}) {
-  const { accepted, ...rest } = await admit(policy, [...others, policy], roots);
+  const { accepted, ...rest } = await admit(policy, [...others, policy], roots, Date.parse('2026-06-01T12:00:00Z'));
   return { ...rest, accepted: `${accepted.status} ${accepted.reason}: ${accepted.message}` };
 }
 

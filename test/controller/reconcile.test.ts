@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { aCacheSpec, aNodeCache, aPod, aPolicy } from './builders.ts';
 import { Scenario } from './scenario.ts';
+import { noLimits } from '../../src/policy/limits.ts';
 
 const configMap = 'apply ConfigMap cachepolicy-system/cachepolicy-a3s-box';
 const daemonSet = 'apply DaemonSet cachepolicy-system/cachepolicy-a3s-box';
@@ -62,7 +63,7 @@ describe('a change of the policy', () => {
     await running('node-1');
     scenario.edit((spec) => (spec.caches[0]!.limits = { maxEntries: 4 }));
     expect(await scenario.calls()).toEqual([configMap, status]);
-    expect(compiled()).toMatchObject({ policy: { generation: 2 }, caches: [{ limits: { maxEntries: 4, maxBytes: null, maxIdleMs: null } }] });
+    expect(compiled()).toMatchObject({ policy: { generation: 2 }, caches: [{ limits: { ...noLimits, maxEntries: 4 } }] });
     expect([scenario.condition('Programmed'), scenario.condition('Ready')]).toEqual(['False Progressing', 'False NotProgrammed']);
 
     scenario.shows(scenario.nodeCaches, aNodeCache('node-1', { observedGeneration: 2 }));

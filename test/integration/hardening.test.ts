@@ -44,7 +44,7 @@ describe('what the operator is allowed to do', () => {
     const { policy } = validatePolicy(aPolicy());
     if (policy === undefined) throw new Error('the policy of the test is invalid');
     const object = { ...policy, metadata: { ...policy.metadata, uid: 'uid', generation: 1 } } as PolicyObject;
-    const { compiled, rootsInUse } = await admit(object, [object], ['/var/lib/a3s-box']);
+    const { compiled, rootsInUse } = await admit(object, [object], ['/var/lib/a3s-box'], Date.now());
     const daemonSet = desiredChildren({ policy: object, compiled, rootsInUse, namespace, image: 'image:1' }).find(({ kind }) => kind === 'DaemonSet') as unknown as Rendered;
     expect(await violations('baseline', daemonSet.spec?.template.spec ?? {})).toEqual([expect.stringMatching(/^hostPath volumes/)]);
   });

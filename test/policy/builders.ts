@@ -1,8 +1,10 @@
 import { EntryTable } from '../../src/policy/entry-table.ts';
 import type { Holds } from '../../src/policy/holds.ts';
+import type { Pin } from '../../src/policy/keep.ts';
 import type { Limits } from '../../src/policy/limits.ts';
 import type { PlanInput } from '../../src/policy/plan.ts';
 import type { Entry, EntryName, Snapshot } from '../../src/policy/snapshot.ts';
+import { noLimits } from '../../src/policy/limits.ts';
 
 export const now = Date.parse('2026-06-01T12:00:00Z');
 export const second = 1_000;
@@ -35,14 +37,14 @@ export function snapshotOf(entries: readonly Entry[]): Snapshot {
   return { takenAtMs: now, entries: EntryTable.of(entries.map((each) => ({ ...each, lastAccessedAtMs: each.clockAhead ? now + hour : each.lastAccessedAtMs })), now), damaged: [], leftovers: [], unrecognised: [], filesRead: 0 };
 }
 
-export const noLimits: Limits = { maxEntries: null, maxBytes: null, maxIdleMs: null };
+export { noLimits };
 
 export function heldBy(box: string, ...keys: string[]): Holds {
   const hold = { source: 'Box', detail: `box ${box}` } as const;
   return { entries: new Map(keys.map((key) => [key as EntryName, hold])), byDescription: new Map(), everything: undefined, sources: ['Box'] };
 }
 
-export function planInput(entries: readonly Entry[], but: Partial<Limits> & { minIdleMs?: number; holds?: Holds; nowMs?: number } = {}): PlanInput {
-  const { minIdleMs = minute, holds = heldBy('none'), nowMs = now, ...limits } = but;
-  return { snapshot: snapshotOf(entries), limits: { ...noLimits, ...limits }, protect: { minIdleMs }, holds, nowMs };
+export function planInput(entries: readonly Entry[], but: Partial<Limits> & { minIdleMs?: number; keep?: readonly Pin[]; holds?: Holds; nowMs?: number } = {}): PlanInput {
+  const { minIdleMs = minute, keep = [], holds = heldBy('none'), nowMs = now, ...limits } = but;
+  return { snapshot: snapshotOf(entries), limits: { ...noLimits, ...limits }, protect: { minIdleMs, keep }, holds, nowMs };
 }

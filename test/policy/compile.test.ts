@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { CachePolicy } from '../../src/api/cachepolicy.gen.ts';
 import { acceptanceNotes, refusals } from '../../src/policy/acceptance.ts';
 import { compilePolicy } from '../../src/policy/compile.ts';
+import { noLimits } from '../../src/policy/limits.ts';
 
 type Spec = CachePolicy['spec'];
 type Cache = Spec['caches'][number];
@@ -21,7 +22,7 @@ const roots = ['/var/lib/a3s-box', '/var/cache'];
 
 describe('a compiled policy', () => {
   it('has paths, numbers and nothing left open', () => {
-    const layers = cache({ name: 'layers', a3sBox: { home: '/var/cache/h', store: 'Layers' }, limits: { maxBytes: '1.5Gi', maxIdle: '7d' }, protect: { minIdle: '1h30m' } });
+    const layers = cache({ name: 'layers', a3sBox: { home: '/var/cache/h', store: 'Layers' }, limits: { maxBytes: '1.5Gi', maxIdle: '7d', headroom: '10%' }, protect: { minIdle: '1h30m' } });
     const schedule = { cron: '*/15 * * * *', timeZone: 'UTC', jitter: '90s' };
     expect(compilePolicy(policy({ mode: 'DryRun', schedule, caches: [cache(), layers] }), { accepted: true })).toEqual({
       formatVersion: 1,
@@ -32,11 +33,11 @@ describe('a compiled policy', () => {
       caches: [
         {
           name: 'rootfs', format: 'a3s-rootfs', root: '/var/lib/a3s-box/home/cache/rootfs', home: '/var/lib/a3s-box/home',
-          limits: { maxEntries: 8, maxBytes: null, maxIdleMs: null }, protect: { minIdleMs: 60_000 },
+          limits: { ...noLimits, maxEntries: 8 }, protect: { minIdleMs: 60_000, keep: [] },
         },
         {
           name: 'layers', format: 'a3s-layers', root: '/var/cache/h/cache/layers', home: '/var/cache/h',
-          limits: { maxEntries: null, maxBytes: 1_610_612_736, maxIdleMs: 604_800_000 }, protect: { minIdleMs: 5_400_000 },
+          limits: { ...noLimits, maxBytes: 1_610_612_736, maxIdleMs: 604_800_000, headroomPercent: 10 }, protect: { minIdleMs: 5_400_000, keep: [] },
         },
       ],
     });
@@ -44,7 +45,26 @@ describe('a compiled policy', () => {
 
   it('keeps zero as a limit of zero', () => {
     const [compiled] = compilePolicy(policy({ caches: [cache({ limits: { maxEntries: 0, maxBytes: 0, maxIdle: '0s' } })] }), { accepted: true }).caches;
-    expect(compiled?.limits).toEqual({ maxEntries: 0, maxBytes: 0, maxIdleMs: 0 });
+    expect(compiled?.limits).toEqual({ ...noLimits, maxEntries: 0, maxBytes: 0, maxIdleMs: 0 });
+  });
+
+  it('has pins, and a version that no agent takes that would evict what they hold', () => {
+    const until = '2027-01-01T00:00:00+02:00';
+    const keep = [{ description: 'docker.io/library/nginx:*', until, reason: 'sale weekend' }, { key: 'sha256:1' }];
+    const compiled = compilePolicy(policy({ caches: [cache({ protect: { minIdle: '60s', keep } })] }), { accepted: true });
+    expect(compiled.formatVersion).toBe(2);
+    expect(compiled.caches[0]?.protect.keep).toEqual([
+      { by: 'description', pattern: 'docker.io/library/nginx:*', untilMs: Date.parse(until), reason: 'sale weekend' },
+      { by: 'key', pattern: 'sha256:1', untilMs: null, reason: '' },
+    ]);
+    expect(compilePolicy(policy({ caches: [cache({ protect: { minIdle: '60s', keep: [] } })] }), { accepted: true }).formatVersion).toBe(1);
+  });
+
+  it('is refused where a pin cannot be read, rather than left without it', () => {
+    const broken = (pin: object) => () => compilePolicy(policy({ caches: [cache({ protect: { minIdle: '60s', keep: [pin] } })] }), { accepted: true });
+    expect(broken({ key: 'a', until: 'soon' })).toThrow('spec.caches[0].protect.keep[0].until: cannot read "soon"');
+    expect(broken({})).toThrow('spec.caches[0].protect.keep[0]: a pin must have either key or description, and not both');
+    expect(broken({ key: 'a', description: 'b' })).toThrow('a pin must have either key or description, and not both');
   });
 
   it('is refused where a limit cannot be read, rather than left without it', () => {
@@ -108,8 +128,17 @@ describe('a policy is refused', () => {
   });
 });
 
+describe('a note says that a pin has expired', () => {
+  const notes = (until: string) => acceptanceNotes(policy({ caches: [cache({ protect: { minIdle: '60s', keep: [{ key: 'a' }, { key: 'secret', until }] } })] }), Date.parse('2026-06-01T12:00:00Z'));
+
+  it('from the moment on at which it does, without its key', () => {
+    expect(notes('2026-06-01T12:00:01Z')).toEqual([]);
+    expect(notes('2026-06-01T12:00:00Z')).toEqual(['rootfs: protect.keep[1] expired at 2026-06-01T12:00:00Z and holds nothing any more']);
+  });
+});
+
 describe('a note says that the runtime prunes itself', () => {
-  const notes = (but: Partial<Cache>) => acceptanceNotes(policy({ caches: [cache(but)] }));
+  const notes = (but: Partial<Cache>) => acceptanceNotes(policy({ caches: [cache(but)] }), Date.parse('2026-06-01T12:00:00Z'));
 
   it('where every limit is at or above its own', () => {
     expect(notes({ limits: { maxEntries: 10, maxBytes: '10Gi' } })).toEqual([expect.stringContaining('rootfs: the runtime itself keeps at most 10 entries and 10Gi')]);

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { OperatorError } from '../../src/errors.ts';
 import type { CompiledPolicy } from '../../src/policy/compiled.ts';
 import { parseCompiled, subjectOf } from '../../src/policy/compiled.ts';
+import { noLimits, noProtection } from '../../src/policy/limits.ts';
 
 const compiled: CompiledPolicy = {
   formatVersion: 1,
@@ -11,7 +12,7 @@ const compiled: CompiledPolicy = {
   schedule: { cron: '*/15 * * * *', timeZone: 'Europe/Berlin', jitterMs: 60_000 },
   caches: [{
     name: 'rootfs', format: 'a3s-rootfs', root: '/var/lib/a3s-box/home/cache/rootfs', home: '/var/lib/a3s-box/home',
-    limits: { maxEntries: 8, maxBytes: 0, maxIdleMs: null }, protect: { minIdleMs: 60_000 },
+    limits: { ...noLimits, maxEntries: 8, maxBytes: 0 }, protect: { ...noProtection, minIdleMs: 60_000 },
   }],
 };
 
@@ -49,16 +50,39 @@ describe('a compiled policy', () => {
       policy.policy.later = 1;
       policy.schedule.later = {};
       policy.caches[0].later = [];
-      policy.caches[0].limits.minFree = '20%';
-      policy.caches[0].protect.keep = [];
+      policy.caches[0].limits.later = '20%';
+      policy.caches[0].protect.later = [];
     });
     expect(parseCompiled(text).caches[0]?.limits.maxEntries).toBe(8);
   });
 
+  it('of a controller that knows neither headroom nor pins asks for none', () => {
+    const text = changed((policy) => {
+      delete policy.caches[0].limits.headroomPercent;
+      delete policy.caches[0].protect.keep;
+    });
+    expect(parseCompiled(text)).toEqual(compiled);
+  });
+
+  it('of the version that has pins must say what they are', () => {
+    const pin = { by: 'key', pattern: 'a', untilMs: 1, reason: '' };
+    const withPins = (keep: unknown) => changed((policy) => {
+      policy.formatVersion = 2;
+      policy.caches[0].protect.keep = keep;
+    });
+    for (const keep of [[], [pin], [{ ...pin, untilMs: null, by: 'description' }]]) expect(parseCompiled(withPins(keep)).caches[0]?.protect.keep).toEqual(keep);
+    const wrong = [undefined, null, {}, [null], [{ ...pin, by: 'name' }], [{ ...pin, pattern: '' }], [{ ...pin, untilMs: -1 }], [{ ...pin, untilMs: '2027' }], [{ ...pin, reason: null }]];
+    for (const keep of wrong) expect(refusal(withPins(keep))).toBe('the compiled policy has no valid caches');
+  });
+
+  it.each(['10', -1, 100, 1.5, null])('with a headroom of %s is refused', (headroom) => {
+    expect(refusal(changed((policy) => (policy.caches[0].limits.headroomPercent = headroom)))).toBe('the compiled policy has no valid caches');
+  });
+
   it.each([
-    ['another number', (policy) => (policy.formatVersion = 2), 'the compiled policy has format 2; this agent reads 1'],
-    ['the number as a text', (policy) => (policy.formatVersion = '1'), 'the compiled policy has format 1; this agent reads 1'],
-    ['none', (policy) => delete policy.formatVersion, 'the compiled policy has format undefined; this agent reads 1'],
+    ['another number', (policy) => (policy.formatVersion = 3), 'the compiled policy has format 3; this agent reads 1 and 2'],
+    ['the number as a text', (policy) => (policy.formatVersion = '1'), 'the compiled policy has format 1; this agent reads 1 and 2'],
+    ['none', (policy) => delete policy.formatVersion, 'the compiled policy has format undefined; this agent reads 1 and 2'],
   ] satisfies [string, Change, string][])('of another format is refused: %s', (_, change, message) => {
     expect(refusal(changed(change))).toBe(message);
   });

@@ -12,7 +12,7 @@ const none = { entries: 0, bytes: 0 };
 /** Four entries of 1Gi each, nothing over a limit. */
 function aLook(but: Partial<CacheLook> = {}): CacheLook {
   return {
-    stats: { entryCount: 4, totalBytes: 4 * Gi }, held: { inUse: none, kept: none, recent: none }, wouldEvict: none, unreachable: [], allHeldBy: undefined,
+    stats: { entryCount: 4, totalBytes: 4 * Gi }, held: { inUse: none, kept: none, recent: none }, wouldEvict: none, unreachable: [], expiredPins: 0, allHeldBy: undefined,
     damaged: 0, leftovers: 0, unrecognised: 0, clockAhead: 0, holdSources: ['Box'], filesystem: { capacityBytes: 100 * Gi, availableBytes: 60 * Gi },
     ...but,
   };
@@ -84,11 +84,11 @@ describe('the report of a node', () => {
     expect(report.caches[0]?.problem?.message).toHaveLength(256);
   });
 
-  it('stays small: 1 KiB and 640 bytes a cache at most, with 100,000 entries and 10Ti in each', () => {
+  it('stays small: 1 KiB and 768 bytes a cache at most, with 100,000 entries and 10Ti in each', () => {
     const large = 10 * 2 ** 40 + 1;
     const tally = { entries: 1e5, bytes: large };
     const look = aLook({
-      stats: { entryCount: 1e5, totalBytes: large }, held: { inUse: tally, kept: none, recent: tally }, damaged: 10, leftovers: 10, unrecognised: 10, clockAhead: 10,
+      stats: { entryCount: 1e5, totalBytes: large }, held: { inUse: tally, kept: tally, recent: tally }, expiredPins: 64, damaged: 10, leftovers: 10, unrecognised: 10, clockAhead: 10,
       filesystem: { capacityBytes: large, availableBytes: large },
     });
     const totals = { evictedEntries: 1e5, evictedBytes: large, revived: 1000, raced: 1000, lastEvictionAtMs: Date.parse('2026-06-01T10:00:00Z') };
@@ -96,7 +96,7 @@ describe('the report of a node', () => {
     const caches = Array.from({ length: 16 }, (_, i) => aCache(`cache-${i}`, { limits: { maxEntries: 1e7 }, look, totals, lastRun }));
     // Who and when, added by whoever publishes it: uids, version, time.
     const rest = 320;
-    for (const n of [1, 4, 16]) expect(Buffer.byteLength(JSON.stringify(nodeReport(caches.slice(0, n)))) + rest).toBeLessThanOrEqual(1024 + 640 * n);
+    for (const n of [1, 4, 16]) expect(Buffer.byteLength(JSON.stringify(nodeReport(caches.slice(0, n)))) + rest).toBeLessThanOrEqual(1024 + 768 * n);
   });
 });
 
@@ -123,7 +123,7 @@ describe('a cache over a limit', () => {
     const held = { inUse: { entries: 3, bytes: 3 * Gi }, kept: none, recent: { entries: 1, bytes: Gi / 2 } };
     const unreachable = [{ limit: 'MaxEntries', allowed: 2, remaining: 4 }, { limit: 'MaxBytes', allowed: Gi, remaining: 3.5 * Gi }] as const;
     const state = aCache('models', { limits: { maxEntries: 2, maxBytes: Gi }, look: aLook({ held, unreachable }) });
-    expect(words([state]).at(-1)).toBe('LimitUnreachable=True HeldInUse: models: 4 of 2 entries, 3.5Gi of 1Gi; in use 3Gi (3 entries), recent 512Mi (1)');
+    expect(words([state]).at(-1)).toBe('LimitUnreachable=True HeldInUse: models: 4 of 2 entries, 3.5Gi of 1Gi; in use 3Gi (3 entries), kept 0 (0), recent 512Mi (1)');
   });
 
   it('names what makes all of it count as in use', () => {
@@ -135,8 +135,21 @@ describe('a cache over a limit', () => {
     const held = { inUse: { entries: 1, bytes: 1 }, kept: none, recent: { entries: 3, bytes: 3 * Gi } };
     const look = aLook({ held, unreachable: [{ limit: 'MaxIdle', allowed: hour, remaining: 3 * hour }] });
     expect(words([aCache('models', { limits: { maxIdleMs: hour }, look })]).at(-1)).toBe(
-      'LimitUnreachable=True HeldRecent: models: idle for 3h of 60m; in use 1 (1 entries), recent 3Gi (3)',
+      'LimitUnreachable=True HeldRecent: models: idle for 3h of 60m; in use 1 (1 entries), kept 0 (0), recent 3Gi (3)',
     );
+  });
+});
+
+describe('what is kept by pins', () => {
+  it('is named as the reason where it holds most, and stands in the report as entries and bytes', () => {
+    const held = { inUse: { entries: 1, bytes: Gi }, kept: { entries: 2, bytes: 2 * Gi }, recent: none };
+    const state = aCache('models', { limits: { maxBytes: Gi }, look: aLook({ held, unreachable: [{ limit: 'MaxBytes', allowed: Gi, remaining: 3 * Gi }] }) });
+    expect(words([state]).at(-1)).toBe('LimitUnreachable=True HeldKept: models: 3Gi of 1Gi; in use 1Gi (1 entries), kept 2Gi (2), recent 0 (0)');
+    expect(nodeReport([state]).caches[0]?.protected).toEqual(held);
+  });
+
+  it('is counted no more once pins have expired, and how many have is', () => {
+    expect(nodeReport([aCache('models', { look: aLook({ expiredPins: 2 }) })]).caches[0]).toMatchObject({ expiredPins: 2 });
   });
 });
 

@@ -4,22 +4,24 @@ import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { parseDuration } from '../../src/api/duration.ts';
 import { parseQuantity } from '../../src/api/quantity.ts';
+import { pinText } from '../../src/policy/keep.ts';
 import type { Plan, PlanInput } from '../../src/policy/plan.ts';
 import { planEviction } from '../../src/policy/plan.ts';
-import { entry, heldBy, planInput } from './builders.ts';
+import { entry, heldBy, hour, now, planInput } from './builders.ts';
 
 /** One folder a decision, named by the sentence it shows: input.yaml as a person would describe it, plan.txt as it was decided. */
 const goldenDir = join(import.meta.dirname, '../golden/plan');
 
 interface Case {
-  limits: { maxEntries?: number; maxBytes?: string; maxIdle?: string };
+  limits: { maxEntries?: number; maxBytes?: string; maxIdle?: string; headroomPercent?: number };
   minIdle?: string;
   inUse?: Record<string, string>;
+  keep?: { key?: string; description?: string; hoursLeft?: number; reason?: string }[];
   entries: { key: string; used: string; size: string; clockAhead?: boolean }[];
 }
 
 function inputOf(file: string): PlanInput {
-  const { limits, minIdle = '60s', inUse = {}, entries } = parse(readFileSync(file, 'utf8')) as Case;
+  const { limits, minIdle = '60s', inUse = {}, keep = [], entries } = parse(readFileSync(file, 'utf8')) as Case;
   const made = entries.map(({ key, used, size, clockAhead = false }) =>
     entry(key, { idleMs: parseDuration(used) ?? NaN, sizeBytes: parseQuantity(size) ?? NaN, clockAhead }));
   const holds = Object.entries(inUse).map(([key, box]) => heldBy(box, key));
@@ -27,19 +29,24 @@ function inputOf(file: string): PlanInput {
     maxEntries: limits.maxEntries ?? null,
     maxBytes: limits.maxBytes === undefined ? null : (parseQuantity(limits.maxBytes) ?? NaN),
     maxIdleMs: limits.maxIdle === undefined ? null : (parseDuration(limits.maxIdle) ?? NaN),
+    headroomPercent: limits.headroomPercent ?? 0,
     minIdleMs: parseDuration(minIdle) ?? NaN,
+    keep: keep.map(({ key, description = '', hoursLeft, reason = '' }) => ({
+      ...(key === undefined ? { by: 'description', pattern: description } : { by: 'key', pattern: key }), untilMs: hoursLeft === undefined ? null : now + hoursLeft * hour, reason,
+    })),
     holds: { entries: new Map(holds.flatMap((hold) => [...hold.entries])), byDescription: new Map(), everything: undefined, sources: ['Box'] },
   });
 }
 
 function describePlan(plan: Plan): string {
-  const { inUse, recent } = plan.held;
+  const { inUse, kept, recent } = plan.held;
   return [
     ...[...plan.verdicts].map(({ entry: { key }, verdict, reason, detail }) => `${verdict} ${key}  ${reason}: ${detail}`),
     `before ${plan.before.entryCount} entries, ${plan.before.totalBytes} bytes`,
     `after  ${plan.after.entryCount} entries, ${plan.after.totalBytes} bytes`,
-    `held   in use ${inUse.entries} (${inUse.bytes} bytes), recent ${recent.entries} (${recent.bytes} bytes)`,
+    `held   in use ${inUse.entries} (${inUse.bytes} bytes), kept ${kept.entries} (${kept.bytes} bytes), recent ${recent.entries} (${recent.bytes} bytes)`,
     ...plan.unreachable.map(({ limit, allowed, remaining }) => `unreachable ${limit}: ${remaining} left, ${allowed} allowed`),
+    ...plan.expiredPins.map((pin) => `expired ${pinText(pin)}`),
     '',
   ].join('\n');
 }

@@ -1,36 +1,54 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { planEviction } from '../../src/policy/plan.ts';
+import type { Pin } from '../../src/policy/keep.ts';
 import type { PlanInput } from '../../src/policy/plan.ts';
+import type { Entry } from '../../src/policy/snapshot.ts';
 import { entry, heldBy, now, planInput, snapshotOf } from './builders.ts';
 
 /** Small ranges, so that ties, zeros and limits that just hold come often. */
 const inputs: fc.Arbitrary<PlanInput> = fc
   .record({
     entries: fc.array(
-      fc.record({ idleMs: fc.nat(20), cachedAgoMs: fc.nat(3), sizeBytes: fc.nat(10), held: fc.boolean(), clockAhead: fc.boolean() }),
+      fc.record({ idleMs: fc.nat(20), cachedAgoMs: fc.nat(3), sizeBytes: fc.nat(10), held: fc.boolean(), pinned: fc.boolean(), clockAhead: fc.boolean() }),
       { maxLength: 12 },
     ),
     maxEntries: fc.option(fc.nat(13)),
     maxBytes: fc.option(fc.nat(60)),
     maxIdleMs: fc.option(fc.nat(22)),
+    headroomPercent: fc.constantFrom(0, 0, 10, 50, 99),
     minIdleMs: fc.nat(22),
+    pinsUntilMs: fc.constantFrom(null, now + 1, now),
   })
-  .map(({ entries, ...rest }) => {
+  .map(({ entries, pinsUntilMs, ...rest }) => {
     const made = entries.map(({ idleMs, cachedAgoMs, sizeBytes, clockAhead }, i) => entry(`k${i}`, { idleMs, sizeBytes, clockAhead, cachedAtMs: now - cachedAgoMs }));
     const held = made.filter((_, i) => entries[i]?.held).map(({ key }) => key);
-    return planInput(made, { ...rest, holds: heldBy('box', ...held) });
+    const pinned = made.filter((_, i) => entries[i]?.pinned);
+    const keep = pinned.map(({ key, description }, i): Pin => ({ by: i % 2 === 0 ? 'key' : 'description', pattern: i % 2 === 0 ? key : description, untilMs: pinsUntilMs, reason: '' }));
+    return planInput(made, { ...rest, keep, holds: heldBy('box', ...held) });
   });
+
+function isPinned({ key, description }: Entry, { protect, nowMs }: PlanInput): boolean {
+  return protect.keep.some(({ by, pattern, untilMs }) => pattern === (by === 'key' ? key : description) && (untilMs === null || nowMs < untilMs));
+}
+
+/** Whether a limit of so much, which was exceeded before, is exceeded by this much: headroom counts then. */
+function isOver(actual: number, limit: number | null, before: number, { limits }: PlanInput): boolean {
+  return limit !== null && before > limit && actual > Math.floor((limit * (100 - limits.headroomPercent)) / 100);
+}
+
+const protectedBy = new Set(['InUse', 'Kept', 'Recent']);
 
 function idleMs(of: { lastAccessedAtMs: number; clockAhead: boolean }): number {
   return of.clockAhead ? 0 : now - of.lastAccessedAtMs;
 }
 
 describe('for every cache, limits and holds, a plan', () => {
-  it('never evicts what is in use or was used within minIdle', () => {
+  it('never evicts what is in use, pinned, or was used within minIdle', () => {
     fc.assert(fc.property(inputs, (input) => {
       for (const { entry } of planEviction(input).evict) {
         expect(input.holds.entries.has(entry.name)).toBe(false);
+        expect(isPinned(entry, input)).toBe(false);
         expect(idleMs(entry)).toBeGreaterThanOrEqual(input.protect.minIdleMs);
       }
     }));
@@ -52,28 +70,28 @@ describe('for every cache, limits and holds, a plan', () => {
     fc.assert(fc.property(inputs, (input) => {
       const maxIdleMs = input.limits.maxIdleMs;
       for (const { entry, verdict, reason } of planEviction(input).verdicts) {
-        if (maxIdleMs !== null && idleMs(entry) > maxIdleMs && reason !== 'InUse' && reason !== 'Recent') expect([verdict, reason]).toEqual(['evict', 'MaxIdle']);
+        if (maxIdleMs !== null && idleMs(entry) > maxIdleMs && !protectedBy.has(reason)) expect([verdict, reason]).toEqual(['evict', 'MaxIdle']);
       }
     }));
   });
 
   it('evicts nothing it could have kept: with the last one back, a limit would be exceeded', () => {
     fc.assert(fc.property(inputs, (input) => {
-      const { after, evict } = planEviction(input);
+      const { before, after, evict } = planEviction(input);
       const last = evict.at(evict.length - 1);
       if (last === undefined) return;
       const { maxEntries, maxBytes, maxIdleMs } = input.limits;
       const exceeded =
-        (maxEntries !== null && after.entryCount + 1 > maxEntries) ||
-        (maxBytes !== null && after.totalBytes + last.entry.sizeBytes > maxBytes) ||
-        (maxIdleMs !== null && idleMs(last.entry) > maxIdleMs);
+        isOver(after.entryCount + 1, maxEntries, before.entryCount, input) ||
+        isOver(after.totalBytes + last.entry.sizeBytes, maxBytes, before.totalBytes, input) ||
+        isOver(idleMs(last.entry), maxIdleMs, idleMs(evict.at(0)!.entry), input);
       expect(exceeded).toBe(true);
     }));
   });
 
   it('evicts in the order of last use: nothing free that is kept was used before something evicted', () => {
     fc.assert(fc.property(inputs, (input) => {
-      const free = [...planEviction(input).verdicts].filter(({ reason }) => reason !== 'InUse' && reason !== 'Recent');
+      const free = [...planEviction(input).verdicts].filter(({ reason }) => !protectedBy.has(reason));
       const firstKept = free.findIndex(({ verdict }) => verdict === 'keep');
       if (firstKept >= 0) expect(free.slice(firstKept).every(({ verdict }) => verdict === 'keep')).toBe(true);
       const uses = free.map(({ entry }) => -idleMs(entry));
@@ -86,6 +104,13 @@ describe('for every cache, limits and holds, a plan', () => {
       const shuffled = [...input.snapshot.entries].map((entry) => [random.next().value as number, entry] as const).toSorted(([a], [b]) => a - b).map(([, entry]) => entry);
       const tell = (plan: ReturnType<typeof planEviction>) => [...plan.verdicts].map(({ entry, reason, detail }) => [entry.key, reason, detail]);
       expect(tell(planEviction({ ...input, snapshot: snapshotOf(shuffled) }))).toEqual(tell(planEviction(input)));
+    }));
+  });
+
+  it('rests after itself: what it leaves gives nothing more to evict, headroom or not', () => {
+    fc.assert(fc.property(inputs, (input) => {
+      const left = [...planEviction(input).verdicts].filter(({ verdict }) => verdict === 'keep').map(({ entry }) => entry);
+      expect([...planEviction({ ...input, snapshot: snapshotOf(left) }).evict]).toEqual([]);
     }));
   });
 

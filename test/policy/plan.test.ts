@@ -1,8 +1,13 @@
 import { describe, expect, it } from 'vitest';
+import type { Pin } from '../../src/policy/keep.ts';
 import type { PlanInput } from '../../src/policy/plan.ts';
 import { noHolds } from '../../src/policy/holds.ts';
 import { planEviction } from '../../src/policy/plan.ts';
 import { day, entry, heldBy, hour, leastRecentlyUsedFirst, minute, now, planInput, second } from './builders.ts';
+
+function aPin(but: Partial<Pin>): Pin {
+  return { by: 'description', pattern: '*', untilMs: null, reason: '', ...but };
+}
 
 /** `old evict MaxEntries: 2nd of 2 by last use, 1 allowed`, least recently used first. */
 function verdicts(input: PlanInput): string[] {
@@ -140,6 +145,60 @@ describe('a plan', () => {
       '1st', '2nd', '3rd', '4th', '5th', '6th', '7th', '8th', '9th', '10th', '11th', '12th', '13th', '14th', '15th', '16th', '17th', '18th', '19th', '20th',
       '21st', '22nd', '23rd',
     ]);
+  });
+
+  it('goes below a limit by the headroom, once it is exceeded, and stays there', () => {
+    const limits = { maxEntries: 3, headroomPercent: 40 };
+    expect(verdicts(planInput(leastRecentlyUsedFirst('a', 'b', 'c', 'd'), limits)).slice(0, 3)).toEqual([
+      'a evict MaxEntries: 4th of 4 by last use, 3 allowed, then down to 1',
+      'b evict MaxEntries: 3rd of 4 by last use, 3 allowed, then down to 1',
+      'c evict MaxEntries: 2nd of 4 by last use, 3 allowed, then down to 1',
+    ]);
+    for (const keys of [['d'], ['d', 'e'], ['d', 'e', 'f']]) expect(evicted(planInput(leastRecentlyUsedFirst(...keys), limits))).toEqual([]);
+    expect(evicted(planInput(leastRecentlyUsedFirst('a', 'b', 'c'), { maxBytes: 299, headroomPercent: 50 }))).toEqual(['a', 'b']);
+  });
+
+  it('goes below maxIdle by the headroom once something that may go is idle for too long', () => {
+    const entries = [entry('a', { idleMs: 11 * hour }), entry('b', { idleMs: 9 * hour }), entry('c', { idleMs: 8 * hour })];
+    const limits = { maxIdleMs: 10 * hour, headroomPercent: 20 };
+    expect(evicted(planInput(entries, limits))).toEqual(['a', 'b']);
+    expect(evicted(planInput(entries.slice(1), limits))).toEqual([]);
+    expect(evicted(planInput(entries, { ...limits, holds: heldBy('box', 'a') }))).toEqual([]);
+  });
+
+  it('says nothing of a limit whose headroom alone cannot be reached', () => {
+    const plan = planEviction(planInput(leastRecentlyUsedFirst('a', 'b', 'c'), { maxEntries: 2, headroomPercent: 90, holds: heldBy('box', 'b', 'c') }));
+    expect([plan.after.entryCount, plan.unreachable]).toEqual([2, []]);
+  });
+
+  it('evicts nothing that a pin keeps, by key or by description, and names the pin', () => {
+    const keep = [aPin({ by: 'key', pattern: 'a' }), aPin({ pattern: 'image b*', untilMs: now + hour, reason: 'sale weekend' })];
+    const input = planInput(leastRecentlyUsedFirst('a', 'b1', 'c'), { maxEntries: 0, maxIdleMs: 0, keep });
+    expect(verdicts(input)).toEqual([
+      'a keep Kept: pinned by key "a"',
+      'b1 keep Kept: pinned by description "image b*" until 2026-06-01T13:00:00Z: sale weekend',
+      'c evict MaxIdle: last used 60m ago, 0s allowed',
+    ]);
+    expect(planEviction(input)).toMatchObject({ held: { kept: { entries: 2, bytes: 200 } }, unreachable: [{ limit: 'MaxEntries', allowed: 0, remaining: 2 }], expiredPins: [] });
+  });
+
+  it('names in use before kept, and kept before recent', () => {
+    const keep = [aPin({ pattern: '*' })];
+    const entries = [entry('used', { idleMs: second }), entry('kept', { idleMs: 0 })];
+    const plan = planEviction(planInput(entries, { maxEntries: 0, keep, holds: heldBy('box', 'used') }));
+    expect([...plan.verdicts].map(({ reason }) => reason)).toEqual(['InUse', 'Kept']);
+  });
+
+  it('lets go of what an expired pin held, from its moment on, and tells of the pin', () => {
+    const keep = [aPin({ by: 'key', pattern: 'a', untilMs: now })];
+    const at = (nowMs: number) => planEviction(planInput([entry('a')], { maxEntries: 0, keep, nowMs }));
+    expect([at(now - 1).evict.length, at(now - 1).expiredPins, at(now - 1).expiresAtMs]).toEqual([0, [], now]);
+    expect([at(now).evict.length, at(now).expiredPins, at(now).expiresAtMs]).toEqual([1, keep, null]);
+  });
+
+  it('does not take a pin for a reason why maxIdle is out of reach: what is pinned may be idle', () => {
+    const plan = planEviction(planInput([entry('a')], { maxIdleMs: hour, keep: [aPin({ pattern: '*' })] }));
+    expect([plan.unreachable, plan.expiresAtMs]).toEqual([[], null]);
   });
 
   it('does not change its input', () => {

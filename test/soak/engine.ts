@@ -7,6 +7,7 @@ import type { PassError, PassReport } from '../../src/cache/report.ts';
 import type { Fault } from '../../src/disk/dir.ts';
 import { loadEngine } from '../cache/weakened-engine.ts';
 import { Random } from './soak.ts';
+import { noLimits, noProtection } from '../../src/policy/limits.ts';
 
 export interface EngineOptions {
   /** The module that exports `Cache`. */
@@ -33,7 +34,7 @@ async function main({ module, home, maxEntries, settleMs, restMs, seed }: Engine
   const root = join(home, 'cache', 'rootfs');
   const Engine: typeof Cache = await loadEngine(module);
   using cache = new Engine(
-    { name: 'rootfs', format: 'a3s-rootfs', root, home, limits: { maxEntries, maxBytes: null, maxIdleMs: null }, protect: { minIdleMs: 0 } },
+    { name: 'rootfs', format: 'a3s-rootfs', root, home, limits: { ...noLimits, maxEntries }, protect: noProtection },
     { allowedRoots: [dirname(home)], settleMs, restMs, fault: hesitating(new Random(seed)) },
   );
   // To the end: until nothing is left to do.

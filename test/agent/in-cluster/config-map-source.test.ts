@@ -54,7 +54,7 @@ describe.concurrent('the policy of an agent', () => {
   });
 
   it.each([
-    ['of another format', text(2, { formatVersion: 2 }), 'the compiled policy has format 2; this agent reads 1'],
+    ['of another format', text(2, { formatVersion: 3 }), 'the compiled policy has format 3; this agent reads 1 and 2'],
     ['without a field that it must have', text(2, { caches: [{}] }), 'the compiled policy has no valid caches'],
     ['that is cut off', text(2).slice(0, -1), 'the compiled policy is not JSON'],
   ])('stays the last good one where a later one comes %s, until one that can be read comes', async (_, refused, message) => {
@@ -73,11 +73,11 @@ describe.concurrent('the policy of an agent', () => {
     tell(source.server, text(2, { formatVersion: 9 }));
     tell(source.server, text(1));
     await source.clock.passUntil(() => source.said.length === 4);
-    expect(source.said).toEqual(['fine', 1, 'the compiled policy has format 9; this agent reads 1', 'fine']);
+    expect(source.said).toEqual(['fine', 1, 'the compiled policy has format 9; this agent reads 1 and 2', 'fine']);
   });
 
   it('is said to be unreadable with whose it is, where nothing was ever in force', async () => {
-    await using source = await startSource({ before: (server) => tell(server, text(7, { formatVersion: 2, caches: 'otherwise' })) });
+    await using source = await startSource({ before: (server) => tell(server, text(7, { formatVersion: 3, caches: 'otherwise' })) });
     await source.clock.passUntil(() => source.said.length === 1);
     expect(source.subjects).toEqual([{ name: 'a3s-box', uid: 'uid-1', generation: 7 }]);
   });
@@ -114,7 +114,7 @@ describe.concurrent('the mounted copy of the policy', () => {
   });
 
   it('that is missing or unreadable is waited for no longer: the API server is', async () => {
-    for (const mounted of [undefined, text(4, { formatVersion: 2 })]) {
+    for (const mounted of [undefined, text(4, { formatVersion: 3 })]) {
       await using source = await startSource({ ...(mounted && { mounted }), before: (server) => (tell(server, text(5)), server.cue('list', hang, 1_000)) });
       await source.clock.pass(60 * second);
       source.server.behave();
