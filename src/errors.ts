@@ -33,6 +33,7 @@ export const errorKinds = {
   ERR_ENTRY_DAMAGED: { audience: 'system', retry: false, hint: 'look at the named file; nothing damaged is ever evicted' },
   ERR_DISK_IO: { audience: 'system', retry: true, hint: 'look at the health of the filesystem' },
   ERR_DISK_FULL: { audience: 'system', retry: true, hint: 'free some space on the filesystem' },
+  ERR_JOURNAL_UNREADABLE: { audience: 'system', retry: false, hint: 'it only tells of the past: remove it, and the next eviction begins a new one' },
   ERR_KUBE_STATUS: { audience: 'system', retry: true, hint: 'look at the API server and at the RBAC of the service account' },
   ERR_KUBE_UNREACHABLE: { audience: 'system', retry: true, hint: 'look at the network and the API server' },
   ERR_KUBE_CONFIG: { audience: 'user', retry: false, hint: 'name a kubeconfig with --kubeconfig or KUBECONFIG' },

@@ -91,10 +91,10 @@ describe('imports go one way', () => {
 });
 
 describe('what runs on one machine', () => {
-  it.each(['cli/prune.ts', 'cli/plan.ts', 'cli/explain.ts', 'cli/stats.ts', 'cli/entry.ts', 'cli/agent-on-file.ts'])('%s never reaches the cluster', (entry) => {
+  it.each(['cli/prune.ts', 'cli/plan.ts', 'cli/explain.ts', 'cli/stats.ts', 'cli/history.ts', 'cli/entry.ts', 'cli/agent-on-file.ts'])('%s never reaches the cluster', (entry) => {
     const loaded = [...reach(entry)];
     expect(loaded).toContain(entry);
-    expect(loaded).toContain('cache/pass.ts');
+    expect(loaded).toContain('disk/pinned-root.ts');
     expect(loaded.filter((file) => file.startsWith('kube/') || file.startsWith('controller/') || file.startsWith('@kubernetes/') || /^node:(https?|http2|net|tls)$/.test(file))).toEqual([]);
   });
 

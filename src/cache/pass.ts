@@ -7,7 +7,8 @@ import { OperatorError } from '../errors.ts';
 import type { CompiledCache, Mode } from '../policy/compiled.ts';
 import type { Holds } from '../policy/holds.ts';
 import type { Plan } from '../policy/plan.ts';
-import type { EntryName, Snapshot } from '../policy/snapshot.ts';
+import type { Snapshot } from '../policy/snapshot.ts';
+import { evictedOf, without } from './aftermath.ts';
 import { Backoff } from './backoff.ts';
 import type { EvictionResult, Victim } from './evict.ts';
 import { ClockWatch } from './clock-watch.ts';
@@ -17,6 +18,7 @@ import { openFormat } from './formats/registry.ts';
 import type { Holders } from './holds/holders.ts';
 import { holdersOf } from './holds/holders.ts';
 import { planUnused } from './holds/plan-unused.ts';
+import { tellEvicted } from './journal.ts';
 import { abandonedDirectories, removeLeftovers } from './leftovers.ts';
 import { hasMetadata } from './metadata-file.ts';
 import { openCacheRoot } from './cache-root.ts';
@@ -25,7 +27,7 @@ import type { Rest } from './purge.ts';
 import { defaultRestMs, deleteGarbage, doomItems, purgeDueAtMs } from './purge.ts';
 import { recover } from './recover.ts';
 import { removeEntry } from './remove-entry.ts';
-import type { EvictedEntry, PassError, PassProgress, PassReport, PurgeReport, Trigger } from './report.ts';
+import type { PassError, PassProgress, PassReport, PurgeReport, Trigger } from './report.ts';
 import type { Clock, Site } from './site.ts';
 import { note, systemClock } from './site.ts';
 import { proveExchange } from './trash.ts';
@@ -117,13 +119,13 @@ export class Cache implements Disposable {
    * Applies the limits: recover, scan, plan, evict, remove leftovers. Where something is evicted that takes two settles. What was
    * evicted rests in the trash then, for `purge` to delete once `purgeDueAtMs` has come. Without Enforce it ends with the plan.
    *
-   * Aborting brings back what has not left yet, and rejects with the signal's reason.
+   * Aborting brings back what has not left yet; before anything has begun to leave it rejects with the signal's reason.
    */
   async pass({ mode, trigger, ...work }: PassOptions): Promise<PassReport> {
     const startedAtMs = this.#options.clock.now();
     using root = this.#openRoot();
     this.#refuseReplaced(root);
-    const outcome = mode === 'Enforce' ? await this.#enforce(root, work) : lookedAt(await this.#plan(root, this.#holdersAt(root), work.signal));
+    const outcome = mode === 'Enforce' ? await this.#enforce(root, trigger, work) : lookedAt(await this.#plan(root, this.#holdersAt(root), work.signal));
     return {
       cacheName: this.#spec.name, root: this.#spec.root, trigger, startedAtMs, finishedAtMs: this.#options.clock.now(),
       filesystem: filesystemOf(root), ...outcome,
@@ -158,7 +160,7 @@ export class Cache implements Disposable {
     await removeEntry(this.#siteAt(root, trash, {}), name, { key, restMs: this.#options.restMs, force });
   }
 
-  async #enforce(root: Dir, work: WorkOptions): Promise<PassOutcome> {
+  async #enforce(root: Dir, trigger: Trigger, work: WorkOptions): Promise<PassOutcome> {
     using _lock = lockPasses(root);
     using trash = openTrash(root);
     const site = this.#siteAt(root, trash, work);
@@ -169,15 +171,18 @@ export class Cache implements Disposable {
     if (victims.length > 0) this.#refuseWithoutExchange(trash);
     const result = await evict(site, victims);
     this.#remember(result, trash);
-    work.signal?.throwIfAborted();
-    const removed = await removeLeftovers(site, sweep);
+    const evicted = evictedOf(plan, result);
+    tellEvicted(site, evicted, trigger);
+    const stopped = work.signal?.aborted === true;
+    const removed = stopped ? [] : await removeLeftovers(site, sweep);
     this.#save(root, site.errors);
     const orphans = result.gone.filter(({ entry }) => entry === undefined).map(({ name }) => name);
     return {
       before: snapshot,
       after: without(snapshot, result, new Set([...removed, ...orphans])),
       plan,
-      evicted: evictedOf(plan, result),
+      evicted,
+      stopped,
       revived: revived + result.revived,
       raced: result.raced,
       holdSources: holds.sources,
@@ -277,7 +282,7 @@ type PassOutcome = Omit<PassReport, 'cacheName' | 'root' | 'trigger' | 'startedA
 
 function lookedAt({ snapshot, holds, plan, errors }: Outlook): PassOutcome {
   return {
-    before: snapshot, after: snapshot, plan, evicted: [], revived: 0, raced: 0, holdSources: holds.sources, leftoversRemoved: 0,
+    before: snapshot, after: snapshot, plan, evicted: [], stopped: false, revived: 0, raced: 0, holdSources: holds.sources, leftoversRemoved: 0,
     errors, purgeDueAtMs: null,
   };
 }
@@ -285,19 +290,4 @@ function lookedAt({ snapshot, holds, plan, errors }: Outlook): PassOutcome {
 /** Nothing goes for its age, and no pin expires. */
 function withoutTime({ limits, protect }: CompiledCache): Pick<CompiledCache, 'limits' | 'protect'> {
   return { limits: { ...limits, maxIdleMs: null }, protect: { ...protect, keep: protect.keep.map((pin) => ({ ...pin, untilMs: null })) } };
-}
-
-function evictedOf(plan: Plan, { gone }: EvictionResult): EvictedEntry[] {
-  const names = new Set<EntryName>(gone.map(({ name }) => name));
-  if (names.size === 0) return [];
-  return [...plan.evict].flatMap(({ entry: { name, key, description, sizeBytes }, reason }) => (names.has(name) ? [{ key, description, sizeBytes, reason }] : []));
-}
-
-function without(snapshot: Snapshot, { gone }: EvictionResult, leftoversGone: ReadonlySet<string>): Snapshot {
-  const names = new Set<EntryName>(gone.map(({ name }) => name));
-  return {
-    ...snapshot,
-    entries: snapshot.entries.without(names),
-    leftovers: snapshot.leftovers.filter(({ name }) => !leftoversGone.has(name)),
-  };
 }

@@ -4,6 +4,7 @@ import { msOf } from '../disk/stat.ts';
 import type { EntryName } from '../policy/snapshot.ts';
 import type { Backoff } from './backoff.ts';
 import { lookAtEntry } from './entry-look.ts';
+import { tellRevived } from './journal.ts';
 import { drop, fateOf, look, revive } from './recover.ts';
 import type { PurgeReport } from './report.ts';
 import type { Site } from './site.ts';
@@ -52,6 +53,7 @@ export async function doomItems(site: Site, { only, ...rest }: Rest & { only?: E
       note(site.errors, error, item.name);
     }
   }
+  tellRevived(site, revived);
   return { garbage, revived };
 }
 

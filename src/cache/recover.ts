@@ -1,5 +1,7 @@
 import type { Holds } from '../policy/holds.ts';
 import { holdOf } from '../policy/holds.ts';
+import type { EntryName } from '../policy/snapshot.ts';
+import { tellRevived } from './journal.ts';
 import { descriptionIn, hasMetadata } from './metadata-file.ts';
 import { restore } from './restore.ts';
 import type { Site } from './site.ts';
@@ -55,21 +57,22 @@ export async function revive(site: Site, item: ItemId, { hasTree, inRoot }: Foun
 /**
  * Finishes, at the start of a pass, what an earlier one left undone. The pass lock excludes every other pass, so that whatever is
  * half done was left by a process that stopped.
- * @returns how many evicted entries came back
+ * @returns how many evicted entries came back; the journal names them
  */
 export async function recover(site: Site, holds: Holds): Promise<number> {
-  let revived = 0;
+  const revived: EntryName[] = [];
   for (const item of contentOf(site.trash, site.format).items) {
     try {
       const found = look(site, item, holds);
       const fate = fateOf(found);
-      if (fate === 'Restore') revived += Number(await revive(site, item, found));
+      if (fate === 'Restore') revived.push(...((await revive(site, item, found)) ? [item.name] : []));
       else if (fate === 'Drop') drop(site, item);
     } catch (error) {
       note(site.errors, error, item.name);
     }
   }
-  return revived;
+  tellRevived(site, revived);
+  return revived.length;
 }
 
 /** Begins the deletion of an item, at one moment: from here on it is garbage, and no crash brings any of it back. */

@@ -35,6 +35,8 @@ export interface PassReport {
   /** What was decided. In a dry run this is all that happens. */
   readonly plan: Plan;
   readonly evicted: readonly EvictedEntry[];
+  /** Told to stop once evicting had begun: what had not left by then is back. */
+  readonly stopped: boolean;
   /** Taken out, by this pass or one before, then found wanted by the runtime, and put back. */
   readonly revived: number;
   /** Planned, then found changed or locked by another process, and left alone. */

@@ -4,8 +4,8 @@ import { messageOf, OperatorError } from '../errors.ts';
 import type { Io } from './io.ts';
 import { printable } from './table.ts';
 
-/** Done; something failed, all else was still done; the input is wrong and nothing was touched. */
-export const exitCodes = { done: 0, failed: 1, wrongInput: 2 } as const;
+/** Done; something failed, all else was still done; the input is wrong and nothing was touched; told to stop, as a shell says it of SIGINT. */
+export const exitCodes = { done: 0, failed: 1, wrongInput: 2, stopped: 130 } as const;
 
 export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes];
 
@@ -34,12 +34,19 @@ export function tellFailure(error: unknown, io: Io): ExitCode {
     io.err(`${printable(error.message)} (${error.hint})\n`);
     return wrongInput.has(error.code) ? exitCodes.wrongInput : exitCodes.failed;
   }
-  if (error instanceof Error && error.name === 'AbortError') {
-    io.err('stopped; what had not left a cache yet is back, the rest goes with the next run\n');
-    return exitCodes.failed;
-  }
+  if (isStop(error)) return tellStopped(io);
   io.err(`internal error: ${printable(messageOf(error))}${firstFrame(error)}; please report it with this line\n`);
   return exitCodes.failed;
+}
+
+export function tellStopped(io: Io): ExitCode {
+  io.err('stopped; what had not left a cache yet is back, the rest goes with the next run\n');
+  return exitCodes.stopped;
+}
+
+/** Work that was under way when the process was told to stop ends with this. */
+export function isStop(error: unknown): boolean {
+  return error instanceof Error && error.name === 'AbortError';
 }
 
 function firstFrame(error: unknown): string {

@@ -30,6 +30,15 @@ export function durationOption(flags: string, description: string, defaultMs: nu
   return new Option(flags, description).argParser(duration).default(defaultMs, shownDefault);
 }
 
+export function countOption(flags: string, description: string, defaultCount: number): Option {
+  return new Option(flags, description).argParser(wholeNumber).default(defaultCount);
+}
+
+function wholeNumber(text: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('It must be a whole number, such as 20.');
+  return Number(text);
+}
+
 /** The first use replaces the default, each later one adds. */
 function collect<T>(parse: (text: string) => T): (text: string, previous: readonly T[] | undefined) => T[] {
   let replaced = false;

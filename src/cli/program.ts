@@ -3,7 +3,7 @@ import { version } from '../version.ts';
 import { tellFailure } from './exit.ts';
 import type { ExitCode } from './exit.ts';
 import type { Io } from './io.ts';
-import { allowedRootOption, durationOption, fileOption, outputOption } from './options.ts';
+import { allowedRootOption, countOption, durationOption, fileOption, outputOption } from './options.ts';
 
 /**
  * Runs one command line. Each command's code is loaded only when it is the one to run.
@@ -37,9 +37,11 @@ Examples:
   cachepolicy plan -f policy.yaml        what would be evicted, and what stands in the way
   cachepolicy explain -f policy.yaml     the fate of every entry, with its reason
   cachepolicy prune -f policy.yaml       apply the limits once
+  cachepolicy history -f policy.yaml     what was evicted, when and why
   cachepolicy agent -f policy.yaml       apply them until stopped
 
-Exit status: 0 done; 1 something failed, all else was still done; 2 the input is wrong, nothing was touched.`);
+Exit status: 0 done; 1 something failed, all else was still done; 2 the input is wrong, nothing was touched;
+130 stopped by a signal, what was done until then is told.`);
   addPolicyCommands(program, io, done);
   addEntryCommands(program, io, done);
   addServices(program, io, done);
@@ -92,6 +94,20 @@ Examples:
 Example:
   cachepolicy stats -f policy.yaml`)
     .action(async (options) => done(await (await import('./stats.ts')).stats(options, io)));
+  program.command('history')
+    .description('show what was evicted and what came back, newest first')
+    .argument('[caches...]', 'only of these caches of the policies')
+    .addOption(fileOption().makeOptionMandatory())
+    .addOption(countOption('-n, --number <count>', 'how many events to show', 20))
+    .addOption(outputOption('table', 'wide', 'json')).addOption(allowedRootOption())
+    .addHelpText('after', `
+Each cache remembers its last 1,000 events, whoever evicted: prune or an agent. What came back was wanted again while it rested.
+-o json prints {"events": [...]}, each with time, cache, policy, event (Evicted, Revived), key, description, sizeBytes, reason, trigger.
+
+Examples:
+  cachepolicy history -f policy.yaml rootfs -n 100
+  cachepolicy history -f policy.yaml -o json | jq -r '.events[] | select(.reason == "MaxIdle") | .description'`)
+    .action(async (caches: string[], options) => done(await (await import('./history.ts')).history(caches, options, io)));
 }
 
 function addEntryCommands(program: Command, io: Io, done: Done): void {

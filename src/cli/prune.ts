@@ -3,6 +3,7 @@ import { formatDuration } from '../api/duration.ts';
 import { Cache } from '../cache/pass.ts';
 import type { PassProgress, PassReport, PurgeReport } from '../cache/report.ts';
 import type { ExitCode } from './exit.ts';
+import { isStop, tellStopped } from './exit.ts';
 import type { Io } from './io.ts';
 import { outJson } from './io.ts';
 import { tellNotes } from './notes.ts';
@@ -39,13 +40,31 @@ export async function prune(options: PruneOptions, io: Io): Promise<ExitCode> {
     caches.set(target, cache);
     return cache.pass({ mode: 'Enforce', trigger: 'Manual', signal, onProgress: (at) => show(progress, target.cache.name, at) });
   };
-  const evicted = await passOver(targets, settings, (cache, target) => (mayEvict(target, options) ? evict : look(signal))(cache, target));
+  const evicted: Outcome[] = [];
+  for (const target of targets) {
+    const work = mayEvict(target, options) ? evict : look(signal);
+    if (!signal.aborted) evicted.push(...(await untilStopped(() => passOver([target], settings, work)) ?? []));
+  }
   const outcomes: Outcome[] = [];
-  for (const outcome of evicted) outcomes.push(await purge(outcome, caches.get(outcome.target), { restMs: options.rest, signal, progress }));
+  // What is told to stop while it rests or is deleted has been evicted all the same; the next run deletes it.
+  for (const outcome of evicted) {
+    const purged = signal.aborted ? outcome : await untilStopped(() => purge(outcome, caches.get(outcome.target), { restMs: options.rest, signal, progress }));
+    outcomes.push(purged ?? outcome);
+  }
   progress.clear();
   if (options.output === 'json') outJson(io, { caches: outcomes.map(pruneJson) });
   else io.out(outcomes.map((outcome) => pruneText(outcome, { title: titleOf(outcome.target, targets), mayEvict: mayEvict(outcome.target, options) })).join('\n'));
-  return exitCodeOf(outcomes);
+  return signal.aborted ? tellStopped(io) : exitCodeOf(outcomes);
+}
+
+/** Undefined where it was told to stop before there was anything to tell. */
+async function untilStopped<T>(act: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await act();
+  } catch (error) {
+    if (!isStop(error)) throw error;
+    return undefined;
+  }
 }
 
 function mayEvict({ mode }: Target, { dryRun = false }: PruneOptions): boolean {

@@ -297,8 +297,22 @@ spec: {caches: [{name: ${name}, a3sBox: {home: ${home}, store: ${store}}, limits
     child.stdin.end();
     child.stderr.once('data', () => child.kill('SIGINT'));
     const { code, stderr } = await ended(child);
-    expect(code).toBe(1);
+    expect(code).toBe(130);
     expect(stderr).toMatch(/\nstopped; what had not left a cache yet is back/);
     expect(standing()).toEqual(images);
+  });
+
+  it('tells what it has evicted when it is interrupted while that rests, and leaves the rest to the next run', async () => {
+    const layers = machine.policy({ file: 'layers.yaml', name: 'layers', store: 'Layers', limits: '{maxEntries: 0}' });
+    const child = start('-f', machine.policy(), '-f', layers, '--settle', '0s', '--rest', '1h');
+    child.stdin.end();
+    child.stderr.on('data', (text: Buffer) => text.includes('rest for') && !child.killed && child.kill('SIGINT'));
+    const { code, stdout, stderr } = await ended(child);
+    expect(code).toBe(130);
+    expect(stdout).toMatch(/^a3s-box\/rootfs {2}[^]*evicted 4 entries[^]*\nlayers\/layers {2}[^]*evicted 5 entries/);
+    expect(stderr).toMatch(/\nstopped; what/);
+    expect(standing()).toHaveLength(4);
+    const again = await prune('-f', machine.policy({ limits: '{maxEntries: 8}' }), '-o', 'json');
+    expect(cachesOf(again.stdout)).toMatchObject([{ evicted: [] }]);
   });
 });
