@@ -1,5 +1,6 @@
+import { killed } from './killed.ts';
 import { liveRuntime, missedProtections } from './live-runtime.ts';
 import type { Soak } from './soak.ts';
 
 /** Every soak there is, in the order they run. */
-export const soaks: readonly Soak[] = [liveRuntime, missedProtections];
+export const soaks: readonly Soak[] = [liveRuntime, missedProtections, killed];
