@@ -4,6 +4,7 @@ import { FilesystemCache } from '../../src/cache/filesystem-cache.ts';
 import { Cache } from '../../src/cache/pass.ts';
 import { writeMemory } from '../../src/cache/state.ts';
 import { OperatorError } from '../../src/errors.ts';
+import { noLimits, noProtection } from '../../src/policy/limits.ts';
 import type { Image } from './image.ts';
 import { Random } from './soak.ts';
 
@@ -24,7 +25,7 @@ async function main({ home, sources, images, maxEntries, seed }: DoomedOptions):
   const store = { name: 'rootfs', format: 'a3s-rootfs', root, home } as const;
   const options = { allowedRoots, settleMs: 3, restMs: 0 };
   const backend = new FilesystemCache(store, options);
-  using cache = new Cache({ ...store, limits: { maxEntries, maxBytes: null, maxIdleMs: null }, protect: { minIdleMs: 0 } }, options);
+  using cache = new Cache({ ...store, limits: { ...noLimits, maxEntries }, protect: noProtection }, options);
   const image = () => images[random.below(images.length)]!;
   const put = async () => {
     const { key, files } = image();

@@ -6,6 +6,7 @@ import { Cache } from '../../src/cache/pass.ts';
 import type { Clock } from '../../src/cache/site.ts';
 import { systemClock } from '../../src/cache/site.ts';
 import { readMemory } from '../../src/cache/state.ts';
+import { noLimits, noProtection } from '../../src/policy/limits.ts';
 import type { DoomedOptions } from './doomed-worker.ts';
 import type { Image } from './image.ts';
 import { harmIn, imageOf, makeTree, sizeOf } from './image.ts';
@@ -125,7 +126,7 @@ class KilledCache {
     const aheadMs = (this.#daysOn += 2) * aDayMs;
     const clock: Clock = { ...systemClock, now: () => Date.now() + aheadMs, sleep: async () => {} };
     using cache = new Cache(
-      { name: 'rootfs', format: 'a3s-rootfs', root: this.#root, home: this.#home, limits: { maxEntries: null, maxBytes: null, maxIdleMs: null }, protect: { minIdleMs: 0 } },
+      { name: 'rootfs', format: 'a3s-rootfs', root: this.#root, home: this.#home, limits: noLimits, protect: noProtection },
       { allowedRoots: [dirname(this.#home)], restMs: 0, clock },
     );
     const { errors } = await cache.pass({ mode: 'Enforce', trigger: 'Start' });
