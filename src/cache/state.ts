@@ -1,3 +1,4 @@
+import type { Fault } from '../disk/dir.ts';
 import { openRoot } from '../disk/pinned-root.ts';
 import { readSmallFile, writeFileAtomically } from '../disk/small-file.ts';
 import { OperatorError } from '../errors.ts';
@@ -13,6 +14,8 @@ export interface CacheMemory {
 export interface MemoryPlace {
   readonly root: string;
   readonly allowedRoots: readonly string[];
+  /** For tests; see CacheOptions. */
+  readonly fault?: Fault;
 }
 
 const formatVersion = 1;
@@ -31,8 +34,8 @@ export function readMemory({ root, allowedRoots }: MemoryPlace): CacheMemory | u
 }
 
 /** @throws ERR_ROOT_*, ERR_DISK_IO, ERR_DISK_FULL; then what was there before stands */
-export function writeMemory({ root, allowedRoots }: MemoryPlace, memory: CacheMemory): void {
-  using dir = openRoot(root, { allowedRoots });
+export function writeMemory({ root, allowedRoots, fault }: MemoryPlace, memory: CacheMemory): void {
+  using dir = openRoot(root, { allowedRoots, fault });
   using own = dir.ensureDir(ownFolder, 0o700);
   const tempName = 'state.new';
   // Left by a crash.
