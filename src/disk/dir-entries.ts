@@ -11,56 +11,94 @@ export interface DirEntry {
   readonly kind: FileKind;
 }
 
-const kinds = new Map<number, FileKind>([
-  [constants.S_IFREG >> 12, 'File'],
-  [constants.S_IFDIR >> 12, 'Directory'],
-  [constants.S_IFLNK >> 12, 'Link'],
-  [constants.S_IFIFO >> 12, 'Fifo'],
-  [constants.S_IFSOCK >> 12, 'Socket'],
-  [constants.S_IFBLK >> 12, 'BlockDevice'],
-  [constants.S_IFCHR >> 12, 'CharacterDevice'],
+const kinds = kindsByType([
+  [constants.S_IFREG, 'File'],
+  [constants.S_IFDIR, 'Directory'],
+  [constants.S_IFLNK, 'Link'],
+  [constants.S_IFIFO, 'Fifo'],
+  [constants.S_IFSOCK, 'Socket'],
+  [constants.S_IFBLK, 'BlockDevice'],
+  [constants.S_IFCHR, 'CharacterDevice'],
 ]);
+
+function kindsByType(modes: readonly [number, FileKind][]): FileKind[] {
+  const byType = Array.from({ length: 256 }, (): FileKind => 'Unknown');
+  for (const [mode, kind] of modes) byType[mode >> 12] = kind;
+  return byType;
+}
 
 /** 32 KiB hold about 300 cache names; the kernel fills it in one call. Kept for the next directory: a walk reads thousands. */
 const batchBytes = 32 * 1024;
 let spare: Buffer | undefined;
 
 /**
- * The names in a directory, without `.` and `..`, in the filesystem's order. What is added or removed meanwhile may be missed.
- * Each batch is read when it is asked for; its entries are valid until the next batch.
+ * The names in a directory, without `.` and `..`, in the filesystem's order, one at a time and as bytes: for directories of 100,000
+ * names. What is added or removed meanwhile may be missed.
+ */
+export class DirNames implements Disposable {
+  /** The present name lies in here, from `start` to `end`. Overwritten by the next batch. */
+  readonly buffer: Buffer;
+  start = 0;
+  end = 0;
+  kind: FileKind = 'Unknown';
+  readonly #dir: Dir;
+  #filled = 0;
+  #next = 0;
+
+  constructor(dir: Dir) {
+    // A descriptor of its own: the read position of `dir` is shared by all who use it.
+    this.#dir = dir.openDir('.');
+    this.buffer = spare ?? Buffer.allocUnsafeSlow(batchBytes);
+    spare = undefined;
+  }
+
+  [Symbol.dispose](): void {
+    this.#dir[Symbol.dispose]();
+    spare = this.buffer;
+  }
+
+  /** @returns false at the end of the directory @throws ERR_DISK_IO where the directory cannot be read */
+  nextBatch(): boolean {
+    this.#filled = getdents(this.#dir.fd, this.buffer);
+    this.#next = 0;
+    if (this.#filled < 0) throw diskError(`read ${shown(this.#dir.path)}`, this.#filled);
+    return this.#filled > 0;
+  }
+
+  /** @returns false at the end of the batch */
+  next(): boolean {
+    const { buffer } = this;
+    while (this.#next < this.#filled) {
+      // struct linux_dirent64: u64 inode, s64 offset, u16 record length, u8 type, name with NUL, up to seven bytes of anything.
+      const at = this.#next;
+      const length = buffer[at + 16]! | (buffer[at + 17]! << 8);
+      this.#next += length;
+      const start = at + 19;
+      let end = Math.max(start, at + length - 8);
+      while (buffer[end] !== 0) end += 1;
+      if (buffer[start] === dot && (end === start + 1 || (end === start + 2 && buffer[start + 1] === dot))) continue;
+      this.start = start;
+      this.end = end;
+      this.kind = kinds[buffer[at + 18]!]!;
+      return true;
+    }
+    return false;
+  }
+}
+const dot = 0x2e;
+
+/**
+ * The same in batches of objects. Each batch is read when it is asked for; its entries are valid until the next batch.
  * @throws ERR_DISK_IO where the directory cannot be read
  */
 export function* batchesOf(dir: Dir): Generator<DirEntry[]> {
-  // A descriptor of its own: the read position of `dir` is shared by all who use it.
-  using own = dir.openDir('.');
-  const buffer = spare ?? Buffer.allocUnsafeSlow(batchBytes);
-  spare = undefined;
-  try {
-    for (;;) {
-      const filled = getdents(own.fd, buffer);
-      if (filled < 0) throw diskError(`read ${shown(dir.path)}`, filled);
-      if (filled === 0) return;
-      yield entriesIn(buffer, filled);
-    }
-  } finally {
-    spare = buffer;
+  using names = new DirNames(dir);
+  while (names.nextBatch()) {
+    const batch: DirEntry[] = [];
+    while (names.next()) batch.push({ bytes: names.buffer.subarray(names.start, names.end), kind: names.kind });
+    yield batch;
   }
 }
-
-/** struct linux_dirent64: u64 inode, s64 offset, u16 record length, u8 type, name with NUL. */
-function entriesIn(buffer: Buffer, filled: number): DirEntry[] {
-  const entries: DirEntry[] = [];
-  for (let at = 0; at < filled; ) {
-    const length = buffer.readUInt16LE(at + 16);
-    const start = at + 19;
-    const end = buffer.indexOf(0, start);
-    at += length;
-    if (buffer[start] === dot && (end === start + 1 || (end === start + 2 && buffer[start + 1] === dot))) continue;
-    entries.push({ bytes: buffer.subarray(start, end), kind: kinds.get(buffer[start - 1] ?? 0) ?? 'Unknown' });
-  }
-  return entries;
-}
-const dot = 0x2e;
 
 /** All names as text. Only for directories that are known to be small. */
 export function namesIn(dir: Dir): string[] {

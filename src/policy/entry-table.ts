@@ -1,4 +1,7 @@
+import type { StampWords } from './entry-columns.ts';
+import { Columns, stampWords } from './entry-columns.ts';
 import type { Entry, EntryName, MetadataStamp } from './snapshot.ts';
+import type { TextColumn } from './text-column.ts';
 
 /** One row as it is put in: times as the metadata says them, which may lie ahead of our clock. */
 export interface EntryRow {
@@ -9,6 +12,23 @@ export interface EntryRow {
   readonly cachedAtMs: number;
   readonly lastAccessedAtMs: number;
   readonly stamp: MetadataStamp;
+}
+
+/** A row whose texts still lie in the bytes they were read from. One object, filled anew for each row. */
+export interface RawRow {
+  names: Uint8Array;
+  nameStart: number;
+  nameEnd: number;
+  /** Where key and description lie. The key is empty where it is the name. */
+  texts: Uint8Array;
+  keyStart: number;
+  keyEnd: number;
+  descriptionStart: number;
+  descriptionEnd: number;
+  sizeBytes: number;
+  cachedAtMs: number;
+  lastAccessedAtMs: number;
+  stamp: StampWords;
 }
 
 /**
@@ -24,26 +44,17 @@ export class EntryTable implements Iterable<Entry> {
   readonly cachedAtMs: Float64Array;
   /** As the metadata says it. */
   readonly lastAccessedAtMs: Float64Array;
-  readonly #names: TextColumn;
-  readonly #keys: TextColumn;
-  readonly #descriptions: TextColumn;
-  readonly #inodes: BigUint64Array;
-  readonly #changedNs: BigInt64Array;
-  readonly #sizes: Uint32Array;
+  /** @internal of EntryTableBuilder */
+  readonly columns: Columns;
 
   /** @internal by EntryTableBuilder */
-  constructor(rows: Columns, length: number, takenAtMs: number) {
-    this.length = length;
+  constructor(columns: Columns, takenAtMs: number) {
+    this.length = columns.length;
     this.takenAtMs = takenAtMs;
-    this.sizeBytes = rows.sizeBytes.subarray(0, length);
-    this.cachedAtMs = rows.cachedAtMs.subarray(0, length);
-    this.lastAccessedAtMs = rows.lastAccessedAtMs.subarray(0, length);
-    this.#names = rows.names;
-    this.#keys = rows.keys;
-    this.#descriptions = rows.descriptions;
-    this.#inodes = rows.inodes;
-    this.#changedNs = rows.changedNs;
-    this.#sizes = rows.sizes;
+    this.sizeBytes = columns.sizeBytes.subarray(0, this.length);
+    this.cachedAtMs = columns.cachedAtMs.subarray(0, this.length);
+    this.lastAccessedAtMs = columns.lastAccessedAtMs.subarray(0, this.length);
+    this.columns = columns;
   }
 
   static of(rows: Iterable<EntryRow>, takenAtMs: number): EntryTable {
@@ -59,7 +70,7 @@ export class EntryTable implements Iterable<Entry> {
     return {
       name: this.nameAt(row),
       key: this.keyAt(row),
-      description: this.#descriptions.at(row),
+      description: this.descriptionAt(row),
       sizeBytes: this.sizeBytes[row]!,
       cachedAtMs: Math.min(this.cachedAtMs[row]!, this.takenAtMs),
       lastAccessedAtMs: Math.min(lastAccessedAtMs, this.takenAtMs),
@@ -69,15 +80,44 @@ export class EntryTable implements Iterable<Entry> {
   }
 
   nameAt(row: number): EntryName {
-    return this.#names.at(row) as EntryName;
+    return this.columns.names.at(row) as EntryName;
+  }
+
+  /** Where the names lie, for who compares them byte by byte. */
+  get names(): TextColumn {
+    return this.columns.names;
   }
 
   keyAt(row: number): string {
-    return this.#keys.at(row) || this.#names.at(row);
+    return this.#keyColumn(row).at(row);
   }
 
   descriptionAt(row: number): string {
-    return this.#descriptions.at(row);
+    return this.columns.descriptions.at(row);
+  }
+
+  stampAt(row: number): MetadataStamp {
+    const { inodes, changedSeconds, changedNanoseconds, fileSizes } = this.columns;
+    return {
+      inode: (BigInt(inodes[2 * row + 1]!) << 32n) | BigInt(inodes[2 * row]!),
+      changedNs: BigInt(changedSeconds[row]!) * 1_000_000_000n + BigInt(changedNanoseconds[row]!),
+      size: fileSizes[row]!,
+    };
+  }
+
+  /** Whether the row was read from the very file that has this stamp. */
+  hasStamp(row: number, stamp: StampWords): boolean {
+    const { inodes, changedSeconds, changedNanoseconds, fileSizes } = this.columns;
+    return (
+      changedNanoseconds[row] === stamp.changedNanoseconds && changedSeconds[row] === stamp.changedSeconds &&
+      inodes[2 * row] === stamp.inodeLow && inodes[2 * row + 1] === stamp.inodeHigh && fileSizes[row] === stamp.size
+    );
+  }
+
+  /** @returns -1 where no row has the name */
+  rowOf(name: string): number {
+    const bytes = Buffer.from(name);
+    return this.columns.names.find(bytes, 0, bytes.length);
   }
 
   /** By the bytes of their keys. @returns below, above or equal to 0 */
@@ -87,7 +127,7 @@ export class EntryTable implements Iterable<Entry> {
 
   /** Rows that have one of the names. */
   rowsNamed(names: Iterable<EntryName>): Uint32Array {
-    return this.#names.rowsOf(names, this.length);
+    return this.columns.names.rowsOf(names, this.length);
   }
 
   /** Rows that have one of the keys. */
@@ -98,11 +138,7 @@ export class EntryTable implements Iterable<Entry> {
 
   /** Rows that have one of the descriptions. */
   rowsDescribed(descriptions: Iterable<string>): Uint32Array {
-    return this.#descriptions.rowsOf(descriptions, this.length);
-  }
-
-  stampAt(row: number): MetadataStamp {
-    return { inode: this.#inodes[row]!, changedNs: this.#changedNs[row]!, size: this.#sizes[row]! };
+    return this.columns.descriptions.rowsOf(descriptions, this.length);
   }
 
   *[Symbol.iterator](): Generator<Entry, void, undefined> {
@@ -110,167 +146,75 @@ export class EntryTable implements Iterable<Entry> {
   }
 
   #keyColumn(row: number): TextColumn {
-    return this.#keys.isEmptyAt(row) ? this.#names : this.#keys;
+    return this.columns.keys.isEmptyAt(row) ? this.columns.names : this.columns.keys;
   }
 
   /** The same rows but those; itself where none is among them. */
   without(names: ReadonlySet<EntryName>): EntryTable {
     if (names.size === 0) return this;
-    const builder = new EntryTableBuilder();
-    for (let row = 0; row < this.length; row += 1) if (!names.has(this.nameAt(row))) builder.copy(this, row);
+    const builder = new EntryTableBuilder(this);
+    for (const row of this.rowsNamed(names)) builder.drop(row);
     return builder.build(this.takenAtMs);
   }
 }
 
-/** Collects the rows of a table. Use once. */
+/** Makes a table, anew or from another one. Use once. */
 export class EntryTableBuilder {
-  #rows = new Columns(16);
-  #length = 0;
+  readonly #base: EntryTable | undefined;
+  readonly #more: number;
+  readonly #dropped: number[] = [];
+  #columns: Columns;
 
-  add({ name, key, description, sizeBytes, cachedAtMs, lastAccessedAtMs, stamp }: EntryRow): void {
-    const row = this.#next();
-    // What is called by its name is kept once.
-    this.#texts(name, key === name ? '' : key, description);
-    this.#rows.sizeBytes[row] = sizeBytes;
-    this.#rows.cachedAtMs[row] = cachedAtMs;
-    this.#rows.lastAccessedAtMs[row] = lastAccessedAtMs;
-    this.#rows.inodes[row] = stamp.inode;
-    this.#rows.changedNs[row] = stamp.changedNs;
-    this.#rows.sizes[row] = stamp.size;
+  /**
+   * @param base whose rows are there from the start, under their numbers. It stays as it is.
+   * @param more how many rows are expected beside them
+   */
+  constructor(base?: EntryTable, more = 16) {
+    this.#base = base;
+    this.#more = more;
+    this.#columns = base?.columns ?? new Columns(more);
   }
 
-  /** A row of another table. */
-  copy(from: EntryTable, row: number): void {
-    this.add({
-      name: from.nameAt(row), key: from.keyAt(row), description: from.descriptionAt(row), sizeBytes: from.sizeBytes[row]!,
-      cachedAtMs: from.cachedAtMs[row]!, lastAccessedAtMs: from.lastAccessedAtMs[row]!, stamp: from.stampAt(row),
-    });
+  add({ name, key, description, sizeBytes, cachedAtMs, lastAccessedAtMs, stamp }: EntryRow): void {
+    const columns = this.#writable();
+    const row = columns.next();
+    columns.names.push(name);
+    // What is called by its name is kept once.
+    columns.keys.push(key === name ? '' : key);
+    columns.descriptions.push(description);
+    columns.set(row, sizeBytes, cachedAtMs, lastAccessedAtMs, stampWords(stamp));
+  }
+
+  addRaw(raw: RawRow): void {
+    const columns = this.#writable();
+    const row = columns.next();
+    columns.names.pushBytes(raw.names, raw.nameStart, raw.nameEnd);
+    columns.keys.pushBytes(raw.texts, raw.keyStart, raw.keyEnd);
+    columns.descriptions.pushBytes(raw.texts, raw.descriptionStart, raw.descriptionEnd);
+    columns.set(row, raw.sizeBytes, raw.cachedAtMs, raw.lastAccessedAtMs, raw.stamp);
+  }
+
+  /** The name stays. */
+  replaceRaw(row: number, raw: RawRow): void {
+    const columns = this.#writable();
+    columns.keys.setBytes(row, raw.texts, raw.keyStart, raw.keyEnd);
+    columns.descriptions.setBytes(row, raw.texts, raw.descriptionStart, raw.descriptionEnd);
+    columns.set(row, raw.sizeBytes, raw.cachedAtMs, raw.lastAccessedAtMs, raw.stamp);
+  }
+
+  /** All other rows keep their numbers until the table is made. */
+  drop(row: number): void {
+    this.#dropped.push(row);
   }
 
   build(takenAtMs: number): EntryTable {
-    return new EntryTable(this.#rows, this.#length, takenAtMs);
+    // From behind: what takes the place of a dropped row is not itself one.
+    for (const row of this.#dropped.toSorted((a, b) => b - a)) this.#writable().remove(row);
+    return new EntryTable(this.#columns, takenAtMs);
   }
 
-  #texts(name: string, key: string, description: string): void {
-    this.#rows.names.push(name);
-    this.#rows.keys.push(key);
-    this.#rows.descriptions.push(description);
+  #writable(): Columns {
+    if (this.#columns === this.#base?.columns) this.#columns = this.#columns.copy(this.#more);
+    return this.#columns;
   }
-
-  #next(): number {
-    if (this.#length === this.#rows.capacity) this.#rows = this.#rows.grown();
-    this.#length += 1;
-    return this.#length - 1;
-  }
-}
-
-class Columns {
-  readonly capacity: number;
-  readonly sizeBytes: Float64Array;
-  readonly cachedAtMs: Float64Array;
-  readonly lastAccessedAtMs: Float64Array;
-  readonly inodes: BigUint64Array;
-  readonly changedNs: BigInt64Array;
-  readonly sizes: Uint32Array;
-  readonly names: TextColumn;
-  readonly keys: TextColumn;
-  readonly descriptions: TextColumn;
-
-  constructor(capacity: number, texts = [new TextColumn(), new TextColumn(), new TextColumn()] as const) {
-    this.capacity = capacity;
-    this.sizeBytes = new Float64Array(capacity);
-    this.cachedAtMs = new Float64Array(capacity);
-    this.lastAccessedAtMs = new Float64Array(capacity);
-    this.inodes = new BigUint64Array(capacity);
-    this.changedNs = new BigInt64Array(capacity);
-    this.sizes = new Uint32Array(capacity);
-    [this.names, this.keys, this.descriptions] = texts;
-  }
-
-  grown(): Columns {
-    const larger = new Columns(this.capacity * 2, [this.names, this.keys, this.descriptions]);
-    larger.sizeBytes.set(this.sizeBytes);
-    larger.cachedAtMs.set(this.cachedAtMs);
-    larger.lastAccessedAtMs.set(this.lastAccessedAtMs);
-    larger.inodes.set(this.inodes);
-    larger.changedNs.set(this.changedNs);
-    larger.sizes.set(this.sizes);
-    return larger;
-  }
-}
-
-/** Texts one after another in one buffer of UTF-8. */
-class TextColumn {
-  #bytes = Buffer.allocUnsafeSlow(256);
-  #ends = new Uint32Array(16);
-  #length = 0;
-
-  push(text: string): void {
-    if (this.#length === this.#ends.length) this.#ends = grown(this.#ends);
-    const start = this.#startOf(this.#length);
-    const end = start + Buffer.byteLength(text);
-    if (end > this.#bytes.length) this.#reserve(end);
-    this.#bytes.write(text, start);
-    this.#ends[this.#length] = end;
-    this.#length += 1;
-  }
-
-  at(row: number): string {
-    return this.#bytes.toString('utf8', this.#startOf(row), this.#ends[row]!);
-  }
-
-  isEmptyAt(row: number): boolean {
-    return this.#startOf(row) === this.#ends[row]!;
-  }
-
-  /** @returns below, above or equal to 0 */
-  compare(row: number, other: TextColumn, otherRow: number): number {
-    const [start, otherStart] = [this.#startOf(row), other.#startOf(otherRow)];
-    const [length, otherLength] = [this.#ends[row]! - start, other.#ends[otherRow]! - otherStart];
-    const shorter = Math.min(length, otherLength);
-    for (let i = 0; i < shorter; i += 1) {
-      const difference = this.#bytes[start + i]! - other.#bytes[otherStart + i]!;
-      if (difference !== 0) return difference;
-    }
-    return length - otherLength;
-  }
-
-  /** The rows below `length` that have one of the texts. Reads no text but those that end like one of them. */
-  rowsOf(texts: Iterable<string>, length: number): Uint32Array {
-    const byEnd = new Map<number, Set<string>>();
-    for (const text of texts) {
-      const bytes = Buffer.from(text);
-      const end = lastBytes(bytes, 0, bytes.length);
-      byEnd.set(end, (byEnd.get(end) ?? new Set()).add(text));
-    }
-    const rows: number[] = [];
-    for (let row = 0; row < length && byEnd.size > 0; row += 1) {
-      const alike = byEnd.get(lastBytes(this.#bytes, this.#startOf(row), this.#ends[row]!));
-      if (alike !== undefined && alike.has(this.at(row))) rows.push(row);
-    }
-    return Uint32Array.from(rows);
-  }
-
-  #startOf(row: number): number {
-    return row === 0 ? 0 : this.#ends[row - 1]!;
-  }
-
-  #reserve(bytes: number): void {
-    const larger = Buffer.allocUnsafeSlow(Math.max(bytes, this.#bytes.length * 2));
-    larger.set(this.#bytes);
-    this.#bytes = larger;
-  }
-}
-
-/** The last three bytes as a number. Names of one format begin alike, and end in a digest. */
-function lastBytes(bytes: Uint8Array, start: number, end: number): number {
-  let number = 0;
-  for (let i = Math.max(start, end - 3); i < end; i += 1) number = number * 256 + bytes[i]!;
-  return number;
-}
-
-function grown(column: Uint32Array): Uint32Array<ArrayBuffer> {
-  const larger = new Uint32Array(column.length * 2);
-  larger.set(column);
-  return larger;
 }

@@ -32,7 +32,7 @@ describe('a table of entries', () => {
 
   it('leaves out what is named, and stays as it was', () => {
     const table = EntryTable.of(rows(5), now);
-    expect([...table.without(new Set(['k1', 'k4'] as EntryName[]))].map(({ key }) => key)).toEqual(['k0', 'k2', 'k3']);
+    expect([...table.without(new Set(['k1', 'k4'] as EntryName[]))].map(({ key }) => key).toSorted()).toEqual(['k0', 'k2', 'k3']);
     expect(table.length).toBe(5);
   });
 

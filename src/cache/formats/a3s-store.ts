@@ -7,6 +7,7 @@ import { isKey } from '../backend.ts';
 import { ownFolder } from '../own-folder.ts';
 import { scan } from '../scan.ts';
 import type { Damage, EvictionStep, Metadata, Role, StoreFormat } from './format.ts';
+import { PlainMetadataReader } from './plain-metadata.ts';
 
 /**
  * What the stores of the A3S Box runtime have in common (crate a3s-box-runtime 3.3.0, src/cache):
@@ -45,6 +46,7 @@ const maxNameBytes = 255 - lockSuffix.length;
 const besideTheRuntime: readonly EvictionStep[] = ['MoveMetadata', 'Settle', 'ExchangeForLink', 'Settle', 'RemoveLink'];
 
 export function a3sStore(store: A3sStore): StoreFormat {
+  const plain = new PlainMetadataReader({ ...store, colonAsUnderscore: store.directoryOf(':') === '_' });
   const format: StoreFormat = {
     kind: 'Store',
     name: store.name,
@@ -55,11 +57,14 @@ export function a3sStore(store: A3sStore): StoreFormat {
     roleOf: (name) => roleIn(store, name),
     isTree: (kind) => kind === 'Directory',
     looksLikeEntry: (name) => store.ordinaryName.test(name),
+    metadataSuffix,
+    lockSuffix,
     metadataName: (name) => name + metadataSuffix,
     lockName: (name) => name + lockSuffix,
     stagingName: () => `.staging-${sixLetters()}`,
     tempName: () => `.tmp${sixLetters()}`,
     parseMetadata: (bytes, name) => parse(store, bytes, name),
+    readPlainMetadata: (bytes, length, row) => plain.read(bytes, length, row),
     serialiseMetadata: (metadata) => serialise(store, metadata),
   };
   return format;

@@ -2,7 +2,7 @@ import type { Dir } from '../../disk/dir.ts';
 import type { Slices } from '../../disk/slices.ts';
 import type { FileKind } from '../../disk/stat.ts';
 import type { FormatName } from '../../policy/compiled.ts';
-import type { EntryRow } from '../../policy/entry-table.ts';
+import type { EntryRow, RawRow } from '../../policy/entry-table.ts';
 import type { HoldSource } from '../../policy/holds.ts';
 import type { DamageReason, EntryName, Snapshot } from '../../policy/snapshot.ts';
 
@@ -38,6 +38,16 @@ export interface ScanOptions {
   /** A leftover that nothing has changed for this long belongs to nobody any more. */
   readonly leftoverAgeMs: number;
   readonly slices: Slices;
+  /** What the last scan of this very directory found; without it everything is read. */
+  readonly previous?: PreviousScan | undefined;
+}
+
+export interface PreviousScan {
+  readonly snapshot: Snapshot;
+  /** What changed later than this may have changed once more right after it was read, and show the same stamp. */
+  readonly settledAtMs: number;
+  /** The only names in the root that may stand for something else by now; undefined where any may. */
+  readonly changed: ReadonlySet<string> | undefined;
 }
 
 /** How one kind of cache lies on disk. One file per format, registered in registry.ts; nothing else knows formats apart. */
@@ -69,6 +79,9 @@ export interface StoreFormat extends AnyFormat {
   /** Whether a directory without metadata was once an entry, rather than somebody's own. */
   looksLikeEntry(name: EntryName): boolean;
 
+  /** `<name><suffix>`. A name of ASCII letters, digits, `_` and `-` alone, with or without one of these, is judged by them. */
+  readonly metadataSuffix: string;
+  readonly lockSuffix: string;
   metadataName(name: EntryName): string;
   lockName(name: EntryName): string;
   /** Fresh names for a directory and a file on their way in, as the runtime chooses them. */
@@ -77,6 +90,8 @@ export interface StoreFormat extends AnyFormat {
 
   /** Total: whatever the bytes are, they are metadata of that entry or damage. */
   parseMetadata(bytes: Buffer, name: EntryName): Metadata | Damage;
+  /** The same for the text that the runtime itself writes, without making texts of it. @returns false where parseMetadata has to judge */
+  readPlainMetadata(bytes: Buffer, length: number, row: RawRow): boolean;
   /** As the runtime writes it. */
   serialiseMetadata(metadata: Metadata): string;
 }

@@ -1,0 +1,97 @@
+import type { MetadataStamp } from './snapshot.ts';
+import { TextColumn } from './text-column.ts';
+
+/** A MetadataStamp without bigints: 100,000 of them are compared in every look. */
+export interface StampWords {
+  inodeLow: number;
+  inodeHigh: number;
+  changedSeconds: number;
+  changedNanoseconds: number;
+  size: number;
+}
+
+/** The columns of an EntryTable, for its builder to fill. */
+export class Columns {
+  length = 0;
+  sizeBytes: Float64Array;
+  cachedAtMs: Float64Array;
+  lastAccessedAtMs: Float64Array;
+  /** Low and high word of each. */
+  inodes: Uint32Array;
+  changedSeconds: Float64Array;
+  changedNanoseconds: Uint32Array;
+  fileSizes: Uint32Array;
+  names = new TextColumn();
+  keys = new TextColumn();
+  descriptions = new TextColumn();
+
+  constructor(capacity: number) {
+    this.sizeBytes = new Float64Array(capacity);
+    this.cachedAtMs = new Float64Array(capacity);
+    this.lastAccessedAtMs = new Float64Array(capacity);
+    this.inodes = new Uint32Array(2 * capacity);
+    this.changedSeconds = new Float64Array(capacity);
+    this.changedNanoseconds = new Uint32Array(capacity);
+    this.fileSizes = new Uint32Array(capacity);
+  }
+
+  copy(more: number): Columns {
+    const copy = new Columns(0);
+    copy.length = this.length;
+    copy.#resize(this, this.length + more);
+    [copy.names, copy.keys, copy.descriptions] = [this.names.copy(), this.keys.copy(), this.descriptions.copy()];
+    return copy;
+  }
+
+  next(): number {
+    if (this.length === this.sizeBytes.length) this.#resize(this, Math.max(16, this.length * 2));
+    this.length += 1;
+    return this.length - 1;
+  }
+
+  set(row: number, sizeBytes: number, cachedAtMs: number, lastAccessedAtMs: number, stamp: StampWords): void {
+    this.sizeBytes[row] = sizeBytes;
+    this.cachedAtMs[row] = cachedAtMs;
+    this.lastAccessedAtMs[row] = lastAccessedAtMs;
+    this.inodes[2 * row] = stamp.inodeLow;
+    this.inodes[2 * row + 1] = stamp.inodeHigh;
+    this.changedSeconds[row] = stamp.changedSeconds;
+    this.changedNanoseconds[row] = stamp.changedNanoseconds;
+    this.fileSizes[row] = stamp.size;
+  }
+
+  /** The last row takes the place of this one. */
+  remove(row: number): void {
+    const last = this.length - 1;
+    this.length = last;
+    for (const column of [this.sizeBytes, this.cachedAtMs, this.lastAccessedAtMs, this.changedSeconds, this.changedNanoseconds, this.fileSizes]) column[row] = column[last]!;
+    this.inodes.copyWithin(2 * row, 2 * last, 2 * last + 2);
+    for (const column of [this.names, this.keys, this.descriptions]) column.remove(row);
+  }
+
+  #resize(from: Columns, capacity: number): void {
+    const { length } = from;
+    this.sizeBytes = resized(from.sizeBytes, length, new Float64Array(capacity));
+    this.cachedAtMs = resized(from.cachedAtMs, length, new Float64Array(capacity));
+    this.lastAccessedAtMs = resized(from.lastAccessedAtMs, length, new Float64Array(capacity));
+    this.inodes = resized(from.inodes, 2 * length, new Uint32Array(2 * capacity));
+    this.changedSeconds = resized(from.changedSeconds, length, new Float64Array(capacity));
+    this.changedNanoseconds = resized(from.changedNanoseconds, length, new Uint32Array(capacity));
+    this.fileSizes = resized(from.fileSizes, length, new Uint32Array(capacity));
+  }
+}
+
+function resized<T extends Float64Array | Uint32Array>(from: T, length: number, to: T): T {
+  to.set(from.subarray(0, length));
+  return to;
+}
+
+export function stampWords({ inode, changedNs, size }: MetadataStamp): StampWords {
+  return {
+    inodeLow: Number(BigInt.asUintN(32, inode)),
+    inodeHigh: Number(inode >> 32n),
+    changedSeconds: Number(changedNs / 1_000_000_000n),
+    changedNanoseconds: Number(changedNs % 1_000_000_000n),
+    size,
+  };
+}

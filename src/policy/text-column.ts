@@ -1,0 +1,231 @@
+import { randomInt } from 'node:crypto';
+
+/** Bytes one after another, in a buffer that only ever grows: what was written stays where it is. */
+class ByteStore {
+  bytes = Buffer.from(new ArrayBuffer(256));
+  used = 0;
+
+  /** @returns where it begins */
+  append(from: Uint8Array, start: number, end: number): number {
+    const at = this.reserve(end - start);
+    // Most texts are short: a loop is faster than a view and a call.
+    for (let i = start, to = at; i < end; i += 1, to += 1) this.bytes[to] = from[i]!;
+    return at;
+  }
+
+  reserve(length: number): number {
+    const at = this.used;
+    this.used += length;
+    if (this.used > this.bytes.length) this.#grow(this.used);
+    return at;
+  }
+
+  /** Moved rather than copied: the old buffer goes now, not at the next collection. */
+  #grow(least: number): void {
+    this.bytes = Buffer.from(this.bytes.buffer.transfer(Math.max(least, this.bytes.length * 2)));
+  }
+}
+
+/**
+ * Texts by row, as UTF-8 outside the heap. A copy shares the bytes and has rows of its own, so that it costs little where few rows
+ * differ.
+ */
+export class TextColumn {
+  #store: ByteStore;
+  #starts: Uint32Array;
+  #ends: Uint32Array;
+  #length: number;
+  /** Row + 1 by hash, 0 where free; made when the first row is looked for. */
+  #slots: Uint32Array | undefined;
+
+  constructor(capacity = 16) {
+    this.#store = new ByteStore();
+    this.#starts = new Uint32Array(capacity);
+    this.#ends = new Uint32Array(capacity);
+    this.#length = 0;
+  }
+
+  get length(): number {
+    return this.#length;
+  }
+
+  /** Where the texts lie; valid until the next text is written. */
+  get bytes(): Uint8Array {
+    return this.#store.bytes;
+  }
+
+  startOf(row: number): number {
+    return this.#starts[row]!;
+  }
+
+  endOf(row: number): number {
+    return this.#ends[row]!;
+  }
+
+  push(text: string): void {
+    const start = this.#store.reserve(Buffer.byteLength(text));
+    this.#store.bytes.write(text, start);
+    this.#pushSpan(start, this.#store.used);
+  }
+
+  pushBytes(from: Uint8Array, start: number, end: number): void {
+    const at = this.#store.append(from, start, end);
+    this.#pushSpan(at, at + end - start);
+  }
+
+  /** Where the text is the one that stands there already, it is not kept twice. */
+  setBytes(row: number, from: Uint8Array, start: number, end: number): void {
+    if (this.#isAt(row, from, start, end)) return;
+    const at = this.#store.append(from, start, end);
+    this.#starts[row] = at;
+    this.#ends[row] = at + end - start;
+    this.#slots = undefined;
+  }
+
+  /** The last row takes the place of this one. */
+  remove(row: number): void {
+    this.#length -= 1;
+    this.#starts[row] = this.#starts[this.#length]!;
+    this.#ends[row] = this.#ends[this.#length]!;
+    this.#slots = undefined;
+  }
+
+  copy(): TextColumn {
+    const copy = new TextColumn(0);
+    // What was removed and replaced leaves its bytes behind; once that is most of them, they are left behind, too.
+    const lean = this.#store.used > 2 * this.#usedBytes() + 65_536;
+    copy.#store = lean ? new ByteStore() : this.#store;
+    copy.#starts = this.#starts.slice();
+    copy.#ends = this.#ends.slice();
+    copy.#length = this.#length;
+    copy.#slots = this.#slots?.slice();
+    if (lean) copy.#takeOver(this.#store.bytes);
+    return copy;
+  }
+
+  at(row: number): string {
+    return this.#store.bytes.toString('utf8', this.#starts[row]!, this.#ends[row]!);
+  }
+
+  isEmptyAt(row: number): boolean {
+    return this.#starts[row]! === this.#ends[row]!;
+  }
+
+  /** @returns the row with this text, or -1; with several, any */
+  find(from: Uint8Array, start: number, end: number, hash = hashOf(from, start, end)): number {
+    this.#slots ??= this.#index();
+    const mask = this.#slots.length - 1;
+    for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
+      const row = this.#slots[slot]! - 1;
+      if (row === -1 || this.#isAt(row, from, start, end)) return row;
+    }
+  }
+
+  /** @returns below, above or equal to 0 */
+  compare(row: number, other: TextColumn, otherRow: number): number {
+    const [bytes, otherBytes] = [this.#store.bytes, other.#store.bytes];
+    const [start, otherStart] = [this.#starts[row]!, other.#starts[otherRow]!];
+    const [length, otherLength] = [this.#ends[row]! - start, other.#ends[otherRow]! - otherStart];
+    const shorter = Math.min(length, otherLength);
+    for (let i = 0; i < shorter; i += 1) {
+      const difference = bytes[start + i]! - otherBytes[otherStart + i]!;
+      if (difference !== 0) return difference;
+    }
+    return length - otherLength;
+  }
+
+  /** The rows below `length` that have one of the texts. Reads no text but those that end like one of them. */
+  rowsOf(texts: Iterable<string>, length: number): Uint32Array {
+    const byEnd = new Map<number, Set<string>>();
+    for (const text of texts) {
+      const bytes = Buffer.from(text);
+      const end = lastBytes(bytes, 0, bytes.length);
+      byEnd.set(end, (byEnd.get(end) ?? new Set()).add(text));
+    }
+    const rows: number[] = [];
+    for (let row = 0; row < length && byEnd.size > 0; row += 1) {
+      const alike = byEnd.get(lastBytes(this.#store.bytes, this.#starts[row]!, this.#ends[row]!));
+      if (alike !== undefined && alike.has(this.at(row))) rows.push(row);
+    }
+    return Uint32Array.from(rows);
+  }
+
+  #pushSpan(start: number, end: number): void {
+    const row = this.#length;
+    if (row === this.#starts.length) [this.#starts, this.#ends] = [grown(this.#starts), grown(this.#ends)];
+    this.#starts[row] = start;
+    this.#ends[row] = end;
+    this.#length = row + 1;
+    if (this.#slots === undefined) return;
+    // Half full at most: a name that is absent is found to be so after a step or two.
+    if (this.#length * 2 > this.#slots.length) this.#slots = this.#index();
+    else this.#occupy(this.#slots, row);
+  }
+
+  #isAt(row: number, from: Uint8Array, start: number, end: number): boolean {
+    const at = this.#starts[row]!;
+    const length = end - start;
+    if (this.#ends[row]! - at !== length) return false;
+    const { bytes } = this.#store;
+    for (let i = 0; i < length; i += 1) if (bytes[at + i] !== from[start + i]) return false;
+    return true;
+  }
+
+  #index(): Uint32Array {
+    let size = 32;
+    while (size < this.#length * 4) size *= 2;
+    const slots = new Uint32Array(size);
+    for (let row = 0; row < this.#length; row += 1) this.#occupy(slots, row);
+    return slots;
+  }
+
+  #occupy(slots: Uint32Array, row: number): void {
+    const mask = slots.length - 1;
+    let slot = hashOf(this.#store.bytes, this.#starts[row]!, this.#ends[row]!) & mask;
+    while (slots[slot] !== 0) slot = (slot + 1) & mask;
+    slots[slot] = row + 1;
+  }
+
+  #usedBytes(): number {
+    let bytes = 0;
+    for (let row = 0; row < this.#length; row += 1) bytes += this.#ends[row]! - this.#starts[row]!;
+    return bytes;
+  }
+
+  #takeOver(bytes: Uint8Array): void {
+    for (let row = 0; row < this.#length; row += 1) {
+      const start = this.#store.append(bytes, this.#starts[row]!, this.#ends[row]!);
+      this.#starts[row] = start;
+      this.#ends[row] = this.#store.used;
+    }
+  }
+}
+
+/** Another one in each process, so that nobody can choose names that all meet in one slot. Nothing but speed depends on it. */
+const seed = randomInt(2 ** 32);
+
+/** FNV-1a, 32 bits. */
+export function hashOf(bytes: Uint8Array, start: number, end: number): number {
+  let hash = firstHash;
+  for (let i = start; i < end; i += 1) hash = nextHash(hash, bytes[i]!);
+  return hash;
+}
+
+/** For who reads the bytes anyway. */
+export const firstHash = seed | 0;
+export function nextHash(hash: number, byte: number): number {
+  return Math.imul(hash ^ byte, 0x01000193);
+}
+
+/** The last three bytes as a number. Names of one format begin alike, and end in a digest. */
+function lastBytes(bytes: Uint8Array, start: number, end: number): number {
+  let number = 0;
+  for (let i = Math.max(start, end - 3); i < end; i += 1) number = number * 256 + bytes[i]!;
+  return number;
+}
+
+function grown(column: Uint32Array): Uint32Array {
+  const larger = new Uint32Array(Math.max(16, column.length * 2));
+  larger.set(column);
+  return larger;
+}
