@@ -132,8 +132,8 @@ export class EntryTable implements Iterable<Entry> {
 
   /** Rows that have one of the keys. */
   rowsKeyed(keys: readonly string[]): Uint32Array {
-    const namedAlike = this.#names.rowsOf(keys, this.length).filter((row) => this.#keys.isEmptyAt(row));
-    return Uint32Array.from([...namedAlike, ...this.#keys.rowsOf(keys, this.length)]);
+    const namedAlike = this.columns.names.rowsOf(keys, this.length).filter((row) => this.columns.keys.isEmptyAt(row));
+    return Uint32Array.from([...namedAlike, ...this.columns.keys.rowsOf(keys, this.length)]);
   }
 
   /** Rows that have one of the descriptions. */
