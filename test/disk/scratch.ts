@@ -36,7 +36,7 @@ export function mount(...args: readonly string[]): void {
 /** Everything of a tree that a copy must keep, one line a file. */
 export function listing(dir: string): string[] {
   const format = '%P\\0%y %m %U:%G %n %s %T@ %l';
-  const lines = execFileSync('find', [dir, '-mindepth', '1', '-printf', `${format}\\0`], { encoding: 'latin1' }).split('\0');
+  const lines = execFileSync('find', [dir, '-mindepth', '1', '-printf', `${format}\\0`], { encoding: 'latin1', maxBuffer: 2 ** 26 }).split('\0');
   // Pairs of name and description; a directory's own link count says nothing that its entries do not.
   return lines.flatMap((name, index) => (index % 2 === 0 && name !== '' ? [`${name} | ${lines[index + 1]}`] : [])).toSorted();
 }

@@ -45,7 +45,8 @@ async function main({ module, home, maxEntries, settleMs, restMs, seed }: Engine
       errors: messages(report.errors), unplanned: unplanned(report, root),
     });
     if (report.evicted.length > 0 || !stop.signal.aborted) quiet = 0;
-    await sleep(report.purgeDueAtMs === null ? 20 : Math.max(0, report.purgeDueAtMs - Date.now()));
+    // A little later than the first is due, so that the whole batch goes before the next pass looks at it.
+    await sleep(report.purgeDueAtMs === null ? 20 : Math.max(0, report.purgeDueAtMs - Date.now()) + 40);
     const { purgedEntries, revived, errors } = await cache.purge();
     tell({ event: 'Purge', purged: purgedEntries, revived, errors: messages(errors) });
   }
