@@ -1,5 +1,6 @@
 import { Slices } from '../disk/slices.ts';
 import { diskError, errno } from '../disk/disk-error.ts';
+import { OperatorError } from '../errors.ts';
 import type { Holds } from '../policy/holds.ts';
 import { holdOf } from '../policy/holds.ts';
 import type { Entry, EntryName, MetadataStamp } from '../policy/snapshot.ts';
@@ -88,7 +89,13 @@ class Eviction implements EvictionResult {
         if (item === undefined) this.raced += 1;
         else this.#leaving.push({ victim, item });
       } catch (error) {
-        this.#fail(victim, error);
+        if (!(error instanceof OperatorError) || error.code !== 'ERR_DISK_FULL') {
+          this.#fail(victim, error);
+          continue;
+        }
+        // No room for one more: those that are on their way make some.
+        note(this.#site.errors, error, victim.name);
+        return;
       }
     }
   }
@@ -102,13 +109,28 @@ class Eviction implements EvictionResult {
     if (tree === undefined || !format.isTree(tree.kind)) return undefined;
     if (tree.mountId !== root.stat().mountId) throw diskError(`evict ${root.pathOf(name)}`, -errno.EXDEV);
     if (!(await this.#isAsPlanned(name, entry))) return undefined;
-    const item = newItemId(name);
-    this.items.push(item.id);
-    // A crash after it: an empty item, dropped.
-    trash.mkdir(item.id, folderMode);
+    const item = this.#makeItem(name);
     using dir = trash.openDir(item.id);
     // A crash after it: metadata in the trash, directory in the root; put back.
     if (entry !== undefined && format.kind === 'Store') root.rename(format.metadataName(name), dir, itemMetadata);
+    return item;
+  }
+
+  /** With all that the later steps need: on a full disk none of them must ask for more. */
+  #makeItem(name: EntryName): ItemId {
+    const { trash } = this.#site;
+    const item = newItemId(name);
+    // A crash after it: an empty item, dropped.
+    trash.mkdir(item.id, folderMode);
+    using dir = trash.openDir(item.id);
+    try {
+      // A crash after it: the link lies in the item, and goes with it.
+      dir.symlink(evictionLinkTarget(item), itemTree);
+    } catch (error) {
+      if (error instanceof OperatorError) trash.rmdir(item.id);
+      throw error;
+    }
+    this.items.push(item.id);
     return item;
   }
 
@@ -196,8 +218,6 @@ class Eviction implements EvictionResult {
     const tree = root.statOf(item.name);
     if (tree === undefined || !format.isTree(tree.kind)) return false;
     using dir = trash.openDir(item.id);
-    // A crash after it: the link lies in the item; it is removed, and the metadata put back.
-    dir.symlink(evictionLinkTarget(item), itemTree);
     // A crash after it: link in the root, tree in the item; exchanged back, and the metadata put back.
     return root.exchange(item.name, dir, itemTree) && holdsTree(trash, item);
   }

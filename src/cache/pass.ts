@@ -26,6 +26,7 @@ import { lockPasses, openTrash, ownFolder, trashFolder, waitForPasses } from './
 import type { Rest } from './purge.ts';
 import { defaultRestMs, deleteGarbage, doomItems, purgeDueAtMs } from './purge.ts';
 import { recover } from './recover.ts';
+import { Reserve } from './reserve.ts';
 import { removeEntry } from './remove-entry.ts';
 import type { PassError, PassProgress, PassReport, PurgeReport, Trigger } from './report.ts';
 import type { Clock, Site } from './site.ts';
@@ -90,6 +91,7 @@ export class Cache implements Disposable {
   #own: ReadonlySet<string> = new Set();
   #identity: RootIdentity | undefined;
   #canExchange = false;
+  readonly #reserve = new Reserve();
 
   constructor(spec: CompiledCache, options: CacheOptions) {
     this.#spec = spec;
@@ -142,7 +144,9 @@ export class Cache implements Disposable {
     if (trash === undefined) return { purgedEntries: 0, purgedBytes: 0, revived: 0, revivedNames: [], nextDueAtMs: null, errors: [] };
     const site = this.#siteAt(root, trash, work);
     const doomed = await this.#doom(site);
-    return await deleteGarbage(site, doomed, { ...this.#rest, backoff: this.#backoff });
+    const report = await deleteGarbage(site, doomed, { ...this.#rest, backoff: this.#backoff });
+    if (this.#reserve.isShort) this.#fillReserve(site);
+    return report;
   }
 
   /**
@@ -164,6 +168,7 @@ export class Cache implements Disposable {
     using _lock = lockPasses(root);
     using trash = openTrash(root);
     const site = this.#siteAt(root, trash, work);
+    this.#fillReserve(site);
     const revived = await recover(site, site.holders.read().holds);
     const { snapshot, plan, holds, errors } = await this.#plan(root, site.holders, work.signal);
     const sweep = { snapshot, holds, leftoverAgeMs: this.#options.leftoverAgeMs };
@@ -192,6 +197,14 @@ export class Cache implements Disposable {
     };
   }
 
+  #fillReserve({ root, errors }: Site): void {
+    try {
+      this.#reserve.fill(root);
+    } catch (error) {
+      note(errors, error);
+    }
+  }
+
   /** Without those that could not be taken out a while ago: each try makes the entry a miss for a settle, and changes the root. */
   #dueVictims({ clock, errors }: Site, victims: readonly Victim[]): Victim[] {
     const nowMs = clock.now();
@@ -203,7 +216,7 @@ export class Cache implements Disposable {
   }
 
   get #rest(): Rest {
-    return { restMs: this.#options.restMs, own: this.#own };
+    return { restMs: this.#options.restMs, own: this.#own, isShort: this.#reserve.isShort };
   }
 
   #remember({ gone, items, failed }: EvictionResult, trash: Dir): void {
@@ -255,7 +268,8 @@ export class Cache implements Disposable {
 
   #openRoot(): Dir {
     const { allowedRoots, fault } = this.#options;
-    return openCacheRoot(this.#spec.root, this.#format, { allowedRoots, fault });
+    const root = openCacheRoot(this.#spec.root, this.#format, { allowedRoots, fault, relief: () => this.#reserve.spend(root) });
+    return root;
   }
 
   /** A directory that has taken the place of the one before may not be what anybody meant: it is taken up by the next pass. */

@@ -19,6 +19,8 @@ export interface Rest {
   readonly restMs: number;
   /** The items that `restMs` was meant for, by name. All others rest for the default time at least: who evicted them may have promised it. */
   readonly own: ReadonlySet<string>;
+  /** The disk has no room for anything to rest. */
+  readonly isShort: boolean;
 }
 
 /** What was decided of evicted entries. */
@@ -70,9 +72,9 @@ export function purgeDueAtMs(site: Site, { retryMs, backoff, ...rest }: Rest & {
 const retryMs = 10_000;
 
 /** Counted from the moment the directory came in. A clock that was set back would let it rest for years: then it starts anew. */
-function restsUntilMs({ trash }: Site, { id }: ItemId, { restMs, own, nowMs }: Rest & { nowMs: number }): number {
+function restsUntilMs({ trash }: Site, { id }: ItemId, { restMs, own, isShort, nowMs }: Rest & { nowMs: number }): number {
   const stat = trash.statOf(id);
-  if (stat === undefined) return nowMs;
+  if (stat === undefined || isShort) return nowMs;
   const itsRestMs = own.has(id) ? restMs : Math.max(restMs, defaultRestMs);
   const cameInMs = msOf(stat.modifiedNs);
   if (cameInMs <= nowMs) return cameInMs + itsRestMs;

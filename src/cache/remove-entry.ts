@@ -39,8 +39,8 @@ export async function removeEntry({ holders, ...rest }: Site, name: EntryName, {
   throwFirst(site);
   if (gone.length === 0) throw new OperatorError('ERR_ENTRY_IN_USE', `${shown(key)} was used while it was being removed`);
   const own = new Set(items);
-  const doomed = await doomItems(site, { restMs: force ? 0 : restMs, own, only: name });
-  await deleteGarbage(site, doomed, { restMs, own, backoff: new Backoff() });
+  const doomed = await doomItems(site, { restMs: force ? 0 : restMs, own, isShort: false, only: name });
+  await deleteGarbage(site, doomed, { restMs, own, isShort: false, backoff: new Backoff() });
   throwFirst(site);
 }
 

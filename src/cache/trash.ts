@@ -59,9 +59,9 @@ export function isEvictionLink(root: Dir, name: EntryName, item?: ItemId): boole
  */
 export function proveExchange(trash: Dir): void {
   const [one, other] = [newGarbageName(), newGarbageName()];
-  trash.mkdir(one, 0o700);
-  trash.mkdir(other, 0o700);
   try {
+    trash.mkdir(one, 0o700);
+    trash.mkdir(other, 0o700);
     trash.exchange(one, trash, other);
   } finally {
     trash.rmdir(one);

@@ -14,7 +14,7 @@ import { statAt } from './stat.ts';
 export function openSource(path: string): Dir {
   const fd = openat2(AT_FDCWD, path, { flags: openDirFlags, resolve: 0 });
   if (fd < 0) throw diskError(`open ${shown(path)}`, fd, 'ERR_INPUT_UNREADABLE');
-  return new Dir(fd, path, undefined);
+  return new Dir(fd, path, {});
 }
 
 /**

@@ -9,6 +9,15 @@ import { statAt, statOf } from './stat.ts';
 /** Called before every step that changes the disk, with the step in words. A test throws from it to stop the disk there. */
 export type Fault = (step: string) => void;
 
+/** Called where a step failed for want of space. @returns true where it freed some, so that the step is to be tried again */
+export type Relief = () => boolean;
+
+/** What belongs to a directory and to everything that is opened through it. */
+export interface Hooks {
+  readonly fault?: Fault | undefined;
+  readonly relief?: Relief | undefined;
+}
+
 /** An open file descriptor that ends with its scope. */
 export class OpenFile implements Disposable {
   readonly fd: number;
@@ -45,12 +54,12 @@ export class OpenFile implements Disposable {
 export class Dir implements Disposable {
   readonly fd: number;
   readonly path: string;
-  readonly #fault: Fault | undefined;
+  readonly #hooks: Hooks;
 
-  constructor(fd: number, path: string, fault: Fault | undefined) {
+  constructor(fd: number, path: string, hooks: Hooks) {
     this.fd = fd;
     this.path = path;
-    this.#fault = fault;
+    this.#hooks = hooks;
   }
 
   [Symbol.dispose](): void {
@@ -93,13 +102,13 @@ export class Dir implements Disposable {
   /** For walks that go on after an error. @returns the directory, or a negated errno */
   openDirOrErrno(name: Name, { crossMounts = false }: { crossMounts?: boolean } = {}): Dir | number {
     const fd = libc.openat2(this.fd, name, { flags: libc.openDirFlags, resolve: crossMounts ? libc.resolve.beneath : libc.resolve.sameMount });
-    return fd < 0 ? fd : new Dir(fd, `${this.path}/${typeof name === 'string' ? name : Buffer.from(name).toString()}`, this.#fault);
+    return fd < 0 ? fd : new Dir(fd, `${this.path}/${typeof name === 'string' ? name : Buffer.from(name).toString()}`, this.#hooks);
   }
 
   /** @param flags of node:fs constants; O_NOFOLLOW and O_CLOEXEC are implied. @returns the file, or a negated errno */
   openFileOrErrno(name: Name, flags: number, mode = 0): OpenFile | number {
-    if ((flags & constants.O_CREAT) !== 0) this.step('create', name);
-    const fd = libc.openat2(this.fd, name, { flags: flags | constants.O_NOFOLLOW, mode, resolve: libc.resolve.sameMount });
+    const open = () => libc.openat2(this.fd, name, { flags: flags | constants.O_NOFOLLOW, mode, resolve: libc.resolve.sameMount });
+    const fd = (flags & constants.O_CREAT) === 0 ? open() : this.#change('create', name, open);
     return fd < 0 ? fd : new OpenFile(fd, this, name);
   }
 
@@ -111,8 +120,7 @@ export class Dir implements Disposable {
 
   /** @returns false where the name is taken */
   mkdir(name: Name, mode: number): boolean {
-    this.step('mkdir', name);
-    return done(libc.mkdirat(this.fd, name, mode), [errno.EEXIST], () => `make ${this.pathOf(name)}`);
+    return done(this.#change('mkdir', name, () => libc.mkdirat(this.fd, name, mode)), [errno.EEXIST], () => `make ${this.pathOf(name)}`);
   }
 
   /** Makes the directory where it is missing, and opens it. */
@@ -122,19 +130,16 @@ export class Dir implements Disposable {
 
   /** Anything but a directory. @returns false where nothing has the name */
   unlink(name: Name): boolean {
-    this.step('unlink', name);
-    return done(libc.unlinkat(this.fd, name), [errno.ENOENT], () => `remove ${this.pathOf(name)}`);
+    return done(this.#change('unlink', name, () => libc.unlinkat(this.fd, name)), [errno.ENOENT], () => `remove ${this.pathOf(name)}`);
   }
 
   /** An empty directory. @returns false where nothing has the name, or it is not empty */
   rmdir(name: Name): boolean {
-    this.step('rmdir', name);
-    return done(libc.rmdirat(this.fd, name), [errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST], () => `remove ${this.pathOf(name)}`);
+    return done(this.#change('rmdir', name, () => libc.rmdirat(this.fd, name)), [errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST], () => `remove ${this.pathOf(name)}`);
   }
 
   symlink(target: Name, name: Name): void {
-    this.step('symlink', name);
-    done(libc.symlinkat(target, this.fd, name), [], () => `make the link ${this.pathOf(name)}`);
+    done(this.#change('symlink', name, () => libc.symlinkat(target, this.fd, name)), [], () => `make the link ${this.pathOf(name)}`);
   }
 
   /** @returns undefined where the name is absent or no symbolic link */
@@ -147,8 +152,7 @@ export class Dir implements Disposable {
 
   /** Never replaces. @returns 'Absent' where `from` is missing, 'Taken' where `to` exists */
   rename(from: Name, toDir: Dir, to: Name): 'Moved' | 'Absent' | 'Taken' {
-    this.step('rename', from);
-    const result = libc.renameNoReplace(this.fd, from, toDir.fd, to);
+    const result = this.#change('rename', from, () => libc.renameNoReplace(this.fd, from, toDir.fd, to));
     if (result >= 0) return 'Moved';
     if (result === -errno.ENOENT) return 'Absent';
     if (result === -errno.EEXIST || result === -errno.ENOTEMPTY) return 'Taken';
@@ -157,15 +161,13 @@ export class Dir implements Disposable {
 
   /** Replaces a file `to` of this directory at one moment. */
   replace(from: Name, to: Name): void {
-    this.step('replace', to);
-    const result = libc.renameReplace(this.fd, from, this.fd, to);
+    const result = this.#change('replace', to, () => libc.renameReplace(this.fd, from, this.fd, to));
     if (result < 0) throw diskError(`replace ${this.pathOf(to)}`, result);
   }
 
   /** Two names swap what they stand for, at one moment. @returns false where one of them is missing */
   exchange(name: Name, other: Dir, otherName: Name): boolean {
-    this.step('exchange', name);
-    const result = libc.renameExchange(this.fd, name, other.fd, otherName);
+    const result = this.#change('exchange', name, () => libc.renameExchange(this.fd, name, other.fd, otherName));
     if (result >= 0) return true;
     if (result === -errno.ENOENT) return false;
     throw this.#renameError('exchange', name, other, otherName, result);
@@ -173,9 +175,8 @@ export class Dir implements Disposable {
 
   /** Sets both times of what has the name, a symbolic link itself. */
   touch(name: Name, atMs: number): void {
-    this.step('touch', name);
     const ns = BigInt(Math.floor(atMs)) * 1_000_000n;
-    done(libc.utimensat(this.fd, name, ns, ns), [errno.ENOENT], () => `set the times of ${this.pathOf(name)}`);
+    done(this.#change('touch', name, () => libc.utimensat(this.fd, name, ns, ns)), [errno.ENOENT], () => `set the times of ${this.pathOf(name)}`);
   }
 
   /** What was renamed, made and removed here so far survives a power cut. */
@@ -190,7 +191,17 @@ export class Dir implements Disposable {
 
   /** To be called by whoever changes the disk below here without a method of this class. */
   step(act: string, name: Name): void {
-    this.#fault?.(`${act} ${this.pathOf(name)}`);
+    this.#hooks.fault?.(`${act} ${this.pathOf(name)}`);
+  }
+
+  /** One step that changes the disk, tried again for as long as there is relief for it. @returns as the call did */
+  #change(act: string, name: Name, call: () => number): number {
+    for (;;) {
+      this.step(act, name);
+      const result = call();
+      const isFull = result === -errno.ENOSPC || result === -errno.EDQUOT;
+      if (!isFull || this.#hooks.relief?.() !== true) return result;
+    }
   }
 
   #renameError(act: string, from: Name, toDir: Dir, to: Name, result: number): OperatorError {

@@ -3,7 +3,7 @@ import { lstatSync, statfsSync } from 'node:fs';
 import { isStrictlyBelow } from '../api/paths.ts';
 import type { ErrorCode } from '../errors.ts';
 import { errnoOf, OperatorError } from '../errors.ts';
-import type { Fault } from './dir.ts';
+import type { Hooks } from './dir.ts';
 import { Dir } from './dir.ts';
 import { asDiskError, diskError, errnoName, shown } from './disk-error.ts';
 import { AT_FDCWD, openat2, openDirFlags, resolve } from './libc.ts';
@@ -22,10 +22,9 @@ export interface Filesystem {
   readonly availableBytes: number;
 }
 
-export interface OpenRootOptions {
+export interface OpenRootOptions extends Hooks {
   /** The path must lie strictly below one of these, by whole path components. */
   readonly allowedRoots: readonly string[];
-  readonly fault?: Fault | undefined;
 }
 
 /**
@@ -35,18 +34,18 @@ export interface OpenRootOptions {
  * Not safe against somebody who may mount filesystems on the machine.
  * @throws ERR_PATH_NOT_ALLOWED, ERR_ROOT_MISSING, ERR_ROOT_SYMLINK, ERR_ROOT_NOT_DIRECTORY, ERR_ROOT_UNREADABLE, ERR_ROOT_UNSUPPORTED
  */
-export function openRoot(path: string, { allowedRoots, fault }: OpenRootOptions): Dir {
+export function openRoot(path: string, { allowedRoots, ...hooks }: OpenRootOptions): Dir {
   const allowedRoot = allowedRoots.find((root) => isStrictlyBelow(path, root));
   if (allowedRoot === undefined || !isPlainPath(path)) {
     throw new OperatorError('ERR_PATH_NOT_ALLOWED', `${shown(path)} does not lie strictly below an allowed root (${allowedRoots.map(shown).join(', ')})`);
   }
   const top = openat2(AT_FDCWD, allowedRoot, { flags: openDirFlags, resolve: resolve.noLinks });
   if (top < 0) throw rootError(path, top);
-  using allowed = new Dir(top, allowedRoot, fault);
+  using allowed = new Dir(top, allowedRoot, hooks);
   const fd = openat2(allowed.fd, path.slice(allowedRoot.length + 1), { flags: openDirFlags, resolve: resolve.beneath });
   if (fd < 0) throw rootError(path, fd);
   using scope = new DisposableStack();
-  const root = scope.use(new Dir(fd, path, fault));
+  const root = scope.use(new Dir(fd, path, hooks));
   refuseUnfit(root);
   scope.move();
   return root;

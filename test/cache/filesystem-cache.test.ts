@@ -242,7 +242,7 @@ describe('invalidate', () => {
 
 describe('prune', () => {
   test('says that it did nothing while it is unknown what is in use', async () => {
-    const store = new StoreOnDisk().entry(a).box('bad', '');
+    const store = new StoreOnDisk().entry(a).box('bad', 'no key');
     await expect(backend(store).prune(0, 0)).rejects.toMatchObject({ code: 'ERR_HOLDS_UNREADABLE' });
     expect(store.isServed(a)).toBe(true);
   });

@@ -63,3 +63,24 @@ for level in range(${levels}):
 `;
   execFileSync('python3', ['-c', script, path]);
 }
+
+/** What kind of small filesystem a test has to itself. */
+export type SmallDisk = 'tmpfs' | 'ext4';
+
+/** A small filesystem mounted for the time of the test; undefined where this machine cannot make one of the kind. Needs root. */
+export function smallDisk(kind: SmallDisk, { sizeMiB, inodes }: { sizeMiB: number; inodes?: number | undefined }): string | undefined {
+  const dir = scratchDir();
+  if (kind === 'tmpfs') {
+    mount('-t', 'tmpfs', '-o', [`size=${sizeMiB}m`, ...(inodes === undefined ? [] : [`nr_inodes=${inodes}`])].join(','), 'tmpfs', dir);
+    return dir;
+  }
+  const image = join(scratchDir(), 'image');
+  try {
+    execFileSync('truncate', ['-s', `${sizeMiB}M`, image], { stdio: 'pipe' });
+    execFileSync('mkfs.ext4', ['-q', '-F', '-m', '0', ...(inodes === undefined ? [] : ['-N', `${inodes}`]), image], { stdio: 'pipe' });
+    mount('-o', 'loop', image, dir);
+    return dir;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,106 @@
+import { randomBytes } from 'node:crypto';
+import { constants, ftruncateSync, writeSync } from 'node:fs';
+import { namesIn } from '../disk/dir-entries.ts';
+import type { Dir, OpenFile } from '../disk/dir.ts';
+import { asDiskError } from '../disk/disk-error.ts';
+import { filesystemOf } from '../disk/pinned-root.ts';
+import { OperatorError } from '../errors.ts';
+import { ownFolder } from './own-folder.ts';
+
+/**
+ * What eviction needs on a disk that is full to the last byte, kept in our folder from the first pass on:
+ *
+ *     reserve    1 MiB, given back in eighths
+ *     spare/     empty directories, given back one by one: each is an inode, and on most filesystems a block
+ *
+ * An entry on its way out takes a directory and a link. The first few that go give back more than that, and the reserve is filled again.
+ */
+const reserveFile = 'reserve';
+const spareFolder = 'spare';
+const reserveBytes = 1024 * 1024;
+const sliceBytes = reserveBytes / 8;
+const spareDirectories = 16;
+
+export class Reserve {
+  #isWorking = false;
+  #isShort = false;
+
+  /** Whether it had to be touched, could not be filled, or hardly anything is left beside it: then whatever frees space is not to wait. */
+  get isShort(): boolean {
+    return this.#isShort;
+  }
+
+  /**
+   * Fills it as far as the disk lets it. A crash leaves a part, and the rest comes with the next call; two at once come to the same end.
+   * @throws ERR_DISK_IO
+   */
+  fill(root: Dir): void {
+    this.#isWorking = true;
+    try {
+      using own = root.openDir(ownFolder);
+      fillSpares(own);
+      fillFile(own);
+      this.#isShort = filesystemOf(root).availableBytes < reserveBytes;
+    } catch (error) {
+      if (!(error instanceof OperatorError) || error.code !== 'ERR_DISK_FULL') throw error;
+      this.#isShort = true;
+    } finally {
+      this.#isWorking = false;
+    }
+  }
+
+  /** Gives back a part of it, for what has just failed for want of space to be tried once more. @returns false where nothing is left */
+  spend(root: Dir): boolean {
+    // Its own steps must not eat it.
+    if (this.#isWorking) return false;
+    this.#isWorking = true;
+    this.#isShort = true;
+    try {
+      using own = root.openDirIfPresent(ownFolder);
+      return own !== undefined && [shrinkFile(own), removeSpare(own)].includes(true);
+    } finally {
+      this.#isWorking = false;
+    }
+  }
+}
+
+function fillSpares(own: Dir): void {
+  using spare = own.ensureDir(spareFolder, 0o700);
+  const there = new Set(namesIn(spare));
+  for (let n = 0; n < spareDirectories; n += 1) if (!there.has(`${n}`)) spare.mkdir(`${n}`, 0o700);
+}
+
+function fillFile(own: Dir): void {
+  using file = own.openFile(reserveFile, constants.O_WRONLY | constants.O_NONBLOCK | constants.O_CREAT, 0o600);
+  for (let size = file.stat().sizeBytes; size < reserveBytes; ) {
+    own.step('write', reserveFile);
+    // Random, because some filesystems keep no zeros.
+    const slice = randomBytes(Math.min(sliceBytes, reserveBytes - size));
+    size += atDisk(file, () => writeSync(file.fd, slice, 0, slice.length, size));
+  }
+}
+
+function shrinkFile(own: Dir): boolean {
+  const file = own.openFileOrErrno(reserveFile, constants.O_WRONLY | constants.O_NONBLOCK);
+  if (typeof file === 'number') return false;
+  using opened = file;
+  const { sizeBytes } = opened.stat();
+  if (sizeBytes === 0) return false;
+  own.step('truncate', reserveFile);
+  atDisk(opened, () => ftruncateSync(opened.fd, Math.max(0, sizeBytes - sliceBytes)));
+  return true;
+}
+
+function removeSpare(own: Dir): boolean {
+  using spare = own.openDirIfPresent(spareFolder);
+  const [name] = spare === undefined ? [] : namesIn(spare);
+  return spare !== undefined && name !== undefined && spare.rmdir(name);
+}
+
+function atDisk<T>(file: OpenFile, act: () => T): T {
+  try {
+    return act();
+  } catch (thrown) {
+    throw asDiskError(`write ${file.path}`, thrown);
+  }
+}
