@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { Cache } from '../cache/pass.ts';
+import { defaultRestMs } from '../cache/purge.ts';
 import type { PassReport, Trigger } from '../cache/report.ts';
 import type { CacheMemory, MemoryPlace } from '../cache/state.ts';
 import { readMemory, writeMemory } from '../cache/state.ts';
@@ -113,9 +114,13 @@ export class CacheWorker implements Disposable {
 
   /** For a single run: waits until what it evicted has rested, and deletes it. */
   async finish(signal: AbortSignal): Promise<void> {
-    if (!this.#isEnforced || this.#state.problem !== undefined || this.#purgeDueAtMs === null) return;
-    await sleep(Math.max(0, this.#purgeDueAtMs - Date.now()), undefined, { signal }).catch(() => undefined);
-    if (!signal.aborted) await this.#purge(signal);
+    if (!this.#isEnforced || this.#state.problem !== undefined) return;
+    const lastItemMs = Date.now() + (this.#options.restMs ?? defaultRestMs);
+    // Each rests from the moment it left, and they left one after another. What is held is due again only later.
+    while (!signal.aborted && this.#purgeDueAtMs !== null && this.#purgeDueAtMs <= lastItemMs) {
+      await sleep(Math.max(0, this.#purgeDueAtMs - Date.now()), undefined, { signal }).catch(() => undefined);
+      if (!signal.aborted) await this.#purge(signal);
+    }
   }
 
   /** Anything else than this changes nothing below the root. */

