@@ -1,10 +1,10 @@
 import { hostname } from 'node:os';
 import { randomUUID } from 'node:crypto';
 import { agentComponent, allowedRootsConfigMap, componentLabel, leaseName, managedByLabel, operatorName } from '../api/names.ts';
-import { OperatorError } from '../errors.ts';
+import { messageOf, OperatorError } from '../errors.ts';
 import { KubeClient } from '../kube/client.ts';
 import type { Connection } from '../kube/connection.ts';
-import { systemClock } from '../kube/clock.ts';
+import { backoffMs, sleep, systemClock } from '../kube/clock.ts';
 import type { Clock } from '../kube/clock.ts';
 import { runControlLoop } from '../kube/control-loop.ts';
 import { lead } from '../kube/election.ts';
@@ -63,7 +63,6 @@ async function serve(options: ControllerOptions, signal: AbortSignal): Promise<v
   metrics.addProcessMetrics();
   const transport = new Transport(options.connection, { userAgent: `cachepolicy-controller/${options.version}`, ...countRequests(metrics) });
   const client = new KubeClient(transport);
-  const image = options.image ?? (await ownImage(client, namespace, signal));
   const watched = watch(client, namespace, log);
   await serveHealth({
     ...parseListenAddress(options.listen), metrics, signal,
@@ -71,6 +70,8 @@ async function serve(options: ControllerOptions, signal: AbortSignal): Promise<v
     ready: { synced: () => (watched.hasSynced() ? undefined : 'the first lists are not complete yet') },
   });
   const watching = watched.run(signal);
+  const image = options.image ?? (await ownImage(client, { namespace, log, signal }));
+  if (image === undefined) return void (await watching);
   const identity = `${hostname()}_${randomUUID()}`;
   await lead({ client, namespace, name: leaseName, identity, log }, async (leadership) => {
     await Promise.race([watched.synced, aborted(leadership.signal)]);
@@ -134,14 +135,29 @@ function enqueueChanges({ policies, configMaps: maps, daemonSets: sets }: Watche
   return () => ends.forEach((end) => end());
 }
 
-/** The image this pod runs: the agents run the same. @throws ERR_KUBE_CONFIG, KubeStatusError */
-async function ownImage(client: KubeClient, namespace: string, signal: AbortSignal): Promise<string> {
+/**
+ * The image this pod runs: the agents run the same. Asked for until there is an answer: a start in an outage of the API must not end in a
+ * crash loop, whose waits would go on after the outage.
+ * @returns undefined where the signal came first
+ * @throws ERR_KUBE_CONFIG
+ */
+async function ownImage(client: KubeClient, { namespace, log, signal }: { namespace: string; log: Log; signal: AbortSignal }): Promise<string | undefined> {
   const name = process.env['POD_NAME'];
   if (name === undefined) throw new OperatorError('ERR_KUBE_CONFIG', 'POD_NAME is not set; outside a pod say which image the agents run with --image');
-  const pod = await client.get<KubeObject & { spec: { containers: { image: string }[] } }>(pods, { namespace, name }, { signal });
-  const image = pod.spec.containers[0]?.image;
-  if (image === undefined) throw new OperatorError('ERR_KUBE_CONFIG', `pod ${name} has no container`);
-  return image;
+  for (let failures = 0; !signal.aborted; failures++) {
+    try {
+      const pod = await client.get<KubeObject & { spec: { containers: { image: string }[] } }>(pods, { namespace, name }, { signal });
+      const image = pod.spec.containers[0]?.image;
+      if (image !== undefined) return image;
+      throw new OperatorError('ERR_KUBE_CONFIG', `pod ${name} has no container`);
+    } catch (error) {
+      if (signal.aborted) break;
+      if (!(error instanceof OperatorError) || !error.retry) throw error;
+      log.warn({ err: error }, `the image of this pod is not known yet: ${messageOf(error)}`);
+      await sleep(systemClock, backoffMs(failures, 1_000, 10_000, systemClock.random()), signal);
+    }
+  }
+  return undefined;
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

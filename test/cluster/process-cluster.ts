@@ -3,6 +3,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { startControlPlane, type ControlPlane } from './control-plane.ts';
+import type { LocalImage } from './container-process.ts';
 import { localOperatorImage, operatorImage } from './image.ts';
 import { silent, type Log } from './log.ts';
 import { startProcessNode, type ProcessNode } from './process-node.ts';
@@ -13,6 +14,8 @@ export interface ProcessClusterOptions {
   readonly labels?: Readonly<Record<string, string>>;
   /** Called with the host root of each node before the node registers. */
   readonly prepareHostRoot?: (hostRoot: string) => void;
+  /** Besides the operator's, which is what `make build` left. */
+  readonly images?: Readonly<Record<string, LocalImage>>;
   /** Ends the start: what was started is stopped again. */
   readonly signal?: AbortSignal | undefined;
   readonly log?: Log;
@@ -26,7 +29,7 @@ export interface ProcessCluster extends AsyncDisposable {
 
 /** Starts a control plane and nodes that have the operator's image: the bundles of `make build`. */
 export async function startProcessCluster(options: ProcessClusterOptions): Promise<ProcessCluster> {
-  const { nodes: count, labels = {}, prepareHostRoot, signal, log = silent } = options;
+  const { nodes: count, labels = {}, prepareHostRoot, images = {}, signal, log = silent } = options;
   // What was started is stopped in the opposite order, also when something below fails.
   await using started = new AsyncDisposableStack();
   const controlPlane = started.use(await startControlPlane({ log, signal }));
@@ -38,7 +41,7 @@ export async function startProcessCluster(options: ProcessClusterOptions): Promi
     const hostRoot = join(dir, 'root');
     mkdirSync(hostRoot);
     prepareHostRoot?.(hostRoot);
-    const node = await startProcessNode({ name, controlPlane, labels, hostRoot, dir: join(dir, 'pods'), images: { [operatorImage]: localOperatorImage }, log });
+    const node = await startProcessNode({ name, controlPlane, labels, hostRoot, dir: join(dir, 'pods'), images: { [operatorImage]: localOperatorImage, ...images }, log });
     // The whole cluster goes: nobody needs to be told that the pods do.
     started.defer(() => node.crash());
     nodes.push(node);

@@ -33,6 +33,8 @@ export interface ProcessNodeOptions {
   readonly name: string;
   readonly controlPlane: { readonly server: string; readonly caFile: string; readonly adminToken: string };
   readonly labels?: Readonly<Record<string, string>>;
+  /** Where the node's pods reach the API. Default: where the node does. */
+  readonly apiAddress?: { readonly host: string; readonly port: string };
   /** Stands for `/` of the node in host paths. */
   readonly hostRoot: string;
   /** Volumes and logs of pods. */
@@ -47,6 +49,8 @@ export interface ProcessNodeOptions {
 export interface ProcessNode extends AsyncDisposable {
   readonly name: string;
   readonly hostRoot: string;
+  /** Names of the pods that run here. */
+  pods(): readonly string[];
   /** Of a running container (default: the pod's first). */
   pid(podName: string, container?: string): number | undefined;
   /** The output of a container so far (default: the pod's first). */
@@ -71,7 +75,7 @@ export async function startProcessNode(options: ProcessNodeOptions): Promise<Pro
     hostRoot,
     images,
     api,
-    apiAddress: { host: server.hostname, port: server.port },
+    apiAddress: options.apiAddress ?? { host: server.hostname, port: server.port },
     nextPodIP: nextAddress,
     volumeSyncMs: options.volumeSyncMs ?? VOLUME_SYNC_MS,
     log,
@@ -141,6 +145,7 @@ export async function startProcessNode(options: ProcessNodeOptions): Promise<Pro
   const node: ProcessNode = {
     name,
     hostRoot,
+    pods: () => [...running.values()].map(({ pod }) => pod.metadata.name),
     pid: (podName, container) => {
       const found = find(podName);
       return found.pids.get(container ?? firstOf(found));

@@ -6,6 +6,8 @@ import { silentLog } from '../../src/observe/log.ts';
 
 /** An API server with nothing in it, on which a lease can be made and never renewed. */
 let server: http.Server;
+/** How many questions for a pod are answered with 500 before one is answered. */
+let podFailures = 0;
 const open = () => new Promise<number>((resolve) => server.getConnections((_, count) => resolve(count)));
 
 beforeEach(async () => {
@@ -13,6 +15,7 @@ beforeEach(async () => {
     const url = new URL(request.url ?? '/', 'http://server');
     const answer = (code: number, body: object) => response.writeHead(code, { 'content-type': 'application/json' }).end(JSON.stringify(body));
     if (url.searchParams.has('watch')) return response.writeHead(200).flushHeaders();
+    if (url.pathname.includes('/pods/')) return podFailures-- > 0 ? answer(500, { kind: 'Status', code: 500 }) : answer(200, { metadata: { name: 'me' }, spec: { containers: [{ image: 'image:1' }] } });
     if (request.method === 'GET') return url.pathname.endsWith('/leases/cachepolicy-controller') ? answer(404, { kind: 'Status', code: 404, reason: 'NotFound' }) : answer(200, { metadata: { resourceVersion: '1' }, items: [] });
     if (request.method !== 'POST') return answer(500, { kind: 'Status', code: 500 });
     let body = '';
@@ -25,16 +28,45 @@ beforeEach(async () => {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
 });
 afterEach(() => new Promise<void>((resolve) => {
+  delete process.env['POD_NAME'];
   server.close(() => resolve());
   server.closeAllConnections();
 }));
 
+/** A controller of that server, whose pod is `me`. */
+function start(image: string | undefined, signal: AbortSignal): Promise<void> {
+  process.env['POD_NAME'] = 'me';
+  const { port } = server.address() as AddressInfo;
+  const connection = { server: new URL(`http://127.0.0.1:${port}`), namespace: 'test', credentials: async () => ({}) };
+  return runController({ connection, namespace: 'test', image, listen: '127.0.0.1:0', version: '0', log: silentLog }, signal);
+}
+
 describe('a controller that cannot renew its lease', () => {
   it('ends, and leaves no watch behind that would keep its process alive', async () => {
-    const { port } = server.address() as AddressInfo;
-    const connection = { server: new URL(`http://127.0.0.1:${port}`), namespace: 'test', credentials: async () => ({}) };
-    const running = runController({ connection, namespace: 'test', image: 'image:1', listen: '127.0.0.1:0', version: '0', log: silentLog }, new AbortController().signal);
+    const running = start('image:1', new AbortController().signal);
     await expect(running).rejects.toMatchObject({ code: 'ERR_LEASE_LOST' });
     await expect.poll(open, { timeout: 5_000 }).toBe(0);
+  }, 30_000);
+});
+
+describe('a controller that starts while the API server cannot answer', () => {
+  it('asks for its own image until it gets to know it, instead of ending', async () => {
+    const stopping = new AbortController();
+    podFailures = 2;
+    let ended = false;
+    const running = start(undefined, stopping.signal).finally(() => (ended = true));
+    await expect.poll(() => podFailures, { timeout: 20_000 }).toBe(-1);
+    expect(ended).toBe(false);
+    stopping.abort();
+    await running;
+  }, 30_000);
+
+  it('ends without an error when it is told to before it knows', async () => {
+    const stopping = new AbortController();
+    podFailures = Infinity;
+    const running = start(undefined, stopping.signal);
+    await expect.poll(open, { timeout: 5_000 }).toBeGreaterThan(0);
+    stopping.abort();
+    await running;
   }, 30_000);
 });

@@ -1,6 +1,7 @@
 import { killed } from './killed.ts';
 import { liveRuntime, missedProtections } from './live-runtime.ts';
+import { outage } from './outage.ts';
 import type { Soak } from './soak.ts';
 
 /** Every soak there is, in the order they run. */
-export const soaks: readonly Soak[] = [liveRuntime, missedProtections, killed];
+export const soaks: readonly Soak[] = [liveRuntime, missedProtections, killed, outage];

@@ -36,6 +36,10 @@ export function atLeast(what: string, value: number, wanted: number): SoakFigure
   return { what, value, wanted: `≥ ${wanted}`, holds: value >= wanted };
 }
 
+export function atMost(what: string, value: number, wanted: number): SoakFigure {
+  return { what, value: Math.round(value), wanted: `≤ ${wanted}`, holds: value <= wanted };
+}
+
 export function told(what: string, value: number | string): SoakFigure {
   return { what, value, wanted: '', holds: true };
 }
