@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statfsSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync, rmSync, statfsSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { readMemory, writeMemory } from '../../src/cache/state.ts';
@@ -75,6 +75,16 @@ describe.runIf(asRoot)('the reserve', () => {
   });
 });
 
+test.runIf(asRoot)('what is left of the reserve is not spent on making it whole', async ({ skip }) => {
+  const store = onSmallDisk({ kind: 'tmpfs', inodes: 120 }, skip);
+  const cache = store.cache({ maxEntries: 9 });
+  await cache.pass(enforce);
+  for (const n of [0, 5, 15]) rmdirSync(join(store.root, '.cachepolicy/spare', `${n}`));
+  fillings.inodes(store);
+  expect((await cache.pass(enforce)).errors).toEqual([]);
+  expect(reserveOf(store)).toEqual({ ...whole, spares: 13 });
+});
+
 const fullDisks: [kind: SmallDisk, of: keyof typeof fillings, disk: Disk][] = [
   ['tmpfs', 'bytes', { kind: 'tmpfs' }],
   ['tmpfs', 'inodes', { kind: 'tmpfs', inodes: 120 }],
@@ -106,8 +116,10 @@ describe.runIf(asRoot).each(fullDisks)('on a %s without any %s left', (_, of, di
     expect(statfsSync(store.home).ffree).toBeGreaterThan(before.ffree);
     expect(store.names).toEqual([c, `${c}.meta.json`]);
     expect(store.isServed(c) && store.isWhole(c)).toBe(true);
-    rmSync(join(store.home, of === 'bytes' ? 'fill' : 'many'), { recursive: true });
-    await cache.pass(enforce);
+    if (of === 'bytes') {
+      rmSync(join(store.home, 'fill'));
+      await cache.pass(enforce);
+    }
     expect(reserveOf(store)).toEqual(whole);
   });
 
@@ -164,6 +176,15 @@ test.runIf(asRoot)('where the reserve is not enough for all that are to go, some
   for (const { name } of after.entries) expect(store.isServed(name) && store.isWhole(name)).toBe(true);
   expect((await cache.purge()).purgedEntries).toBe(evicted.length);
   expect((await cache.pass(enforce)).after.entries.length).toBe(0);
+});
+
+test.runIf(asRoot)('the bytes of the reserve are there for more than its directories make room for', async ({ skip }) => {
+  const store = onSmallDisk({ kind: 'ext4' }, skip);
+  const names = Array.from({ length: 16 }, (_, n) => n.toString(16).repeat(64));
+  for (const name of names) store.entry(name, { usedSecondsAgo: 5_000 });
+  await store.cache({ maxEntries: 20 }).pass(enforce);
+  fillings.bytes(store);
+  expect((await store.cache({ maxEntries: 0 }).pass(enforce)).evicted.map(({ key: name }) => name).toSorted()).toEqual(names);
 });
 
 describe.runIf(asRoot)('on a full disk a box leaves an empty marker', () => {
