@@ -181,17 +181,22 @@ export const cachePolicySchema: unknown = {
           ],
           "x-kubernetes-validations": [
             {
-              "rule": "self.all(a, self.all(b, a.name == b.name || a.a3sBox.store != b.a3sBox.store || a.a3sBox.home != b.a3sBox.home || (has(a.a3sBox.cacheDir) ? a.a3sBox.cacheDir : '') != (has(b.a3sBox.cacheDir) ? b.a3sBox.cacheDir : '')))",
+              "rule": "self.all(a, self.all(b, a.name == b.name || !has(a.a3sBox) || !has(b.a3sBox) || a.a3sBox.store != b.a3sBox.store || a.a3sBox.home != b.a3sBox.home || (has(a.a3sBox.cacheDir) ? a.a3sBox.cacheDir : '') != (has(b.a3sBox.cacheDir) ? b.a3sBox.cacheDir : '')))",
               "message": "two caches may not name the same store of the same home"
             }
           ],
           "items": {
             "type": "object",
-            "description": "One cache and its limits.",
+            "description": "One cache and its limits. Exactly one of a3sBox and directory says where it is.",
             "required": [
               "name",
-              "a3sBox",
               "limits"
+            ],
+            "x-kubernetes-validations": [
+              {
+                "rule": "has(self.a3sBox) != has(self.directory)",
+                "message": "a cache must name exactly one of a3sBox and directory"
+              }
             ],
             "properties": {
               "name": {
@@ -244,6 +249,27 @@ export const cachePolicySchema: unknown = {
                     "enum": [
                       "Rootfs",
                       "Layers"
+                    ]
+                  }
+                }
+              },
+              "directory": {
+                "type": "object",
+                "description": "A directory whose children are the entries: every folder and regular file whose name does not begin with a dot. The size of an entry is what it takes on the disk. It was last used when anything in it was last written, or when it was last seen open. While a process has a file of it open or mapped, it stays.",
+                "required": [
+                  "path"
+                ],
+                "properties": {
+                  "path": {
+                    "type": "string",
+                    "description": "The directory on the node, such as /var/cache/models. Strictly below one of the allowed roots that the operator was installed with, on a filesystem of the node, and away from the home of an A3S Box runtime.",
+                    "minLength": 2,
+                    "maxLength": 512,
+                    "x-kubernetes-validations": [
+                      {
+                        "rule": "self.matches('^(/[A-Za-z0-9_.@:+-]+)+$') && !self.matches('/[.][.]?(/|$)')",
+                        "message": "path must be an absolute path of letters, digits and _ . @ : + - without '.', '..', '//' or a '/' at the end, such as /var/cache/models"
+                      }
                     ]
                   }
                 }

@@ -83,7 +83,7 @@ export interface CachePolicy {
      * @minItems 1
      * @maxItems 16
      *
-     * Items: One cache and its limits.
+     * Items: One cache and its limits. Exactly one of a3sBox and directory says where it is.
      */
     caches: {
       /**
@@ -93,7 +93,7 @@ export interface CachePolicy {
       /**
        * A store of the A3S Box MicroVM runtime, which goes on using it while it is governed.
        */
-      a3sBox: {
+      a3sBox?: {
         /**
          * Home directory of the runtime on the node, such as /var/lib/a3s-box/home. Strictly below one of the allowed roots that the operator was installed with.
          */
@@ -106,6 +106,15 @@ export interface CachePolicy {
          * Rootfs governs the built root file systems (cache/rootfs of the home, or rootfs of cacheDir), Layers the extracted OCI layers (layers).
          */
         store: 'Rootfs' | 'Layers';
+      };
+      /**
+       * A directory whose children are the entries: every folder and regular file whose name does not begin with a dot. The size of an entry is what it takes on the disk. It was last used when anything in it was last written, or when it was last seen open. While a process has a file of it open or mapped, it stays.
+       */
+      directory?: {
+        /**
+         * The directory on the node, such as /var/cache/models. Strictly below one of the allowed roots that the operator was installed with, on a filesystem of the node, and away from the home of an A3S Box runtime.
+         */
+        path: string;
       };
       /**
        * At least one limit. 0 is a limit of zero; a limit that is absent does not limit.

@@ -181,7 +181,7 @@ export interface NodeCache {
        */
       expiredPins?: number;
       /**
-       * Names that look like entries and are none, such as metadata that cannot be read. Never evicted.
+       * Names that look like entries and are none, such as metadata or a folder that cannot be read. Never evicted.
        */
       damaged?: number;
       /**

@@ -51,7 +51,13 @@ export function territoryOf(store: A3sStore): Territory & { readonly home: strin
 
 /** Whether what one cache evicts may be of use to the other. */
 export function overlap(one: Territory, other: Territory): boolean {
-  return contains(one.root, other.root) || contains(other.root, one.root) || holds(one, other.home) || holds(other, one.home);
+  const nested = contains(one.root, other.root) || contains(other.root, one.root);
+  return nested || holds(one, other.home) || holds(other, one.home) || isStrayIn(other.home, one) || isStrayIn(one.home, other);
+}
+
+/** What belongs to no runtime has no business in the home of one. */
+function isStrayIn(home: string | null, { root, home: own }: Territory): boolean {
+  return home !== null && own === null && contains(home, root);
 }
 
 function holds({ root }: Territory, home: string | null): boolean {

@@ -30,8 +30,9 @@ import { Reserve } from './reserve.ts';
 import { removeEntry } from './remove-entry.ts';
 import type { PassError, PassProgress, PassReport, PurgeReport, Trigger } from './report.ts';
 import type { Clock, Site } from './site.ts';
-import { note, systemClock } from './site.ts';
+import { systemClock } from './site.ts';
 import { proveExchange } from './trash.ts';
+import { saveUses, tellUses, withUsesSeen } from './uses.ts';
 
 export const defaultSettleMs = 2_000;
 const defaultLeftoverAgeMs = 86_400_000;
@@ -180,7 +181,7 @@ export class Cache implements Disposable {
     tellEvicted(site, evicted, trigger);
     const stopped = work.signal?.aborted === true;
     const removed = stopped ? [] : await removeLeftovers(site, sweep);
-    this.#save(root, site.errors);
+    saveUses(this.#format, root, { nowMs: this.#options.clock.now(), errors: site.errors });
     const orphans = result.gone.filter(({ entry }) => entry === undefined).map(({ name }) => name);
     return {
       before: snapshot,
@@ -225,28 +226,12 @@ export class Cache implements Disposable {
   async #plan(root: Dir, holders: Holders, signal: AbortSignal | undefined): Promise<Outlook> {
     const { limits, protect } = this.#clockWatch.isTrusted() ? this.#spec : withoutTime(this.#spec);
     const snapshot = await this.#scan(root, signal);
-    const { holds, error } = holders.read();
+    const { holds: read, error } = holders.read();
+    const holds = withUsesSeen(this.#format, read);
     const input = { snapshot, limits, protect, holds, nowMs: this.#options.clock.now() };
     const { plan, errors } = await planUnused(input, { root, holders, slices: new Slices(signal) });
-    this.#tellUses(plan, input.nowMs);
+    tellUses(this.#format, plan, input.nowMs);
     return { snapshot, holds, plan, filesystem: filesystemOf(root), errors: error === undefined ? errors : [error, ...errors] };
-  }
-
-  /** What is in use now was used now, also where nothing on the disk says so afterwards. */
-  #tellUses({ verdicts }: Plan, nowMs: number): void {
-    if (this.#format.kind === 'Store') return;
-    for (const { entry, reason } of verdicts) if (reason === 'InUse') this.#format.sawInUse(entry.name, nowMs);
-  }
-
-  /** What a format remembers beyond the disk outlives the agent. Where it cannot be written now, it is written later. */
-  #save(root: Dir, errors: PassError[]): void {
-    if (this.#format.kind === 'Store') return;
-    try {
-      using own = root.openDir(ownFolder);
-      this.#format.save(own, this.#options.clock.now());
-    } catch (error) {
-      note(errors, error);
-    }
   }
 
   async #scan(root: Dir, signal: AbortSignal | undefined): Promise<Snapshot> {

@@ -35,7 +35,7 @@ async function fromPolicies({ file, cache, allowedRoot }: EntryOptions & { file:
 
 function named(store: A3sStore, allowedRoots: readonly string[]): CompiledCache {
   const territory = territoryOf(store);
-  const problem = problemOfPath(territory.root, allowedRoots);
+  const problem = problemOfPath({ root: territory.root, format: formatOf(store.store) }, allowedRoots);
   if (problem !== undefined) throw new InputError([`--${store.cacheDir === undefined ? 'home' : 'cache-dir'}: ${problem}`]);
   return { name: store.store.toLowerCase(), format: formatOf(store.store), ...territory, limits: noLimits, protect: noProtection };
 }

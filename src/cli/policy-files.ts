@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { buffer } from 'node:stream/consumers';
 import type { CachePolicy } from '../api/cachepolicy.gen.ts';
-import { overlap, territoryOf } from '../api/paths.ts';
+import { placeOf } from '../api/cache-place.ts';
+import { overlap } from '../api/paths.ts';
 import { parsePolicyDocuments } from '../api/policy-documents.ts';
 import type { FieldPath } from '../api/problem.ts';
 import { formatPath, parsePath } from '../api/problem.ts';
@@ -59,12 +60,12 @@ function clashes(loaded: readonly LoadedPolicy[]): string[] {
     const earlier = loaded.slice(0, i);
     const namesake = earlier.some((other) => other.policy.metadata.name === policy.metadata.name);
     if (namesake) return [problemAt(['metadata', 'name'], `"${policy.metadata.name}" stands twice; each policy needs a name of its own`)];
-    return policy.spec.caches.flatMap(({ a3sBox }, n) => {
-      const territory = territoryOf(a3sBox);
-      const other = earlier.find(({ compiled }) => compiled.caches.some((cache) => overlap(cache, territory)));
+    return policy.spec.caches.flatMap((cache, n) => {
+      const place = placeOf(cache);
+      const other = earlier.find(({ compiled }) => compiled.caches.some((each) => overlap(each, place)));
       if (other === undefined) return [];
-      const message = `policy ${other.policy.metadata.name} governs ${territory.root} too; on one machine, name it in one policy only`;
-      return [problemAt(['spec', 'caches', n, 'a3sBox', 'home'], message)];
+      const message = `policy ${other.policy.metadata.name} governs ${place.root} too; on one machine, name it in one policy only`;
+      return [problemAt(['spec', 'caches', n, ...place.rootField], message)];
     });
   });
 }

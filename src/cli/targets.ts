@@ -1,5 +1,7 @@
 import type { CompiledCache, Mode } from '../policy/compiled.ts';
-import { openRoot } from '../disk/pinned-root.ts';
+import { placeOf } from '../api/cache-place.ts';
+import { openCacheRoot } from '../cache/cache-root.ts';
+import { openFormat } from '../cache/formats/registry.ts';
 import type { ErrorCode } from '../errors.ts';
 import { OperatorError } from '../errors.ts';
 import { InputError } from './exit.ts';
@@ -20,7 +22,7 @@ export interface TargetOptions {
 
 /** What is wrong with a path rather than with the machine: the policy has to change, or the directory has to come first. */
 const wrongPath: ReadonlySet<ErrorCode> = new Set([
-  'ERR_PATH_NOT_ALLOWED', 'ERR_ROOT_MISSING', 'ERR_ROOT_SYMLINK', 'ERR_ROOT_NOT_DIRECTORY', 'ERR_ROOT_UNSUPPORTED',
+  'ERR_PATH_NOT_ALLOWED', 'ERR_ROOT_MISSING', 'ERR_ROOT_SYMLINK', 'ERR_ROOT_NOT_DIRECTORY', 'ERR_ROOT_NEAR_HOME', 'ERR_ROOT_UNSUPPORTED',
 ]);
 
 /**
@@ -30,10 +32,10 @@ const wrongPath: ReadonlySet<ErrorCode> = new Set([
 export async function openTargets({ file, allowedRoot }: TargetOptions): Promise<{ targets: readonly Target[]; policies: readonly LoadedPolicy[] }> {
   const policies = await loadPolicies(file, allowedRoot);
   const mistakes = policies.flatMap((loaded) =>
-    loaded.compiled.caches.flatMap(({ root }, i) => {
-      const problem = problemOfPath(root, allowedRoot);
-      const field = loaded.policy.spec.caches[i]?.a3sBox.cacheDir === undefined ? 'home' : 'cacheDir';
-      return problem === undefined ? [] : [loaded.problemAt(['spec', 'caches', i, 'a3sBox', field], problem)];
+    loaded.policy.spec.caches.flatMap((cache, i) => {
+      const compiled = loaded.compiled.caches[i];
+      const problem = compiled && problemOfPath(compiled, allowedRoot);
+      return problem === undefined ? [] : [loaded.problemAt(['spec', 'caches', i, ...placeOf(cache).rootField], problem)];
     }),
   );
   if (mistakes.length > 0) throw new InputError(mistakes);
@@ -42,18 +44,19 @@ export async function openTargets({ file, allowedRoot }: TargetOptions): Promise
 }
 
 /** What is wrong with a cache's directory that only another path or another policy mends. */
-export function problemOfPath(root: string, allowedRoots: readonly string[]): string | undefined {
+export function problemOfPath({ root, format }: Pick<CompiledCache, 'root' | 'format'>, allowedRoots: readonly string[]): string | undefined {
   try {
-    openRoot(root, { allowedRoots })[Symbol.dispose]();
+    openCacheRoot(root, openFormat(format), { allowedRoots, lookInside: true })[Symbol.dispose]();
     return undefined;
   } catch (error) {
     if (!(error instanceof OperatorError)) throw error;
     // Anything else may pass, and is reported where it then happens.
-    return wrongPath.has(error.code) ? `${error.message}; ${wrongPathHints[error.code] ?? error.hint}` : undefined;
+    const hint = format === 'directory' ? error.hint : (storeHints[error.code] ?? error.hint);
+    return wrongPath.has(error.code) ? `${error.message}; ${hint}` : undefined;
   }
 }
 
-const wrongPathHints: Partial<Record<ErrorCode, string>> = {
+const storeHints: Partial<Record<ErrorCode, string>> = {
   ERR_ROOT_MISSING: 'name the home of an A3S Box runtime that has filled this store, or leave the cache out',
 };
 

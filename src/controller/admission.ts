@@ -1,6 +1,7 @@
 import type { CachePolicy } from '../api/cachepolicy.gen.ts';
 import type { Finding } from '../api/conditions.ts';
-import { allowedRootOf, territoryOf } from '../api/paths.ts';
+import { placeOf } from '../api/cache-place.ts';
+import { allowedRootOf } from '../api/paths.ts';
 import type { KubeObject } from '../kube/objects.ts';
 import type { Refusal } from '../policy/acceptance.ts';
 import { acceptanceNotes, refusals } from '../policy/acceptance.ts';
@@ -23,7 +24,7 @@ export async function admit(policy: PolicyObject, all: readonly PolicyObject[], 
   const accepted = await acceptance(policy, all, { allowedRoots, nowMs });
   const inForce = accepted.status === 'True';
   const compiled = compilePolicy(policy, { accepted: inForce });
-  const roots = policy.spec.caches.flatMap(({ a3sBox: { home, cacheDir = home } }) => [home, cacheDir].map((path) => allowedRootOf(path, allowedRoots)).filter((root) => root !== undefined));
+  const roots = policy.spec.caches.flatMap((cache) => Object.values(placeOf(cache).paths).map((path) => allowedRootOf(path, allowedRoots)).filter((root) => root !== undefined));
   return {
     accepted,
     // A schedule that was refused must not reach an agent.
@@ -58,7 +59,7 @@ function claimOf({ metadata, spec }: PolicyObject) {
     name: metadata.name,
     creationTimestamp: metadata.creationTimestamp ?? '',
     nodeSelector: spec.nodeSelector ?? {},
-    territories: spec.caches.map(({ a3sBox }) => territoryOf(a3sBox)),
+    territories: spec.caches.map(placeOf),
   };
 }
 

@@ -5,6 +5,7 @@ import {
 } from '../api/names.ts';
 import type { CachePolicy } from '../api/cachepolicy.gen.ts';
 import type { CompiledPolicy } from '../policy/compiled.ts';
+import { formatCapabilities } from '../policy/compiled.ts';
 import type { KubeObject } from '../kube/objects.ts';
 
 /** Says which desired state an object was last applied from, so that an unchanged one is not written again. */
@@ -35,8 +36,9 @@ function configMap({ policy, compiled, namespace }: ChildrenInput): Child {
   };
 }
 
-/** Nothing in here depends on limits, mode, schedule or on paths below the same roots: changing those restarts no agent. */
-function daemonSet({ policy, rootsInUse, namespace, image }: ChildrenInput): Child {
+/** Nothing in here depends on limits, mode, schedule or on paths below the same roots: changing those restarts no agent. The first `directory` cache of a policy does, and the last. */
+function daemonSet({ policy, compiled, rootsInUse, namespace, image }: ChildrenInput): Child {
+  const capabilities = new Set(compiled.caches.flatMap(({ format }) => formatCapabilities[format]));
   const name = childName(policy.metadata.name);
   const labels = childLabels(policy.metadata.name);
   const spec = policy.spec;
@@ -82,7 +84,7 @@ function daemonSet({ policy, rootsInUse, namespace, image }: ChildrenInput): Chi
               securityContext: {
                 allowPrivilegeEscalation: false,
                 readOnlyRootFilesystem: true,
-                capabilities: { drop: ['ALL'], add: ['DAC_OVERRIDE', 'FOWNER'] },
+                capabilities: { drop: ['ALL'], add: ['DAC_OVERRIDE', 'FOWNER', ...capabilities] },
               },
               resources: { requests: { cpu: '10m', memory: '80Mi' }, limits: { cpu: '500m', memory: '160Mi' } },
               volumeMounts: [

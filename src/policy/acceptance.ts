@@ -1,7 +1,8 @@
 import type { CachePolicy } from '../api/cachepolicy.gen.ts';
 import type { conditionReasons } from '../api/conditions.ts';
 import type { Territory } from '../api/paths.ts';
-import { allowedRootOf, contains, overlap, territoryOf } from '../api/paths.ts';
+import { placeOf } from '../api/cache-place.ts';
+import { allowedRootOf, contains, overlap } from '../api/paths.ts';
 import { parseQuantity } from '../api/quantity.ts';
 
 /** Why a policy that the API server took is not in force. */
@@ -27,28 +28,30 @@ async function scheduleRefusals({ schedule }: CachePolicy['spec']): Promise<Refu
 }
 
 function pathRefusals({ caches }: CachePolicy['spec'], allowedRoots: readonly string[]): Refusal[] {
-  return caches.flatMap(({ a3sBox: { home, cacheDir } }, i) =>
-    Object.entries({ home, cacheDir }).flatMap(([field, path]) => {
-      if (path === undefined || allowedRootOf(path, allowedRoots) !== undefined) return [];
+  return caches.flatMap((cache, i) =>
+    Object.entries(placeOf(cache).paths).flatMap(([field, path]) => {
+      if (allowedRootOf(path, allowedRoots) !== undefined) return [];
       const message = `${path} is not strictly below an allowed root; allowed are ${allowedRoots.join(', ') || 'none'}`;
-      return [{ reason: 'PathNotAllowed' as const, field: `spec.caches[${i}].a3sBox.${field}`, message }];
+      return [{ reason: 'PathNotAllowed' as const, field: `spec.caches[${i}].${field}`, message }];
     }));
 }
 
 function overlapRefusals({ caches }: CachePolicy['spec']): Refusal[] {
-  const territories = caches.map(({ a3sBox }) => territoryOf(a3sBox));
-  return territories.flatMap((one, i) => {
-    const field = `spec.caches[${i}].a3sBox.${caches[i]?.a3sBox.cacheDir === undefined ? 'home' : 'cacheDir'}`;
-    const itself = contains(one.root, one.home) ? [`the home ${one.home} would be among the entries of ${one.root}; choose a cacheDir apart from the home`] : [];
-    const other = territories.findIndex((candidate, j) => j < i && overlap(candidate, one));
-    const others = other === -1 ? [] : [`${one.root} and ${territories[other]?.root} (cache ${caches[other]?.name}) ${howTheyMeet(one, territories[other])}`];
+  const places = caches.map(placeOf);
+  return places.flatMap((one, i) => {
+    const field = `spec.caches[${i}].${one.rootField.join('.')}`;
+    const itself = one.home !== null && contains(one.root, one.home) ? [`the home ${one.home} would be among the entries of ${one.root}; choose a cacheDir apart from the home`] : [];
+    const other = places.findIndex((candidate, j) => j < i && overlap(candidate, one));
+    const others = other === -1 ? [] : [`${one.root} and ${places[other]?.root} (cache ${caches[other]?.name}) ${howTheyMeet(one, places[other])}`];
     return [...itself, ...others].map((message) => ({ reason: 'InvalidCaches', field, message }));
   });
 }
 
 function howTheyMeet(one: Territory, other: Territory | undefined): string {
   const within = other !== undefined && (contains(one.root, other.root) || contains(other.root, one.root));
-  return within ? 'lie within one another; two caches may not share a directory' : 'do not go together: the home of one would be among the entries of the other';
+  if (within) return 'lie within one another; two caches may not share a directory';
+  const stray = one.home === null || other?.home === null;
+  return `do not go together: ${stray ? 'one lies in the home of the other, or holds it' : 'the home of one would be among the entries of the other'}`;
 }
 
 /** The A3S Box runtime prunes its rootfs store to these whenever it stores a new entry. */
@@ -71,7 +74,7 @@ function pinNotes({ name, protect }: CacheSpec, nowMs: number): string[] {
 }
 
 function runtimeNotes({ name, a3sBox, limits }: CacheSpec): string[] {
-  if (a3sBox.store !== 'Rootfs' || limits.maxIdle !== undefined) return [];
+  if (a3sBox?.store !== 'Rootfs' || limits.maxIdle !== undefined) return [];
   const entriesMatter = limits.maxEntries !== undefined && limits.maxEntries < runtimeMaxEntries;
   const bytesMatter = limits.maxBytes !== undefined && (parseQuantity(limits.maxBytes) ?? 0) < runtimeMaxBytes;
   if (entriesMatter || bytesMatter) return [];

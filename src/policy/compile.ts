@@ -1,6 +1,6 @@
 import type { CachePolicy } from '../api/cachepolicy.gen.ts';
 import { parseDuration } from '../api/duration.ts';
-import { storeRoot } from '../api/paths.ts';
+import { placeOf } from '../api/cache-place.ts';
 import type { Store } from '../api/paths.ts';
 import { parseQuantity } from '../api/quantity.ts';
 import { OperatorError } from '../errors.ts';
@@ -34,13 +34,15 @@ export function compilePolicy({ metadata, spec }: CachePolicy, { accepted }: { a
   };
 }
 
-function compileCache({ name, a3sBox, limits, protect }: CacheSpec, index: number): CompiledCache {
+function compileCache(spec: CacheSpec, index: number): CompiledCache {
+  const { name, a3sBox, limits, protect } = spec;
   const at = `caches[${index}]`;
+  const { root, home } = placeOf(spec);
   return {
     name,
-    format: formatOf(a3sBox.store),
-    root: storeRoot(a3sBox),
-    home: a3sBox.home,
+    format: a3sBox === undefined ? 'directory' : formatOf(a3sBox.store),
+    root,
+    home,
     limits: compileLimits(limits, `${at}.limits`),
     protect: {
       minIdleMs: read(parseDuration, `${at}.protect.minIdle`, protect.minIdle),

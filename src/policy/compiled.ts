@@ -17,6 +17,9 @@ export const formatNames = [...storeFormatNames, 'directory'] as const;
 export type StoreFormatName = (typeof storeFormatNames)[number];
 export type FormatName = (typeof formatNames)[number];
 
+/** What an agent must be allowed beyond every agent's rights, by the formats of its caches: to ask who has a file open takes CAP_LEASE. */
+export const formatCapabilities: Readonly<Record<FormatName, readonly string[]>> = { 'a3s-rootfs': [], 'a3s-layers': [], directory: ['LEASE'] };
+
 export interface Schedule {
   readonly cron: string;
   readonly timeZone: string;

@@ -12,6 +12,11 @@ export function aCacheSpec(but: Partial<CacheSpec> = {}): CacheSpec {
   return { name: 'rootfs', a3sBox: { home: '/var/lib/a3s-box/home', store: 'Rootfs' }, limits: { maxEntries: 8 }, protect: { minIdle: '60s' }, ...but };
 }
 
+/** At most eight entries in /var/cache/models. */
+export function aDirectorySpec({ name = 'models', path = '/var/cache/models' }: { name?: string; path?: string } = {}): CacheSpec {
+  return { name, directory: { path }, limits: { maxEntries: 8 }, protect: { minIdle: '60s' } };
+}
+
 /** The policy a3s-box in its first generation, as the API server serves it: with defaults. */
 export function aPolicy(spec: Partial<Spec> = {}, metadata: Partial<PolicyObject['metadata']> = {}): PolicyObject {
   return {

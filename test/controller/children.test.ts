@@ -3,7 +3,7 @@ import type { PolicyObject } from '../../src/controller/admission.ts';
 import { admit } from '../../src/controller/admission.ts';
 import { appliedHashAnnotation, desiredChildren } from '../../src/controller/children.ts';
 import { parseCompiled } from '../../src/policy/compiled.ts';
-import { aCacheSpec, aPolicy } from './builders.ts';
+import { aCacheSpec, aDirectorySpec, aPolicy } from './builders.ts';
 
 interface Options {
   readonly image?: string;
@@ -77,6 +77,7 @@ describe('what restarts an agent', () => {
     ['nodeSelector', { nodeSelector: { pool: 'a' } }, {}],
     ['tolerations', { tolerations: [{ operator: 'Exists' as const }] }, {}],
     ['a root that is used for the first time', { caches: [aCacheSpec(), aCacheSpec({ name: 'other', a3sBox: { home: '/srv/home', store: 'Rootfs' } })] }, {}],
+    ['the first directory cache, whose agents ask who has a file open', { caches: [aCacheSpec(), aDirectorySpec({ path: '/var/lib/a3s-box/models' })] }, {}],
     ['the image', {}, { image: 'registry.example/cachepolicy:2' }],
   ] satisfies [string, Partial<PolicyObject['spec']>, Options][])('is %s', async (_, spec, options) => {
     const after = await childrenOf(aPolicy(spec), options);
@@ -92,6 +93,18 @@ describe('the pod of an agent', () => {
     expect(agent.securityContext).toEqual({
       allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: ['ALL'], add: ['DAC_OVERRIDE', 'FOWNER'] },
     });
+  });
+
+  it('has CAP_LEASE where a cache of the policy is a directory, and only there', async () => {
+    const added = async (...caches: ReturnType<typeof aCacheSpec>[]) => (await childrenOf(aPolicy({ caches }))).agent.securityContext.capabilities;
+    expect(await added(aDirectorySpec())).toEqual({ drop: ['ALL'], add: ['DAC_OVERRIDE', 'FOWNER', 'LEASE'] });
+    expect(await added(aCacheSpec(), aDirectorySpec(), aDirectorySpec({ name: 'more', path: '/var/cache/more' }))).toMatchObject({ add: ['DAC_OVERRIDE', 'FOWNER', 'LEASE'] });
+    expect(await added(aCacheSpec())).toMatchObject({ add: ['DAC_OVERRIDE', 'FOWNER'] });
+  });
+
+  it('mounts the root that a directory lies below', async () => {
+    const { agent } = await childrenOf(aPolicy({ caches: [aDirectorySpec()] }));
+    expect(agent.volumeMounts.map(({ mountPath }: { mountPath: string }) => mountPath)).toEqual(['/etc/cachepolicy', '/var/cache']);
   });
 
   it('shares nothing with the host but the roots', async () => {

@@ -76,7 +76,7 @@ describe('a change of the policy', () => {
     const edits: Parameters<Scenario['edit']>[0][] = [
       (spec) => (spec.mode = 'DryRun'),
       (spec) => (spec.schedule = { cron: '0 3 * * *', timeZone: 'UTC', jitter: '0s' }),
-      (spec) => (spec.caches[0]!.a3sBox.home = '/var/lib/a3s-box/other'),
+      (spec) => (spec.caches[0]!.a3sBox!.home = '/var/lib/a3s-box/other'),
       (spec) => spec.caches.push(aCacheSpec({ name: 'layers', a3sBox: { home: '/var/lib/a3s-box/home', store: 'Layers' } })),
     ];
     for (const edit of edits) {
@@ -90,7 +90,7 @@ describe('a change of the policy', () => {
     ['nodeSelector', (spec) => (spec.nodeSelector = { 'a3s-box.io/runtime': 'true' })],
     ['tolerations', (spec) => (spec.tolerations = [{ key: 'dedicated', operator: 'Exists' }])],
     ['rollout', (spec) => (spec.rollout = { maxUnavailable: 2 })],
-    ['a path below another root', (spec) => (spec.caches[0]!.a3sBox.home = '/var/cache/a3s')],
+    ['a path below another root', (spec) => (spec.caches[0]!.a3sBox!.home = '/var/cache/a3s')],
   ] satisfies [string, Parameters<Scenario['edit']>[0]][])('of %s writes the agents, too', async (_, edit) => {
     await running('node-1');
     scenario.edit(edit);
@@ -99,7 +99,7 @@ describe('a change of the policy', () => {
 
   it('to a path that is not allowed tells the agents to evict nothing, and says why', async () => {
     await running('node-1');
-    scenario.edit((spec) => (spec.caches[0]!.a3sBox.home = '/etc'));
+    scenario.edit((spec) => (spec.caches[0]!.a3sBox!.home = '/etc'));
     expect(await scenario.calls()).toEqual([configMap, daemonSet, status]);
     expect(compiled()).toMatchObject({ accepted: false });
     expect(['Accepted', 'Programmed', 'Ready'].map((type) => scenario.condition(type))).toEqual(['False PathNotAllowed', 'False NotAccepted', 'False NotAccepted']);

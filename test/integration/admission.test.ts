@@ -133,6 +133,12 @@ describe('admission, with the tokens of real pods', () => {
       await admin().delete(daemonSets, { namespace, name: 'cachepolicy-test' });
     });
 
+    it('takes one of agents that may ask who has a file open', async () => {
+      const container = { securityContext: { ...confined, capabilities: { drop: ['ALL'], add: ['DAC_OVERRIDE', 'FOWNER', 'LEASE'] } } };
+      expect(await outcome(controller.apply(daemonSets, aDaemonSet({ container }), { fieldManager: 'test' }))).toBe('ok');
+      await admin().delete(daemonSets, { namespace, name: 'cachepolicy-test' });
+    });
+
     it('takes the ConfigMap of a policy and refuses every other, the allowed roots above all', async () => {
       const aConfigMap = (name: string, policy: string) => ({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name, namespace, labels: { [policyLabel]: policy } }, data: { roots: '/' } });
       const write = (name: string, policy: string) => outcome(controller.apply(configMaps, aConfigMap(name, policy) as KubeObject, { fieldManager: 'test' }));

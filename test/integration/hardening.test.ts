@@ -41,13 +41,23 @@ describe('what the operator is allowed to do', () => {
   });
 
   it('gives an agent one thing that the Baseline profile would refuse, its host paths', async () => {
-    const { policy } = validatePolicy(aPolicy());
+    expect(await violations('baseline', await agentsOf(aPolicy()))).toEqual([expect.stringMatching(/^hostPath volumes/)]);
+  });
+
+  it('gives an agent of a directory cache a second one, CAP_LEASE, and nothing else', async () => {
+    const caches = [{ name: 'models', directory: { path: '/var/cache/models' }, limits: { maxEntries: 1 } }];
+    const found = await violations('baseline', await agentsOf(aPolicy({ caches } as never)));
+    expect(found.toSorted()).toEqual([expect.stringMatching(/^hostPath volumes/), expect.stringMatching(/^non-default capabilities .*"LEASE"/)]);
+  });
+
+  async function agentsOf(manifest: object): Promise<object> {
+    const { policy } = validatePolicy(manifest);
     if (policy === undefined) throw new Error('the policy of the test is invalid');
     const object = { ...policy, metadata: { ...policy.metadata, uid: 'uid', generation: 1 } } as PolicyObject;
-    const { compiled, rootsInUse } = await admit(object, [object], ['/var/lib/a3s-box'], Date.now());
+    const { compiled, rootsInUse } = await admit(object, [object], ['/var/lib/a3s-box', '/var/cache'], Date.now());
     const daemonSet = desiredChildren({ policy: object, compiled, rootsInUse, namespace, image: 'image:1' }).find(({ kind }) => kind === 'DaemonSet') as unknown as Rendered;
-    expect(await violations('baseline', daemonSet.spec?.template.spec ?? {})).toEqual([expect.stringMatching(/^hostPath volumes/)]);
-  });
+    return daemonSet.spec?.template.spec ?? {};
+  }
 
   /** What a namespace of the level warns about when it is asked to take the pod; nothing is made. */
   async function violations(level: 'baseline' | 'restricted', spec: object): Promise<string[]> {

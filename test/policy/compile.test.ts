@@ -21,6 +21,11 @@ function policy(but: Partial<Spec> = {}): CachePolicy {
 const roots = ['/var/lib/a3s-box', '/var/cache'];
 
 describe('a compiled policy', () => {
+  it('has a directory as the root itself, and no home', () => {
+    const { a3sBox: _, ...models } = cache({ name: 'models', directory: { path: '/var/cache/models' } });
+    expect(compilePolicy(policy({ caches: [models] }), { accepted: true }).caches[0]).toMatchObject({ format: 'directory', root: '/var/cache/models', home: null });
+  });
+
   it('has paths, numbers and nothing left open', () => {
     const layers = cache({ name: 'layers', a3sBox: { home: '/var/cache/h', store: 'Layers' }, limits: { maxBytes: '1.5Gi', maxIdle: '7d', headroom: '10%' }, protect: { minIdle: '1h30m' } });
     const schedule = { cron: '*/15 * * * *', timeZone: 'UTC', jitter: '90s' };
@@ -109,7 +114,7 @@ describe('a policy is refused', () => {
   });
 
   it('for homes that another cache, or the cache itself, has among its entries', async () => {
-    const refused = async (...stores: Cache['a3sBox'][]) =>
+    const refused = async (...stores: NonNullable<Cache['a3sBox']>[]) =>
       (await refusals(policy({ caches: stores.map((a3sBox, i) => cache({ name: `c${i}`, a3sBox })) }), roots)).map(({ reason, field, message }) => `${reason} ${field}: ${message}`);
     expect(await refused({ home: '/var/cache/c/rootfs/home', cacheDir: '/var/cache/c', store: 'Rootfs' })).toEqual([
       'InvalidCaches spec.caches[0].a3sBox.cacheDir: the home /var/cache/c/rootfs/home would be among the entries of /var/cache/c/rootfs; choose a cacheDir apart from the home',

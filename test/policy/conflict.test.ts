@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { Claim } from '../../src/policy/conflict.ts';
 import { resolveConflicts } from '../../src/policy/conflict.ts';
 
-function claim(name: string, root: string, but: Partial<Claim> & { day?: number; roots?: string[]; home?: string } = {}): Claim {
+function claim(name: string, root: string, but: Partial<Claim> & { day?: number; roots?: string[]; home?: string | null } = {}): Claim {
   const { day = 1, roots = [root], home = `/home/of/${name}`, ...rest } = but;
   return { name, creationTimestamp: `2026-01-0${day}T00:00:00Z`, nodeSelector: {}, territories: roots.map((each) => ({ root: each, home })), ...rest };
 }
@@ -59,5 +59,13 @@ describe('of several policies', () => {
   it('the outcome does not depend on the order they are looked at', () => {
     const all = [claim('a', '/c/x'), claim('b', '/c', { day: 2 }), claim('c', '/c/y', { day: 3 }), claim('d', '/d')];
     expect(losers(...all.toReversed())).toEqual(losers(...all));
+  });
+
+  it('one loses where a directory of its own lies in the home of the other\'s runtime, or holds it', () => {
+    const box = claim('box', '/c/home/cache/rootfs', { home: '/c/home' });
+    expect(losers(box, claim('boxes', '/c/home/boxes', { day: 2, home: null }))).toEqual({ boxes: 'box' });
+    expect(losers(box, claim('all', '/c', { day: 2, home: null }))).toEqual({ all: 'box' });
+    expect(losers(box, claim('models', '/c/models', { day: 2, home: null }))).toEqual({});
+    expect(losers(claim('one', '/c/models', { home: null }), claim('other', '/c/models/llama', { day: 2, home: null }))).toEqual({ other: 'one' });
   });
 });

@@ -9,7 +9,9 @@ import { birthNsAt, statAt } from '../../disk/stat.ts';
 import { OperatorError } from '../../errors.ts';
 import type { EntryRow } from '../../policy/entry-table.ts';
 import { EntryTableBuilder } from '../../policy/entry-table.ts';
+import type { Hold } from '../../policy/holds.ts';
 import type { Damaged, EntryName, Snapshot } from '../../policy/snapshot.ts';
+import { detailOf } from '../holds/lease.ts';
 import { isEvictionLink } from '../trash.ts';
 import type { DirectoryMemory, Remembered } from './directory-memory.ts';
 import type { ScanOptions } from './format.ts';
@@ -39,6 +41,7 @@ export function isTree(kind: FileKind): boolean {
 
 /** One scan of a directory whose children are the entries. */
 export class DirectoryLook {
+  readonly usesSeen = new Map<EntryName, Hold>();
   readonly #root: Dir;
   readonly #memory: DirectoryMemory;
   readonly #options: ScanOptions;
@@ -135,6 +138,7 @@ export class DirectoryLook {
       return 1;
     }
     if (measure.home === this.#root.pathOf(name)) throw nearHome(this.#root, measure.home);
+    if (measure.use !== undefined) this.usesSeen.set(name as EntryName, { source: 'Lease', detail: detailOf(this.#root, measure.use) });
     const usedAtMs = measure.use === undefined ? (this.#memory.get(name)?.usedAtMs ?? 0) : nowMs;
     this.#memory.set(name, rememberedOf(this.#root, name, measure, { measuredAtMs: nowMs, usedAtMs }));
     this.#namesMet += measure.names;

@@ -3,13 +3,14 @@ import type { Slices } from '../../disk/slices.ts';
 import type { FileKind } from '../../disk/stat.ts';
 import { measureTree } from '../../disk/measure-tree.ts';
 import type { EntryRow } from '../../policy/entry-table.ts';
+import type { Hold } from '../../policy/holds.ts';
 import type { EntryName, Snapshot } from '../../policy/snapshot.ts';
 import { ownFolder } from '../own-folder.ts';
 import { leftInTrash } from '../trash.ts';
 import { DirectoryLook, isEntryName, isTree, rememberedOf, rowOf } from './directory-look.ts';
 import { DirectoryMemory } from './directory-memory.ts';
 import type { EvictionStep, PlainFormat, Role, ScanOptions } from './format.ts';
-import { refuseNearHome } from './home-nearby.ts';
+import { refuseHomeIn, refuseNearHome } from './home-nearby.ts';
 
 /** What is lost by a crash. */
 const saveEveryMs = 10 * 60_000;
@@ -30,6 +31,7 @@ export class Directory implements PlainFormat {
   readonly name = 'directory';
   readonly holdSources = ['Mount', 'Flock', 'Lease'] as const;
   readonly evictionOrder = besideItsUsers;
+  usesSeen: ReadonlyMap<EntryName, Hold> = new Map();
   readonly #memory = new DirectoryMemory();
   #isLoaded = false;
   #savedAtMs = 0;
@@ -38,9 +40,15 @@ export class Directory implements PlainFormat {
     refuseNearHome(root, allowedRoots);
   }
 
+  refuseContent(root: Dir): void {
+    refuseHomeIn(root);
+  }
+
   async scan(root: Dir, options: ScanOptions): Promise<Snapshot> {
     this.#load(root);
-    const snapshot = await new DirectoryLook(root, this.#memory, options).run();
+    const look = new DirectoryLook(root, this.#memory, options);
+    const snapshot = await look.run();
+    this.usesSeen = look.usesSeen;
     return { ...snapshot, leftovers: leftInTrash(root, this) };
   }
 

@@ -3,7 +3,7 @@ import type { Slices } from '../../disk/slices.ts';
 import type { FileKind } from '../../disk/stat.ts';
 import type { FormatName } from '../../policy/compiled.ts';
 import type { EntryRow, RawRow } from '../../policy/entry-table.ts';
-import type { HoldSource } from '../../policy/holds.ts';
+import type { Hold, HoldSource } from '../../policy/holds.ts';
 import type { DamageReason, EntryName, Snapshot } from '../../policy/snapshot.ts';
 
 /** What a metadata file says of its entry. Times in ms since the epoch; the formats keep whole seconds on disk. */
@@ -108,6 +108,10 @@ export interface PlainFormat extends AnyFormat {
 
   /** @throws ERR_ROOT_NEAR_HOME where a directory may not be such a cache, whatever a policy says */
   refuseRoot(root: Dir, allowedRoots: readonly string[]): void;
+  /** The same by what is in it: what a scan sees by the way, for who does not scan. */
+  refuseContent(root: Dir): void;
+  /** What the last scan saw in use by the way; it does not ask of every entry each time. */
+  readonly usesSeen: ReadonlyMap<EntryName, Hold>;
   /** To be told by whoever found an entry in use: nothing on the disk remembers it. */
   sawInUse(name: EntryName, atMs: number): void;
   /** Writes what is remembered beyond the disk into our folder, once in a while. Under the pass lock. @throws ERR_DISK_IO, ERR_DISK_FULL */

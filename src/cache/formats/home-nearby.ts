@@ -19,9 +19,10 @@ export function refuseNearHome(root: Dir, allowedRoots: readonly string[]): void
   if (beside !== undefined) throw nearHome(root, beside);
 }
 
-/** A child of a directory that is a home. Asks every child, which a scan does by the way. */
-export function homeIn(root: Dir): string | undefined {
-  return directoriesIn(root.path).find(looksLikeHome);
+/** Refuses a directory of which a child is a home. @throws ERR_ROOT_NEAR_HOME */
+export function refuseHomeIn(root: Dir): void {
+  const home = directoriesIn(root.path).find(looksLikeHome);
+  if (home !== undefined) throw nearHome(root, home);
 }
 
 export function nearHome(root: Dir, home: string): OperatorError {

@@ -1,3 +1,5 @@
+import type { Dir } from '../../disk/dir.ts';
+import type { TreeUse } from '../../disk/measure-tree.ts';
 import { measureTree } from '../../disk/measure-tree.ts';
 import type { Slices } from '../../disk/slices.ts';
 import type { Holder, TreeAt } from './holder.ts';
@@ -14,7 +16,11 @@ async function probe({ parent, name }: TreeAt, slices: Slices): Promise<string |
   if (measure === undefined) return undefined;
   const { use, unasked } = measure;
   if (use === undefined && unasked !== undefined) throw unasked;
-  if (use === undefined) return undefined;
-  const path = use.path.startsWith(`${parent.path}/`) ? use.path.slice(parent.path.length + 1) : use.path;
-  return use.kind === 'Open' ? `a process that has ${path} open` : `what is mounted at ${path}`;
+  return use && detailOf(parent, use);
+}
+
+/** `a process that has llama/weights open` */
+export function detailOf(parent: Dir, { kind, path }: TreeUse): string {
+  const below = path.startsWith(`${parent.path}/`) ? path.slice(parent.path.length + 1) : path;
+  return kind === 'Open' ? `a process that has ${below} open` : `what is mounted at ${below}`;
 }

@@ -1,0 +1,30 @@
+import type { Dir } from '../disk/dir.ts';
+import type { Holds } from '../policy/holds.ts';
+import { mergeHolds, noHolds } from '../policy/holds.ts';
+import type { Plan } from '../policy/plan.ts';
+import type { Format } from './formats/format.ts';
+import { ownFolder } from './own-folder.ts';
+import type { PassError } from './report.ts';
+import { note } from './site.ts';
+
+/** What is in use, with what the scan before saw by the way. */
+export function withUsesSeen(format: Format, holds: Holds): Holds {
+  return format.kind === 'Plain' ? mergeHolds([holds, { ...noHolds, entries: format.usesSeen }]) : holds;
+}
+
+/** What is in use now was used now, also where nothing on the disk says so afterwards. */
+export function tellUses(format: Format, { verdicts }: Plan, nowMs: number): void {
+  if (format.kind === 'Store') return;
+  for (const { entry, reason } of verdicts) if (reason === 'InUse') format.sawInUse(entry.name, nowMs);
+}
+
+/** What a format remembers beyond the disk outlives the agent. Where it cannot be written now, it is written later. */
+export function saveUses(format: Format, root: Dir, { nowMs, errors }: { nowMs: number; errors: PassError[] }): void {
+  if (format.kind === 'Store') return;
+  try {
+    using own = root.openDir(ownFolder);
+    format.save(own, nowMs);
+  } catch (error) {
+    note(errors, error);
+  }
+}
