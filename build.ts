@@ -23,18 +23,19 @@ const shared = {
   logLevel: 'warning',
 } as const;
 
+const outputs = { outdir: fresh, outExtension: { '.js': '.cjs' }, external: ['koffi', '@kubernetes/client-node'] };
+
+// Without comments and indentation the agent takes 2 MiB less: its source stays in memory.
+await build({ ...shared, ...outputs, entryPoints: [{ in: 'src/agent/main.ts', out: 'agent' }], minifyWhitespace: true });
 await build({
   ...shared,
+  ...outputs,
   entryPoints: [
-    { in: 'src/agent/main.ts', out: 'agent' },
     { in: 'src/main.ts', out: 'cachepolicy' },
     // The package's exports: the backends of the trait, for programs of one's own.
     { in: 'src/cache/filesystem-cache.ts', out: 'filesystem-cache' },
     { in: 'src/cache/memory-cache.ts', out: 'memory-cache' },
   ],
-  outdir: fresh,
-  outExtension: { '.js': '.cjs' },
-  external: ['koffi', '@kubernetes/client-node'],
 });
 await bundleClientNode(join(fresh, 'node_modules/@kubernetes/client-node'));
 copyKoffi(join(fresh, 'node_modules'));

@@ -12,6 +12,7 @@ import type { CompiledCache, CompiledPolicy, Mode } from '../policy/compiled.ts'
 import type { CacheState, Problem, Totals } from '../policy/node-report.ts';
 import { noTotals, problemReason } from '../policy/node-report.ts';
 import { lookOf } from './look.ts';
+import type { Witness } from './metrics.ts';
 import { countedUp, evictedBytes, larger, runSummary, withRevived } from './totals.ts';
 import { rootMark } from './root-mark.ts';
 
@@ -29,6 +30,7 @@ export interface CacheWorkerOptions {
   readonly previous: CacheState | undefined;
   /** What a report says was counted here, where the disk no longer does. */
   readonly knownTotals: Totals | undefined;
+  readonly witness?: Witness | undefined;
 }
 
 /** One stat of the root a second is how a change is noticed. */
@@ -163,6 +165,7 @@ export class CacheWorker implements Disposable {
   }
 
   #take(report: PassReport, mode: Mode): void {
+    this.#options.witness?.passed(this.#options.spec.name, report);
     const lastRun = mode === 'Enforce' ? runSummary(report) : this.#state.lastRun;
     const problem = holdsProblem(report);
     this.#tellExpiredPins(report.plan.expiredPins.length);
@@ -203,6 +206,7 @@ export class CacheWorker implements Disposable {
     const { log, spec } = this.#options;
     try {
       const purged = await this.#cache.purge({ signal });
+      this.#options.witness?.purged(spec.name, purged);
       this.#purgeDueAtMs = purged.nextDueAtMs;
       for (const each of purged.errors) log.warn({ cache: spec.name, code: each.code, entry: each.entry }, each.message);
       if (purged.revived > 0) this.#remember(withRevived(this.#totals ?? noTotals, purged.revived));

@@ -11,6 +11,7 @@ export function lookOf(report: PassReport): CacheLook {
   return {
     stats: statsOf(after),
     held: plan.held,
+    inUseBy: plan.inUseBy,
     wouldEvict: remaining(plan, gone),
     unreachable: plan.unreachable,
     expiredPins: plan.expiredPins.length,

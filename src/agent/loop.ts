@@ -2,6 +2,7 @@ import type { Log } from '../observe/log.ts';
 import type { CompiledPolicy, Schedule } from '../policy/compiled.ts';
 import type { CacheState, Totals } from '../policy/node-report.ts';
 import { CacheWorker } from './cache-worker.ts';
+import type { Witness } from './metrics.ts';
 
 /** Where the policy in force comes from. */
 export interface PolicySource {
@@ -23,6 +24,8 @@ export interface LoopOptions {
   readonly tickMs?: number | undefined;
   /** Decides this node's share of a schedule's jitter. */
   readonly nodeName: string;
+  /** Told of everything that is done to a cache. */
+  readonly witness?: Witness | undefined;
   /** What earlier agents counted here, by cache, where the node's own totals have been lost. */
   readonly knownTotals?: (policy: CompiledPolicy) => Promise<ReadonlyMap<string, Totals>>;
 }

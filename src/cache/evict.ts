@@ -6,13 +6,13 @@ import { holdOf } from '../policy/holds.ts';
 import type { Entry, EntryName, MetadataStamp } from '../policy/snapshot.ts';
 import type { EvictionStep } from './formats/format.ts';
 import { lookAtEntry } from './entry-look.ts';
-import { hasMetadata, tryEntryLock } from './metadata-file.ts';
+import { hasMetadata } from './metadata-file.ts';
 import { folderMode } from './own-folder.ts';
 import { drop } from './recover.ts';
 import type { PassError } from './report.ts';
 import { restore } from './restore.ts';
 import type { Site } from './site.ts';
-import { isTreeUsed, note } from './site.ts';
+import { isTreeUsed, lockEntry, note } from './site.ts';
 import type { ItemId } from './trash.ts';
 import { evictionLinkTarget, holdsTree, isEvictionLink, itemMetadata, itemTree, newItemId } from './trash.ts';
 
@@ -103,7 +103,7 @@ class Eviction implements EvictionResult {
   /** From here on the runtime sees a miss; a put may adopt the directory, and nothing is lost. @returns undefined where the entry is not as planned */
   async #begin({ name, entry }: Victim): Promise<ItemId | undefined> {
     const { root, trash, format } = this.#site;
-    using lock = tryEntryLock(root, format, name);
+    using lock = lockEntry(this.#site, name);
     if (lock === undefined) return undefined;
     const tree = root.statOf(name);
     if (tree === undefined || !format.isTree(tree.kind)) return undefined;
@@ -194,7 +194,7 @@ class Eviction implements EvictionResult {
   /** Under the entry's lock no metadata is written between the look and the act. @returns false where the entry is wanted */
   #actUnderLock({ victim, item }: Leaving, act: (leaving: Leaving) => boolean): boolean {
     const { root, format, signal } = this.#site;
-    using lock = tryEntryLock(root, format, victim.name);
+    using lock = lockEntry(this.#site, victim.name);
     // Somebody writes the metadata at this moment.
     if (lock === undefined) return false;
     const wanted = hasMetadata(root, format, victim.name);

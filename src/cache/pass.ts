@@ -130,7 +130,7 @@ export class Cache implements Disposable {
     this.#refuseReplaced(root);
     const outcome = mode === 'Enforce' ? await this.#enforce(root, trigger, work) : lookedAt(await this.#plan(root, this.#holdersAt(root), work.signal));
     return {
-      cacheName: this.#spec.name, root: this.#spec.root, trigger, startedAtMs, finishedAtMs: this.#options.clock.now(),
+      cacheName: this.#spec.name, root: this.#spec.root, trigger, mode, startedAtMs, finishedAtMs: this.#options.clock.now(),
       filesystem: filesystemOf(root), ...outcome,
     };
   }
@@ -191,6 +191,7 @@ export class Cache implements Disposable {
       stopped,
       revived: revived + result.revived,
       raced: result.raced,
+      longestLockMs: site.longestLockMs,
       holdSources: holds.sources,
       leftoversRemoved: removed.length + orphans.length,
       errors: [...errors, ...site.errors],
@@ -265,15 +266,15 @@ export class Cache implements Disposable {
 
   #siteAt(root: Dir, trash: Dir, { signal, onProgress = () => {} }: WorkOptions): Site {
     const { clock, settleMs } = this.#options;
-    return { root, trash, format: this.#format, clock, settleMs, holders: this.#holdersAt(root), signal, onProgress, errors: [] };
+    return { root, trash, format: this.#format, clock, settleMs, holders: this.#holdersAt(root), signal, onProgress, errors: [], longestLockMs: 0 };
   }
 }
 
-type PassOutcome = Omit<PassReport, 'cacheName' | 'root' | 'trigger' | 'startedAtMs' | 'finishedAtMs' | 'filesystem'>;
+type PassOutcome = Omit<PassReport, 'cacheName' | 'root' | 'trigger' | 'mode' | 'startedAtMs' | 'finishedAtMs' | 'filesystem'>;
 
 function lookedAt({ snapshot, holds, plan, errors }: Outlook): PassOutcome {
   return {
-    before: snapshot, after: snapshot, plan, evicted: [], stopped: false, revived: 0, raced: 0, holdSources: holds.sources, leftoversRemoved: 0,
+    before: snapshot, after: snapshot, plan, evicted: [], stopped: false, revived: 0, raced: 0, longestLockMs: 0, holdSources: holds.sources, leftoversRemoved: 0,
     errors, purgeDueAtMs: null,
   };
 }

@@ -1,11 +1,14 @@
 import type { ErrorCode } from '../errors.ts';
+import type { Mode } from '../policy/compiled.ts';
 import type { HoldSource } from '../policy/holds.ts';
 import type { Plan } from '../policy/plan.ts';
 import type { EvictReason } from '../policy/reasons.ts';
 import type { EntryName, Snapshot } from '../policy/snapshot.ts';
 
 /** Why a pass ran. */
-export type Trigger = 'Start' | 'Change' | 'Schedule' | 'Manual';
+export const triggers = ['Start', 'Change', 'Schedule', 'Manual'] as const;
+
+export type Trigger = (typeof triggers)[number];
 
 export interface EvictedEntry {
   readonly key: string;
@@ -26,6 +29,7 @@ export interface PassReport {
   readonly cacheName: string;
   readonly root: string;
   readonly trigger: Trigger;
+  readonly mode: Mode;
   readonly startedAtMs: number;
   readonly finishedAtMs: number;
   /** As scanned at the start of the pass. */
@@ -41,6 +45,8 @@ export interface PassReport {
   readonly revived: number;
   /** Planned, then found changed or locked by another process, and left alone. */
   readonly raced: number;
+  /** The longest that one entry was locked against its users. */
+  readonly longestLockMs: number;
   readonly holdSources: readonly HoldSource[];
   readonly filesystem: { readonly capacityBytes: number; readonly availableBytes: number };
   readonly leftoversRemoved: number;

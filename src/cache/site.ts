@@ -4,6 +4,7 @@ import { OperatorError } from '../errors.ts';
 import type { EntryName } from '../policy/snapshot.ts';
 import type { Format } from './formats/format.ts';
 import type { Holders } from './holds/holders.ts';
+import { tryEntryLock } from './metadata-file.ts';
 import type { PassError, PassProgress } from './report.ts';
 import type { ItemId } from './trash.ts';
 import { holdsTree, itemTree } from './trash.ts';
@@ -46,6 +47,21 @@ export interface Site {
   readonly onProgress: (progress: PassProgress) => void;
   /** What failed while all else went on. */
   readonly errors: PassError[];
+  /** The longest that one entry was locked so far. */
+  longestLockMs: number;
+}
+
+/** Under it no metadata is written. @returns undefined where another process has it */
+export function lockEntry(site: Site, name: EntryName): Disposable | undefined {
+  const lock = tryEntryLock(site.root, site.format, name);
+  if (lock === undefined) return undefined;
+  const sinceMs = site.clock.monotonicMs();
+  return {
+    [Symbol.dispose]() {
+      lock[Symbol.dispose]();
+      site.longestLockMs = Math.max(site.longestLockMs, site.clock.monotonicMs() - sinceMs);
+    },
+  };
 }
 
 /** Whether anybody uses the tree of an item, wherever it lies now: what only the tree itself can tell. */

@@ -9,7 +9,7 @@ import type { Clock } from '../kube/clock.ts';
 import { runControlLoop } from '../kube/control-loop.ts';
 import { lead } from '../kube/election.ts';
 import { EventRecorder } from '../kube/event-recorder.ts';
-import { countRequests } from '../kube/metrics.ts';
+import { countRequests, meterWork } from '../kube/metrics.ts';
 import type { KubeObject } from '../kube/objects.ts';
 import { WorkQueue } from '../kube/queue.ts';
 import type { Selection } from '../kube/client.ts';
@@ -22,7 +22,7 @@ import { Transport } from '../kube/transport.ts';
 import { loopDelayCheck, serveHealth } from '../observe/health.ts';
 import { parseListenAddress } from '../observe/listen-address.ts';
 import type { Log } from '../observe/log.ts';
-import { Metrics } from '../observe/metrics.ts';
+import { Metrics, timeLoop } from '../observe/metrics.ts';
 import type { PolicyObject } from './admission.ts';
 import { parseAllowedRoots } from './allowed-roots.ts';
 import { Inventory } from './inventory.ts';
@@ -61,12 +61,13 @@ async function serve(options: ControllerOptions, signal: AbortSignal): Promise<v
   const { namespace, log, clock = systemClock } = options;
   const metrics = new Metrics();
   metrics.addProcessMetrics();
+  const meter = meterWork(metrics);
   const transport = new Transport(options.connection, { userAgent: `cachepolicy-controller/${options.version}`, ...countRequests(metrics) });
   const client = new KubeClient(transport);
   const watched = watch(client, namespace, log);
   await serveHealth({
     ...parseListenAddress(options.listen), metrics, signal,
-    live: { loop: loopDelayCheck(signal) },
+    live: { loop: loopDelayCheck(signal, { onDelay: timeLoop(metrics) }) },
     ready: { synced: () => (watched.hasSynced() ? undefined : 'the first lists are not complete yet') },
   });
   const watching = watched.run(signal);
@@ -77,6 +78,7 @@ async function serve(options: ControllerOptions, signal: AbortSignal): Promise<v
     await Promise.race([watched.synced, aborted(leadership.signal)]);
     if (leadership.signal.aborted) return;
     const queue = new WorkQueue({ clock });
+    meter.leads(queue);
     const inventory = new Inventory(watched.nodeCaches, watched.pods, (name) => queue.add(name), clock);
     const allowedRoots = () => parseAllowedRoots(watched.configMaps.get(`${namespace}/${allowedRootsConfigMap}`));
     const end = enqueueChanges(watched, namespace, queue);
@@ -84,9 +86,10 @@ async function serve(options: ControllerOptions, signal: AbortSignal): Promise<v
     const events = new EventRecorder({ client: fenced, log, component: 'cachepolicy-controller', instance: process.env['POD_NAME'] ?? hostname(), signal: leadership.signal });
     const record = events.record.bind(events);
     const reconciler = new Reconciler({ ...watched, client: fenced, inventory, allowedRoots, namespace, image, record, log, clock });
-    await runControlLoop({ queue, reconcile: (name, stop) => reconciler.reconcile(name, stop), log }, leadership.signal);
+    await runControlLoop({ queue, reconcile: meter.timed((name, stop) => reconciler.reconcile(name, stop)), log }, leadership.signal);
     end();
     inventory.end();
+    meter.leads(undefined);
   }, signal);
   await watching;
 }

@@ -40,7 +40,7 @@ export interface TransportOptions {
   /** Connections for short calls; each watch has one more. Default 8. */
   readonly maxSockets?: number;
   /** Told of every try: the HTTP status, or 0 where there was no answer. */
-  readonly onAnswer?: (method: string, status: number) => void;
+  readonly onAnswer?: (call: Pick<Call, 'method' | 'path'>, status: number) => void;
 }
 
 /** An open answer whose body is still coming. Dispose of it to cut the connection. */
@@ -54,7 +54,7 @@ export class Transport {
   readonly #clock: Clock;
   readonly #sockets: Sockets;
   readonly #userAgent: string;
-  readonly #onAnswer: (method: string, status: number) => void;
+  readonly #onAnswer: (call: Pick<Call, 'method' | 'path'>, status: number) => void;
   #credentials: Credentials | undefined;
   #credentialsReadAtMs = 0;
   #credentialsDoubted = false;
@@ -154,7 +154,7 @@ export class Transport {
       this.#credentialsDoubted = true;
       throw new OperatorError('ERR_KUBE_UNREACHABLE', `${nameOf(call)}: ${messageOf(error)}`, { cause: error });
     } finally {
-      this.#onAnswer(call.method, status);
+      this.#onAnswer(call, status);
     }
   }
 

@@ -49,11 +49,20 @@ export async function serveHealth(options: HealthOptions): Promise<{ readonly po
   return { port: (server.address() as AddressInfo | null)?.port ?? 0 };
 }
 
+export interface LoopDelayOptions {
+  /** Late by more than this on average is too late. */
+  readonly limitMs?: number;
+  readonly windowMs?: number;
+  readonly tickMs?: number;
+  /** Called at every tick with how late it was. */
+  readonly onDelay?: (lateMs: number) => void;
+}
+
 /**
  * Fails where the event loop turned late by more than the limit, on average over the last window, so that the process is of no use.
  * A single long pause is no reason to restart.
  */
-export function loopDelayCheck(signal: AbortSignal, { limitMs = 1_000, windowMs = 10_000, tickMs = 500 } = {}): Check {
+export function loopDelayCheck(signal: AbortSignal, { limitMs = 1_000, windowMs = 10_000, tickMs = 100, onDelay = () => {} }: LoopDelayOptions = {}): Check {
   let windowStartMs = performance.now();
   let dueMs = windowStartMs + tickMs;
   let lateMs = 0;
@@ -61,6 +70,7 @@ export function loopDelayCheck(signal: AbortSignal, { limitMs = 1_000, windowMs 
   let verdict: string | undefined;
   const timer = setInterval(() => {
     const nowMs = performance.now();
+    onDelay(Math.max(0, nowMs - dueMs));
     lateMs += Math.max(0, nowMs - dueMs);
     ticks += 1;
     dueMs = nowMs + tickMs;

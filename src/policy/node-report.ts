@@ -11,6 +11,7 @@ import { formatUsage, usageOf } from './usage.ts';
 export interface CacheLook {
   readonly stats: CacheStats;
   readonly held: Plan['held'];
+  readonly inUseBy: Plan['inUseBy'];
   /** Over a limit and free to go, as of this look. */
   readonly wouldEvict: Tally;
   readonly unreachable: Plan['unreachable'];

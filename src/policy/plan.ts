@@ -1,4 +1,5 @@
-import type { Hold, Holds } from './holds.ts';
+import type { Hold, Holds, HoldSource } from './holds.ts';
+import { holdOf } from './holds.ts';
 import type { Pin } from './keep.ts';
 import { expiredPins, pinnedRows, pinsInForce } from './keep.ts';
 import type { LimitName, Limits, Protect } from './limits.ts';
@@ -31,6 +32,8 @@ export interface Plan {
   readonly verdicts: Verdicts;
   readonly evict: Verdicts<Eviction>;
   readonly held: { readonly inUse: Tally; readonly kept: Tally; readonly recent: Tally };
+  /** Of what is in use, what each source knows of. What several hold counts for the first. */
+  readonly inUseBy: ReadonlyMap<HoldSource, Tally>;
   readonly unreachable: readonly UnreachableLimit[];
   /** Set where it is unknown what is in use, and so all of it is: why. */
   readonly allHeldBy: Hold | undefined;
@@ -135,6 +138,7 @@ export function planEviction(input: PlanInput): Plan {
     verdicts: new Verdicts(decided),
     evict: evictionsOf(decided, before.entryCount - after.entryCount),
     held: { inUse: tally(decided, 'InUse'), kept: tally(decided, 'Kept'), recent: tally(decided, 'Recent') },
+    inUseBy: inUseBySource(decided),
     unreachable,
     expiresAtMs: expiresAtMs(unreachable, decided),
     allHeldBy: input.holds.everything,
@@ -180,6 +184,19 @@ function tally({ input, order, reasons }: Decided, reason: KeepReason): Tally {
     bytes += sizeBytes[order[place]!]!;
   }
   return { entries, bytes };
+}
+
+function inUseBySource({ input: { snapshot: { entries }, holds }, order, reasons }: Decided): ReadonlyMap<HoldSource, Tally> {
+  const tallies = new Map<HoldSource, Tally>(holds.sources.map((source) => [source, { entries: 0, bytes: 0 }]));
+  const code = codeOf('InUse');
+  for (let place = reasons.indexOf(code); place !== -1; place = reasons.indexOf(code, place + 1)) {
+    const row = order[place]!;
+    const hold = holdOf(holds, { name: entries.nameAt(row), description: entries.descriptionAt(row) });
+    if (hold === undefined) continue;
+    const { entries: count, bytes } = tallies.get(hold.source) ?? { entries: 0, bytes: 0 };
+    tallies.set(hold.source, { entries: count + 1, bytes: bytes + entries.sizeBytes[row]! });
+  }
+  return tallies;
 }
 
 /** What is in use is not idle, however long ago it was last opened, and what is kept may be: only `Recent` can put maxIdle out of reach. */

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, renameSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -57,11 +57,13 @@ export function addEntry(root: string, number: number, { filesEach = 0, usedSeco
   writeUse(root, number, { filesEach, usedSecondsAgo });
 }
 
-/** As a hit does, but for the rename at the end where the file is there already. */
+/** As the runtime does at every hit: beside, then renamed. */
 export function writeUse(root: string, number: number, { filesEach = 0, usedSecondsAgo }: { filesEach?: number; usedSecondsAgo: number }): void {
   const usedAt = Math.floor(Date.now() / 1000) - usedSecondsAgo;
   const metadata = { key: keyOf(number), description: `docker.io/library/image-${number}:1.0`, size_bytes: filesEach * fileBytes, cached_at: usedAt - 60, last_accessed: usedAt };
-  writeFileSync(join(root, `${keyOf(number)}.meta.json`), JSON.stringify(metadata, null, 2), { mode: 0o600 });
+  const temp = join(root, '.tmpBench0');
+  writeFileSync(temp, JSON.stringify(metadata, null, 2), { mode: 0o600 });
+  renameSync(temp, join(root, `${keyOf(number)}.meta.json`));
 }
 
 const fileBytes = 100;

@@ -5,6 +5,9 @@ export const benches: readonly Bench[] = [
   { name: 'purge-tmpfs', what: 'purge', at: '1,000 trees of 100 files', target: { timesBaseline: 1.1 }, measure: async () => (await import('./purge.ts')).purge('tmpfs') },
   { name: 'purge-ext4', what: 'purge', at: '1,000 trees of 100 files', target: { timesBaseline: 1.1 }, measure: async () => (await import('./purge.ts')).purge('ext4') },
   { name: 'purge-agent', what: 'purge by the agent', at: '1,000 trees of 100 files', target: { timesBaseline: 1.1 }, measure: async () => (await import('./purge.ts')).purge('tmpfs'), asAgent: true },
+  { name: 'agent-memory-1000', what: 'agent RSS', at: '1,000 entries', target: { atMost: 68, unit: 'MiB' }, measure: async () => (await import('./agent-memory.ts')).agentMemory(1_000) },
+  { name: 'agent-memory-100000', what: 'agent RSS', at: '100,000 entries', target: { atMost: 96, unit: 'MiB' }, measure: async () => (await import('./agent-memory.ts')).agentMemory(100_000) },
+  { name: 'agent-memory-schedule', what: 'agent RSS with a schedule', at: '1,000 entries', target: { atMost: 74, unit: 'MiB' }, measure: async () => (await import('./agent-memory.ts')).agentMemory(1_000, { scheduled: true }) },
   { name: 'cluster-agent-memory', what: 'agent RSS in a cluster, an eviction every 5 s', at: '8 entries', target: { atMost: 68, unit: 'MiB' }, measure: async () => (await import('./memory.ts')).agentMemory() },
   { name: 'cluster-controller-memory', what: 'controller RSS', at: '1 policy, 1 node', target: { atMost: 120, unit: 'MiB' }, measure: async () => (await import('./memory.ts')).controllerMemory() },
 ];

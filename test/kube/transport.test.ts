@@ -162,8 +162,8 @@ describe.concurrent('a request that fails', () => {
     expect(error).toMatchObject({ code: 'ERR_KUBE_UNREACHABLE' });
     expect(rig.server.count('get')).toBe(4);
     const { text } = await metrics.render();
-    expect(text).toContain('cachepolicy_api_requests_total{method="GET",code="503"} 1\n');
-    expect(text).toContain('cachepolicy_api_requests_total{method="GET",code="0"} 3\n');
+    expect(text).toContain('cachepolicy_api_requests_total{verb="GET",resource="configmaps",code="503"} 1\n');
+    expect(text).toContain('cachepolicy_api_requests_total{verb="GET",resource="configmaps",code="0"} 3\n');
     transport.close();
   });
 

@@ -1,11 +1,15 @@
 import { messageOf } from '../../errors.ts';
 import { KubeClient } from '../../kube/client.ts';
 import { inClusterConnection, serviceAccountDirOf } from '../../kube/config.ts';
+import { countRequests } from '../../kube/metrics.ts';
 import { Transport } from '../../kube/transport.ts';
 import { loopDelayCheck, serveHealth } from '../../observe/health.ts';
 import { parseListenAddress } from '../../observe/listen-address.ts';
 import type { Log } from '../../observe/log.ts';
+import { Metrics, timeLoop } from '../../observe/metrics.ts';
+import type { ReportSink } from '../loop.ts';
 import { runLoop } from '../loop.ts';
+import { AgentMetrics } from '../metrics.ts';
 import { belowHostRoot } from './host-root.ts';
 import { ConfigMapSource } from './config-map-source.ts';
 import { readIdentity } from './identity.ts';
@@ -35,12 +39,14 @@ export async function runInCluster(options: InClusterOptions, signal: AbortSigna
 async function serve(options: InClusterOptions, signal: AbortSignal): Promise<void> {
   const { log, policyName } = options;
   const identity = readIdentity(process.env, serviceAccountDirOf(process.env));
-  const client = new KubeClient(new Transport(inClusterConnection(), { userAgent: `cachepolicy-agent/${options.agentVersion}` }));
+  const metrics = new Metrics();
+  metrics.registry.setDefaultLabels({ policy: policyName });
+  const client = new KubeClient(new Transport(inClusterConnection(), { userAgent: `cachepolicy-agent/${options.agentVersion}`, ...countRequests(metrics) }));
   const sink = new NodeCacheSink({ client, identity, agentVersion: options.agentVersion, log });
   const source = new ConfigMapSource({ client, namespace: identity.namespace, policyName, mountedFile: options.mountedFile, log, onRefusal: (refusal) => sink.refuse(refusal) });
   await serveHealth({
-    ...parseListenAddress(options.listen), signal,
-    live: { loop: loopDelayCheck(signal) },
+    ...parseListenAddress(options.listen), metrics, signal,
+    live: { loop: loopDelayCheck(signal, { onDelay: timeLoop(metrics) }) },
     ready: { reported: () => (sink.hasReported ? undefined : 'no report has been delivered yet') },
   });
   const introduced = async (policy: Parameters<NodeCacheSink['introduce']>[0]) => {
@@ -51,8 +57,15 @@ async function serve(options: InClusterOptions, signal: AbortSignal): Promise<vo
       return new Map();
     }
   };
+  const agentMetrics = new AgentMetrics(metrics);
+  const told: ReportSink = {
+    report: (policy, states) => {
+      agentMetrics.report(policy, states);
+      sink.report(policy, states);
+    },
+  };
   await Promise.all([
     sink.run(signal),
-    runLoop(source, sink, signal, { allowedRoots: options.allowedRoots.map((root) => belowHostRoot(root)), log, nodeName: identity.nodeName, knownTotals: introduced }),
+    runLoop(source, told, signal, { witness: agentMetrics, allowedRoots: options.allowedRoots.map((root) => belowHostRoot(root)), log, nodeName: identity.nodeName, knownTotals: introduced }),
   ]);
 }

@@ -20,7 +20,7 @@ function aState(entryCount: number, evictedEntries = 0): CacheState {
     name: 'rootfs', limits: { ...noLimits, maxEntries: 8 }, lastRun: undefined, problem: undefined,
     totals: { evictedEntries, evictedBytes: 10 * evictedEntries, revived: 0, raced: 0, lastEvictionAtMs: null },
     look: {
-      stats: { entryCount, totalBytes: 100 * entryCount }, held: { inUse: none, kept: none, recent: none }, wouldEvict: none, unreachable: [], expiredPins: 0,
+      stats: { entryCount, totalBytes: 100 * entryCount }, held: { inUse: none, kept: none, recent: none }, inUseBy: new Map(), wouldEvict: none, unreachable: [], expiredPins: 0,
       damaged: 0, leftovers: 0, unrecognised: 0, clockAhead: 0, holdSources: [], allHeldBy: undefined, filesystem: { capacityBytes: 1, availableBytes: 1 },
     },
   };
