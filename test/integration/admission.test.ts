@@ -103,6 +103,7 @@ describe('admission, with the tokens of real pods', () => {
   it('lets a cache lie apart from its home', async () => {
     const caches = [{ name: 'rootfs', a3sBox: { home: '/var/cache/home', cacheDir: '/var/cache/apart', store: 'Rootfs' }, limits: { maxEntries: 1 } }];
     expect(await outcome(admin().apply(cachePolicies, aPolicy({ name: 'apart', ...({ caches } as object) }), { fieldManager: 'test' }))).toBe('ok');
+    await admin().delete(cachePolicies, { name: 'apart' });
   });
 
   describe("for the controller's account", () => {

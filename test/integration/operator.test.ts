@@ -66,7 +66,7 @@ describe('the operator on nodes of local processes', () => {
       const types = (await thePolicy()).status?.conditions?.map((each) => each.type) ?? [];
       expect(types).toEqual(expect.arrayContaining(['Accepted', 'Programmed', 'Ready']));
     });
-    const row = (await kubectl(['get', 'cachepolicies', '--no-headers'])).trim();
+    const row = (await kubectl(['get', 'cachepolicies', 'a3s-box', '--no-headers'])).trim();
     expect(row).toMatch(/^a3s-box +\d\/[\d-] +(\d+|-) +\S+ +\S+ +\d+ +(True|False) +\S+$/);
   });
 
