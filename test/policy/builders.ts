@@ -2,6 +2,7 @@ import { EntryTable } from '../../src/policy/entry-table.ts';
 import type { Holds } from '../../src/policy/holds.ts';
 import type { Pin } from '../../src/policy/keep.ts';
 import type { Limits } from '../../src/policy/limits.ts';
+import type { CacheLook } from '../../src/policy/node-report.ts';
 import type { PlanInput } from '../../src/policy/plan.ts';
 import type { Entry, EntryName, Snapshot } from '../../src/policy/snapshot.ts';
 import { noLimits } from '../../src/policy/limits.ts';
@@ -47,4 +48,16 @@ export function heldBy(box: string, ...keys: string[]): Holds {
 export function planInput(entries: readonly Entry[], but: Partial<Limits> & { minIdleMs?: number; keep?: readonly Pin[]; holds?: Holds; nowMs?: number } = {}): PlanInput {
   const { minIdleMs = minute, keep = [], holds = heldBy('none'), nowMs = now, ...limits } = but;
   return { snapshot: snapshotOf(entries), limits: { ...noLimits, ...limits }, protect: { minIdleMs, keep }, holds, nowMs };
+}
+
+const Gi = 2 ** 30;
+const none = { entries: 0, bytes: 0 };
+
+/** Four entries of 1Gi each, nothing over a limit. */
+export function aLook(but: Partial<CacheLook> = {}): CacheLook {
+  return {
+    stats: { entryCount: 4, totalBytes: 4 * Gi }, held: { inUse: none, kept: none, recent: none }, inUseBy: new Map(), wouldEvict: none, unreachable: [], expiredPins: 0, allHeldBy: undefined,
+    damaged: 0, leftovers: 0, unrecognised: 0, clockAhead: 0, holdSources: ['Box'], filesystem: { capacityBytes: 100 * Gi, availableBytes: 60 * Gi },
+    ...but,
+  };
 }

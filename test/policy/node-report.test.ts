@@ -2,21 +2,12 @@ import { describe, expect, it } from 'vitest';
 import { errorKinds } from '../../src/errors.ts';
 import type { ErrorCode } from '../../src/errors.ts';
 import type { Limits } from '../../src/policy/limits.ts';
-import type { CacheLook, CacheState } from '../../src/policy/node-report.ts';
+import type { CacheState } from '../../src/policy/node-report.ts';
 import { isOverLimit, isoSeconds, nodeReport, noTotals, problemReason } from '../../src/policy/node-report.ts';
-import { hour, noLimits } from './builders.ts';
+import { aLook, hour, noLimits } from './builders.ts';
 
 const Gi = 2 ** 30;
 const none = { entries: 0, bytes: 0 };
-
-/** Four entries of 1Gi each, nothing over a limit. */
-function aLook(but: Partial<CacheLook> = {}): CacheLook {
-  return {
-    stats: { entryCount: 4, totalBytes: 4 * Gi }, held: { inUse: none, kept: none, recent: none }, inUseBy: new Map(), wouldEvict: none, unreachable: [], expiredPins: 0, allHeldBy: undefined,
-    damaged: 0, leftovers: 0, unrecognised: 0, clockAhead: 0, holdSources: ['Box'], filesystem: { capacityBytes: 100 * Gi, availableBytes: 60 * Gi },
-    ...but,
-  };
-}
 
 function aCache(name: string, but: Partial<Omit<CacheState, 'limits'>> & { limits?: Partial<Limits> } = {}): CacheState {
   const { limits, ...rest } = but;

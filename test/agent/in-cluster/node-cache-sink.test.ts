@@ -6,6 +6,7 @@ import type { CacheState } from '../../../src/policy/node-report.ts';
 import { noLimits } from '../../../src/policy/limits.ts';
 import { recordedLog, startServer } from '../../kube/rig.ts';
 import type { ServerRig } from '../../kube/rig.ts';
+import { aLook } from '../../policy/builders.ts';
 import { breakOff, busy, hang, status } from '../../kube/scripted-server.ts';
 import { aCompiledPolicy } from './builders.ts';
 
@@ -19,14 +20,9 @@ function aState(entryCount: number, evictedEntries = 0): CacheState {
   return {
     name: 'rootfs', limits: { ...noLimits, maxEntries: 8 }, lastRun: undefined, problem: undefined,
     totals: { evictedEntries, evictedBytes: 10 * evictedEntries, revived: 0, raced: 0, lastEvictionAtMs: null },
-    look: {
-      stats: { entryCount, totalBytes: 100 * entryCount }, held: { inUse: none, kept: none, recent: none }, inUseBy: new Map(), wouldEvict: none, unreachable: [], expiredPins: 0,
-      damaged: 0, leftovers: 0, unrecognised: 0, clockAhead: 0, holdSources: [], allHeldBy: undefined, filesystem: { capacityBytes: 1, availableBytes: 1 },
-    },
+    look: aLook({ stats: { entryCount, totalBytes: 100 * entryCount } }),
   };
 }
-
-const none = { entries: 0, bytes: 0 };
 
 async function startSink(before: (rig: ServerRig) => void = () => undefined) {
   const rig = await startServer();
