@@ -22,6 +22,7 @@ export const errorKinds = {
   ERR_ROOT_SYMLINK: { audience: 'system', retry: true, hint: 'replace the symbolic link by the directory itself, or name the directory it points to' },
   ERR_ROOT_NOT_DIRECTORY: { audience: 'system', retry: true, hint: 'name a directory' },
   ERR_ROOT_REPLACED: { audience: 'system', retry: true, hint: 'nothing was evicted in this pass; the next one takes the new directory up' },
+  ERR_ROOT_MOUNT_CHANGED: { audience: 'system', retry: true, hint: 'nothing is evicted until the mounts are as they were; restart the agent where what is there now is meant' },
   ERR_ROOT_UNREADABLE: { audience: 'system', retry: true, hint: 'look at the permissions and the health of the filesystem' },
   ERR_ROOT_NEAR_HOME: { audience: 'user', retry: false, hint: "give the cache a directory away from the runtime's, or govern its stores with a3sBox" },
   ERR_ROOT_UNSUPPORTED: { audience: 'user', retry: false, hint: 'keep the cache on a local filesystem such as ext4 or xfs' },

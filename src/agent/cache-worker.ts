@@ -116,13 +116,11 @@ export class CacheWorker implements Disposable {
 
   /** For a single run: waits until what it evicted has rested, and deletes it. */
   async finish(signal: AbortSignal): Promise<void> {
-    if (!this.#isEnforced || this.#state.problem !== undefined) return;
-    const lastItemMs = Date.now() + (this.#options.restMs ?? defaultRestMs);
-    // Each rests from the moment it left, and they left one after another. What is held is due again only later.
-    while (!signal.aborted && this.#purgeDueAtMs !== null && this.#purgeDueAtMs <= lastItemMs) {
-      await sleep(Math.max(0, this.#purgeDueAtMs - Date.now()), undefined, { signal }).catch(() => undefined);
-      if (!signal.aborted) await this.#purge(signal);
-    }
+    if (!this.#isEnforced || this.#state.problem !== undefined || this.#purgeDueAtMs === null) return;
+    // Until the last that was evicted has rested: they left one after another.
+    const restedAtMs = this.#lastLook.endedAtMs + (this.#options.restMs ?? defaultRestMs);
+    await sleep(Math.max(0, restedAtMs - Date.now()), undefined, { signal }).catch(() => undefined);
+    if (!signal.aborted) await this.#purge(signal);
   }
 
   /** Anything else than this changes nothing below the root. */

@@ -1,7 +1,6 @@
 import type { Dir, Fault } from '../disk/dir.ts';
-import type { Filesystem, RootIdentity } from '../disk/pinned-root.ts';
-import { filesystemOf, identityOf, isSameRoot } from '../disk/pinned-root.ts';
-import { shown } from '../disk/disk-error.ts';
+import type { Filesystem } from '../disk/pinned-root.ts';
+import { filesystemOf } from '../disk/pinned-root.ts';
 import { Slices } from '../disk/slices.ts';
 import { OperatorError } from '../errors.ts';
 import type { CompiledCache, Mode } from '../policy/compiled.ts';
@@ -25,6 +24,7 @@ import { openCacheRoot } from './cache-root.ts';
 import { lockPasses, openTrash, ownFolder, trashFolder, waitForPasses } from './own-folder.ts';
 import type { Rest } from './purge.ts';
 import { defaultRestMs, deleteGarbage, doomItems, purgeDueAtMs } from './purge.ts';
+import { KnownRoot } from './known-root.ts';
 import { recover } from './recover.ts';
 import { Reserve } from './reserve.ts';
 import { removeEntry } from './remove-entry.ts';
@@ -90,7 +90,7 @@ export class Cache implements Disposable {
   readonly #evictionBackoff = new Backoff();
   /** What this one evicted and has not purged, by the names of the items. */
   #own: ReadonlySet<string> = new Set();
-  #identity: RootIdentity | undefined;
+  readonly #knownRoot = new KnownRoot();
   #canExchange = false;
   readonly #reserve = new Reserve();
 
@@ -103,7 +103,7 @@ export class Cache implements Disposable {
 
   /** Forgets the directory that was worked in. */
   [Symbol.dispose](): void {
-    this.#identity = undefined;
+    this.#knownRoot.forget();
   }
 
   /** What lies there now. Reads only: takes no lock, writes nothing. */
@@ -127,8 +127,9 @@ export class Cache implements Disposable {
   async pass({ mode, trigger, ...work }: PassOptions): Promise<PassReport> {
     const startedAtMs = this.#options.clock.now();
     using root = this.#openRoot();
-    this.#refuseReplaced(root);
+    this.#refuseOther(root);
     const outcome = mode === 'Enforce' ? await this.#enforce(root, trigger, work) : lookedAt(await this.#plan(root, this.#holdersAt(root), work.signal));
+    this.#knownRoot.sawEntries(outcome.before.entries.length);
     return {
       cacheName: this.#spec.name, root: this.#spec.root, trigger, mode, startedAtMs, finishedAtMs: this.#options.clock.now(),
       filesystem: filesystemOf(root), ...outcome,
@@ -141,6 +142,7 @@ export class Cache implements Disposable {
    */
   async purge(work: WorkOptions = {}): Promise<PurgeReport> {
     using root = this.#openRoot();
+    this.#refuseOther(root);
     using trash = root.openDirIfPresent(`${ownFolder}/${trashFolder}`);
     if (trash === undefined) return { purgedEntries: 0, purgedBytes: 0, revived: 0, revivedNames: [], nextDueAtMs: null, errors: [] };
     const site = this.#siteAt(root, trash, work);
@@ -250,13 +252,13 @@ export class Cache implements Disposable {
     return root;
   }
 
-  /** A directory that has taken the place of the one before may not be what anybody meant: it is taken up by the next pass. */
-  #refuseReplaced(root: Dir): void {
-    const known = this.#identity;
-    this.#identity = identityOf(root);
-    if (known === undefined || isSameRoot(known, this.#identity)) return;
-    this.#canExchange = false;
-    throw new OperatorError('ERR_ROOT_REPLACED', `${shown(root.path)} is another directory than in the pass before`);
+  #refuseOther(root: Dir): void {
+    try {
+      this.#knownRoot.check(root);
+    } catch (error) {
+      this.#canExchange = false;
+      throw error;
+    }
   }
 
   #refuseWithoutExchange(trash: Dir): void {

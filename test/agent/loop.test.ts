@@ -1,3 +1,4 @@
+import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,6 +8,7 @@ import { runLoop, runOnce } from '../../src/agent/loop.ts';
 import { createLog } from '../../src/observe/log.ts';
 import type { CompiledPolicy } from '../../src/policy/compiled.ts';
 import type { CacheState } from '../../src/policy/node-report.ts';
+import { asRoot } from '../disk/scratch.ts';
 import type { Image } from '../fixtures/homes.ts';
 import { images, rootfsKeys, unpackHome } from '../fixtures/homes.ts';
 import { noLimits, noProtection } from '../../src/policy/limits.ts';
@@ -26,6 +28,7 @@ beforeEach(() => {
 });
 afterEach(async () => {
   await Promise.all(agents.map((agent) => agent.stop()));
+  if (asRoot && existsSync(home)) spawnSync('umount', [home]);
   rmSync(dir, { recursive: true });
 });
 
@@ -239,6 +242,24 @@ describe('a cache directory that is not there', () => {
     renameSync(other, home);
     expect(await agent.until(({ totals }) => totals.evictedEntries === 4)).toMatchObject({ look: { stats: { entryCount: 6 } }, problem: undefined });
     expect(agent.reports.some(({ states }) => failing('RootReplaced')(states[0]!))).toBe(true);
+  });
+
+  it.runIf(asRoot)('is left alone where its disk was unmounted, and what lay below it stays; taken up when the disk is back', async () => {
+    const [disk, below] = [join(dir, 'disk'), join(dir, 'below')];
+    for (const [at, entries] of [[below, 8], [disk, 8]] as const) expect(readdirSync(join(unpackHome(at), 'cache/rootfs')).filter((name) => !name.includes('.'))).toHaveLength(entries);
+    renameSync(join(below, 'home'), home);
+    execFileSync('mount', ['--bind', join(disk, 'home'), home]);
+    const agent = new Agent(aPolicy({ maxEntries: 6 }));
+    await agent.until(holding(6));
+    execFileSync('umount', [home]);
+    const failed = await agent.until(failing('RootMountChanged'));
+    expect(failed).toMatchObject({ look: undefined, problem: { message: `what was mounted at ${home} is gone, and ${home}/cache/rootfs is what lay below it` } });
+    expect(left()).toHaveLength(8);
+    execFileSync('mount', ['--bind', join(disk, 'home'), home]);
+    const reports = agent.reports.length;
+    await agent.until((state) => agent.reports.slice(reports).some(({ states }) => states[0] === state) && state.problem === undefined && state.look?.stats.entryCount === 6);
+    execFileSync('umount', [home]);
+    expect(left()).toHaveLength(8);
   });
 
   it('is not followed through a link, and says so', async () => {
