@@ -56,6 +56,7 @@ export class CacheWorker implements Disposable {
   #expiresAtMs: number | null = null;
   #purgeDueAtMs: number | null = 0;
   #totals: Totals | undefined;
+  #countedBefore: Totals | undefined;
   #busySinceMs: number | undefined;
   #recalled = false;
   #rememberedGeneration = 0;
@@ -75,7 +76,7 @@ export class CacheWorker implements Disposable {
 
   get state(): CacheState {
     const { name, limits } = this.#options.spec;
-    return { name, limits, totals: this.#totals ?? this.#toldTotals, ...this.#state };
+    return { name, limits, totals: this.#totals ?? this.#toldTotals, countedBefore: this.#countedBefore ?? this.#toldTotals, ...this.#state };
   }
 
   /** What was reported last, by this agent or by one before it: stands until the disk can be asked, and never falls. */
@@ -230,6 +231,7 @@ export class CacheWorker implements Disposable {
     }
     const own = memory?.policy.uid === uid ? memory : undefined;
     this.#totals = own === undefined ? this.#toldTotals : larger(own.totals, this.#toldTotals);
+    this.#countedBefore = this.#totals;
     this.#rememberedGeneration = own?.policy.generation ?? 0;
     this.#recalled = true;
     if (this.#outdated) this.#options.log.warn({ cache: this.#options.spec.name, generation, enforced: this.#rememberedGeneration }, 'the policy is older than the one enforced last; nothing is evicted by it');

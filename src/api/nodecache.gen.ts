@@ -84,7 +84,7 @@ export interface NodeCache {
      */
     usage?: string;
     /**
-     * Entries evicted on this node for this policy, over restarts of the agent.
+     * Entries evicted on this node for this policy since this object was made, over restarts of the agent. Of a node that comes back, what it had told before stands in the CachePolicy.
      */
     evictedEntries?: number;
     /**

@@ -65,6 +65,7 @@ async function serve(options: ControllerOptions, signal: AbortSignal): Promise<v
   const transport = new Transport(options.connection, { userAgent: `cachepolicy-controller/${options.version}`, ...countRequests(metrics) });
   const client = new KubeClient(transport);
   const watched = watch(client, namespace, log);
+  const reports = watchReports(client, log);
   await serveHealth({
     ...parseListenAddress(options.listen), metrics, signal,
     live: { loop: loopDelayCheck(signal, { onDelay: timeLoop(metrics) }) },
@@ -75,21 +76,24 @@ async function serve(options: ControllerOptions, signal: AbortSignal): Promise<v
   if (image === undefined) return void (await watching);
   const identity = `${hostname()}_${randomUUID()}`;
   await lead({ client, namespace, name: leaseName, identity, log }, async (leadership) => {
-    await Promise.race([watched.synced, aborted(leadership.signal)]);
-    if (leadership.signal.aborted) return;
     const queue = new WorkQueue({ clock });
+    // Before its list comes, so that it is counted page by page.
+    const inventory = new Inventory(reports.store, watched.pods, (name) => queue.add(name), clock);
+    const watchingReports = reports.run(leadership.signal);
+    await Promise.race([Promise.all([watched.synced, reports.store.synced]), aborted(leadership.signal)]);
+    if (leadership.signal.aborted) return watchingReports;
     meter.leads(queue);
-    const inventory = new Inventory(watched.nodeCaches, watched.pods, (name) => queue.add(name), clock);
     const allowedRoots = () => parseAllowedRoots(watched.configMaps.get(`${namespace}/${allowedRootsConfigMap}`));
     const end = enqueueChanges(watched, namespace, queue);
     const fenced = client.fencedBy(leadership.fence);
     const events = new EventRecorder({ client: fenced, log, component: 'cachepolicy-controller', instance: process.env['POD_NAME'] ?? hostname(), signal: leadership.signal });
     const record = events.record.bind(events);
-    const reconciler = new Reconciler({ ...watched, client: fenced, inventory, allowedRoots, namespace, image, record, log, clock });
+    const reconciler = new Reconciler({ ...watched, nodeCaches: reports.store, client: fenced, inventory, allowedRoots, namespace, image, record, log, clock });
     await runControlLoop({ queue, reconcile: meter.timed((name, stop) => reconciler.reconcile(name, stop)), log }, leadership.signal);
     end();
     inventory.end();
     meter.leads(undefined);
+    await watchingReports;
   }, signal);
   await watching;
 }
@@ -97,7 +101,7 @@ async function serve(options: ControllerOptions, signal: AbortSignal): Promise<v
 type ConfigMap = KubeObject & { data?: Record<string, string> };
 type Watched = ReturnType<typeof watch>;
 
-/** Everything the controller sees of the cluster: its own namespace, and its own kinds. */
+/** What the controller sees of the cluster besides the reports: its own namespace, and its policies. */
 function watch(client: KubeClient, namespace: string, log: Log) {
   const running: { store: Pick<Store, 'hasSynced' | 'synced'>; run: (signal: AbortSignal) => Promise<void> }[] = [];
   const follow = <T extends Stored, Received extends KubeObject>(resource: Resource, selection: Selection, trim?: (object: Received) => T): Store<T, Received> => {
@@ -108,7 +112,6 @@ function watch(client: KubeClient, namespace: string, log: Log) {
   };
   const stores = {
     policies: follow<PolicyObject, PolicyObject>(cachePolicies, {}),
-    nodeCaches: follow(nodeCaches, {}, reportRecord),
     configMaps: follow<ConfigMap, ConfigMap>(configMaps, { namespace }),
     daemonSets: follow<DaemonSet, DaemonSet>(daemonSets, { namespace, labelSelector: `${managedByLabel}=${operatorName}` }),
     pods: follow(pods, { namespace, labelSelector: `${componentLabel}=${agentComponent}` }, podRecord),
@@ -119,6 +122,16 @@ function watch(client: KubeClient, namespace: string, log: Log) {
     synced: Promise.all(running.map(({ store }) => store.synced)),
     run: (signal: AbortSignal) => Promise.all(running.map(({ run }) => run(signal))),
   };
+}
+
+/**
+ * The reports, listed only when this process leads: what the list does not hold any more went before, and was the former leader's to count; whatever
+ * goes after it is ours (docs/decisions/0004).
+ */
+function watchReports(client: KubeClient, log: Log) {
+  const store = new Store({ log, trim: reportRecord });
+  const reflector = new Reflector({ client, resource: nodeCaches, store, log });
+  return { store, run: (signal: AbortSignal) => reflector.run(signal) };
 }
 
 /** Which policies a change may concern. Reports and pods say so themselves (inventory.ts). */

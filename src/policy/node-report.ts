@@ -64,6 +64,8 @@ export interface CacheState {
   readonly look: CacheLook | undefined;
   readonly lastRun: RunSummary | undefined;
   readonly totals: Totals;
+  /** The part of the totals that was counted before this agent took up the cache. Absent: none. */
+  readonly countedBefore?: Totals;
   readonly problem: Problem | undefined;
 }
 

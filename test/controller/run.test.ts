@@ -8,11 +8,14 @@ import { silentLog } from '../../src/observe/log.ts';
 let server: http.Server;
 /** How many questions for a pod are answered with 500 before one is answered. */
 let podFailures = 0;
+let asked: string[];
 const open = () => new Promise<number>((resolve) => server.getConnections((_, count) => resolve(count)));
 
 beforeEach(async () => {
+  asked = [];
   server = http.createServer((request, response) => {
     const url = new URL(request.url ?? '/', 'http://server');
+    asked.push(`${request.method} ${url.pathname.replace(/.*\//, '')}`);
     const answer = (code: number, body: object) => response.writeHead(code, { 'content-type': 'application/json' }).end(JSON.stringify(body));
     if (url.searchParams.has('watch')) return response.writeHead(200).flushHeaders();
     if (url.pathname.includes('/pods/')) return podFailures-- > 0 ? answer(500, { kind: 'Status', code: 500 }) : answer(200, { metadata: { name: 'me' }, spec: { containers: [{ image: 'image:1' }] } });
@@ -45,6 +48,8 @@ describe('a controller that cannot renew its lease', () => {
   it('ends, and leaves no watch behind that would keep its process alive', async () => {
     const running = start('image:1', new AbortController().signal);
     await expect(running).rejects.toMatchObject({ code: 'ERR_LEASE_LOST' });
+    // What went before it leads was for the former leader to count.
+    expect(asked.indexOf('GET nodecaches')).toBeGreaterThan(asked.indexOf('POST leases'));
     await expect.poll(open, { timeout: 5_000 }).toBe(0);
   }, 30_000);
 });

@@ -229,6 +229,7 @@ export class ScriptedServer implements AsyncDisposable {
     const present = this.#objects.get(target);
     const collection = target.slice(0, target.lastIndexOf('/'));
     const mayCreate = headers['content-type'] === 'application/apply-patch+yaml' && subresource === undefined;
+    if (verb === 'patch' && present !== undefined && ![undefined, present.metadata.uid].includes(object.metadata?.uid)) return { code: 409 };
     if (verb === 'patch' && (present !== undefined || mayCreate)) {
       const metadata = { ...present?.metadata, ...object.metadata, name: target.slice(collection.length + 1) };
       return { code: present === undefined ? 201 : 200, object: this.put(collection, { ...present, ...object, metadata }) };

@@ -8,7 +8,7 @@ import { sleep, systemClock } from '../../kube/clock.ts';
 import type { Clock } from '../../kube/clock.ts';
 import type { KubeObject } from '../../kube/objects.ts';
 import { nodeCaches } from '../../kube/resource.ts';
-import { isNotFound, KubeStatusError } from '../../kube/status-error.ts';
+import { isConflict, isNotFound, KubeStatusError } from '../../kube/status-error.ts';
 import type { Log } from '../../observe/log.ts';
 import type { CompiledPolicy } from '../../policy/compiled.ts';
 import { noLimits } from '../../policy/limits.ts';
@@ -18,6 +18,7 @@ import type { ReportSink } from '../loop.ts';
 import type { Occasion } from '../report-pacing.ts';
 import { isMaterial, ReportPacing } from '../report-pacing.ts';
 import type { Refusal } from './config-map-source.ts';
+import { EvictionLedger } from './eviction-ledger.ts';
 import type { Identity } from './identity.ts';
 
 type NodeCacheObject = NodeCache & KubeObject;
@@ -51,8 +52,10 @@ export class NodeCacheSink implements ReportSink {
   #told: { policy: Subject; report: NodeReport } | undefined;
   /** The policy that the last try to deliver spoke of. */
   #tried: Subject | undefined;
-  /** The policy uid whose NodeCache is known to exist. */
+  readonly #ledger = new EvictionLedger();
+  /** The policy uid whose NodeCache is known to exist, and that NodeCache's own. */
   #createdFor: string | undefined;
+  #uid: string | undefined;
   #conditions: readonly Partial<Condition>[] = [];
   #retryAtMs = 0;
   /** The last delivery failed: whatever is wanted now goes out as soon as it may, a mere heartbeat too. */
@@ -70,6 +73,7 @@ export class NodeCacheSink implements ReportSink {
   }
 
   report(policy: CompiledPolicy, states: readonly CacheState[]): void {
+    this.#ledger.count(policy.policy.uid, states);
     this.#latest = { policy, states };
     this.#wanted = { policy, report: nodeReport(states, this.#refusal?.message) };
   }
@@ -78,7 +82,9 @@ export class NodeCacheSink implements ReportSink {
   refuse(refusal: Refusal | undefined): void {
     if (refusal?.message === this.#refusal?.message) return;
     this.#refusal = refusal;
-    if (this.#latest !== undefined) this.report(this.#latest.policy, this.#latest.states);
+    if (this.#latest === undefined) return;
+    const { policy, states } = this.#latest;
+    this.#wanted = { policy, report: nodeReport(states, refusal?.message) };
   }
 
   /**
@@ -86,9 +92,8 @@ export class NodeCacheSink implements ReportSink {
    * @throws KubeStatusError, ERR_KUBE_UNREACHABLE
    */
   async introduce(policy: Subject, signal: AbortSignal): Promise<ReadonlyMap<string, Totals>> {
-    const object = await this.#create(policy, signal);
-    const { status } = object;
-    if (status?.policyUID !== policy.policy.uid || status.nodeUID !== this.#options.identity.nodeUID) return new Map();
+    const status = this.#ownStatus(policy, await this.#create(policy, signal));
+    if (status === undefined) return new Map();
     this.#conditions = (status.conditions ?? []) as Partial<Condition>[];
     const lastEvictionAtMs = status.lastEvictionTime === undefined ? null : Date.parse(status.lastEvictionTime);
     return new Map((status.caches ?? []).map(({ name, totals }) => [name, {
@@ -148,8 +153,11 @@ export class NodeCacheSink implements ReportSink {
       this.#owed = false;
     } catch (error) {
       if (signal.aborted) return;
-      // Somebody deleted it: the next try makes it again, or the policy is gone and this pod will be, too.
-      if (isNotFound(error)) this.#createdFor = undefined;
+      // Somebody deleted it, or made another one: the next try makes it again, or the policy is gone and this pod will be, too.
+      if (isNotFound(error) || isConflict(error)) {
+        this.#createdFor = undefined;
+        this.#ledger.refused();
+      }
       this.#owed = true;
       this.#failed(error);
     }
@@ -164,14 +172,22 @@ export class NodeCacheSink implements ReportSink {
   async #create(policy: Subject, signal: AbortSignal): Promise<NodeCacheObject> {
     const created = await this.#options.client.apply(nodeCaches, this.#object(policy), { fieldManager: agentFieldManager, deadlineMs: answerMs, maxAttempts: tries, signal });
     this.#createdFor = policy.policy.uid;
+    this.#uid = created.metadata.uid;
+    this.#ledger.open(policy.policy.uid, { uid: this.#uid ?? '', status: this.#ownStatus(policy, created) });
     return created;
+  }
+
+  /** What a NodeCache says for this policy and this node, if it speaks of them. */
+  #ownStatus({ policy }: Subject, { status }: NodeCacheObject): NodeCacheObject['status'] {
+    return status?.policyUID === policy.uid && status.nodeUID === this.#options.identity.nodeUID ? status : undefined;
   }
 
   #object(policy: Subject, status?: NodeCacheObject['status']): NodeCacheObject {
     const { name, uid } = policy.policy;
     const { nodeName } = this.#options.identity;
     const metadata = { name: nodeCacheName(name, nodeName) };
-    if (status !== undefined) return { apiVersion, kind: 'NodeCache', metadata, spec: { policyName: name, nodeName }, status } as NodeCacheObject;
+    // The uid makes it a conflict where it is another one than the evictions were counted for.
+    if (status !== undefined) return { apiVersion, kind: 'NodeCache', metadata: { ...metadata, uid: this.#uid }, spec: { policyName: name, nodeName }, status } as NodeCacheObject;
     return {
       apiVersion, kind: 'NodeCache',
       metadata: { ...metadata, labels: { [policyLabel]: name }, ownerReferences: [{ apiVersion, kind: 'CachePolicy', name, uid }] },
@@ -184,7 +200,7 @@ export class NodeCacheSink implements ReportSink {
     const { nodeUID, podUID } = this.#options.identity;
     return {
       observedGeneration: policy.policy.generation, policyUID: policy.policy.uid, nodeUID, podUID,
-      agentVersion: this.#options.agentVersion, reportTime: isoSeconds(this.#clock.wallMs()), ...figures,
+      agentVersion: this.#options.agentVersion, reportTime: isoSeconds(this.#clock.wallMs()), ...figures, ...this.#ledger.send(),
     } as NodeCacheObject['status'];
   }
 }

@@ -60,11 +60,24 @@ describe.concurrent('the report of a node', () => {
 
   it('is made again when somebody deleted it', async () => {
     await using agent = await startSink();
-    agent.sink.report(aCompiledPolicy(), [aState(4)]);
+    agent.sink.report(aCompiledPolicy(), [aState(4, 12)]);
     await agent.clock.passUntil(() => agent.sink.hasReported);
     agent.server.remove(collection, 'a3s-box.node-1');
-    agent.sink.report(aCompiledPolicy(), [aState(5)]);
+    agent.sink.report(aCompiledPolicy(), [aState(5, 13)]);
     await agent.clock.passUntil(() => agent.entries() === 5, minute);
+    // The controller carries on what the one that is gone had told.
+    expect(agent.present()?.status).toMatchObject({ evictedEntries: 1, evictedBytes: 10, caches: [{ totals: { evictedEntries: 13 } }] });
+  });
+
+  it('tells no evictions again where somebody made another one of the same name', async () => {
+    await using agent = await startSink();
+    agent.sink.report(aCompiledPolicy(), [aState(4, 12)]);
+    await agent.clock.passUntil(() => agent.sink.hasReported);
+    agent.server.remove(collection, 'a3s-box.node-1');
+    agent.server.put(collection, { apiVersion: 'cache.a3s.dev/v1alpha1', kind: 'NodeCache', metadata: { name: 'a3s-box.node-1' }, spec: { policyName: 'a3s-box', nodeName: 'node-1' } } as KubeObject);
+    agent.sink.report(aCompiledPolicy(), [aState(5, 12)]);
+    await agent.clock.passUntil(() => agent.entries() === 5, minute);
+    expect(agent.present()?.status).toMatchObject({ evictedEntries: 0, caches: [{ totals: { evictedEntries: 12 } }] });
   });
 
   it('takes over what an earlier agent counted for the same policy on the same node, and nothing else', async () => {

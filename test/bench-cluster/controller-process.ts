@@ -1,0 +1,89 @@
+/** The controller as it ships: the bundle, with the flags of its Deployment and the token of its account. */
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Child } from '../cluster/child.ts';
+import { operatorImage } from '../cluster/image.ts';
+import { startChild } from '../cluster/child.ts';
+import { eventually, namespace } from './stage.ts';
+import type { Stage } from './stage.ts';
+
+const root = join(import.meta.dirname, '..', '..');
+/** Linux counts CPU time in these. */
+const ticksPerSecond = 100;
+
+export interface LoopDelay {
+  readonly ticks: number;
+  readonly gross: { readonly p50: number; readonly p99: number; readonly max: number };
+  readonly net: LoopDelay['gross'];
+}
+
+export class ControllerProcess implements AsyncDisposable {
+  readonly #child: Child;
+  readonly #delayFile: string;
+
+  private constructor(child: Child, delayFile: string) {
+    this.#child = child;
+    this.#delayFile = delayFile;
+  }
+
+  static async start({ controlPlane, token }: Stage): Promise<ControllerProcess> {
+    const dir = controlPlane.runDir.dir('controller');
+    writeFileSync(join(dir, 'token'), await token('cachepolicy-controller'), { mode: 0o600 });
+    writeFileSync(join(dir, 'namespace'), namespace);
+    copyFileSync(controlPlane.caFile, join(dir, 'ca.crt'));
+    const delayFile = join(dir, 'loop-delay.jsonl');
+    writeFileSync(delayFile, '');
+    const { hostname, port } = new URL(controlPlane.server);
+    const env = {
+      PATH: process.env['PATH'], KUBERNETES_SERVICE_HOST: hostname, KUBERNETES_SERVICE_PORT: port,
+      CACHEPOLICY_SERVICE_ACCOUNT_DIR: dir, POD_NAMESPACE: namespace, LOOP_DELAY_FILE: delayFile,
+    };
+    const probe = join(import.meta.dirname, 'loop-delay-probe.cjs');
+    const args = [...nodeFlags(), `--require=${probe}`, join(root, 'dist/cachepolicy.cjs'), 'controller', '--listen=127.0.0.1:0', `--image=${operatorImage}`];
+    return new ControllerProcess(await startChild(process.execPath, args, { name: 'controller', env, logFile: join(dir, 'log') }), delayFile);
+  }
+
+  get log(): string {
+    return readFileSync(this.#child.logFile, 'utf8');
+  }
+
+  /** Resident memory in MiB, at present and at its highest. */
+  get memory(): { readonly rss: number; readonly highest: number } {
+    const status = readFileSync(`/proc/${this.#child.pid}/status`, 'utf8');
+    const mib = (key: string) => Number(new RegExp(`${key}:\\s+(\\d+) kB`).exec(status)?.[1]) / 1024;
+    return { rss: mib('VmRSS'), highest: mib('VmHWM') };
+  }
+
+  /** Seconds of CPU used so far. */
+  get cpuSeconds(): number {
+    const fields = readFileSync(`/proc/${this.#child.pid}/stat`, 'utf8').replace(/^.*\) /, '').split(' ');
+    return (Number(fields[11]) + Number(fields[12])) / ticksPerSecond;
+  }
+
+  /** How late the event loop turned since this was asked last, in ms. */
+  async loopDelay(): Promise<LoopDelay> {
+    const lines = () => readFileSync(this.#delayFile, 'utf8').split('\n').filter((line) => line !== '');
+    const before = lines().length;
+    this.#child.kill('SIGUSR2');
+    return eventually(() => {
+      const last = lines()[before];
+      if (last === undefined) throw new Error('the controller does not say how late its loop turns');
+      return JSON.parse(last) as LoopDelay;
+    });
+  }
+
+  /** @throws with the end of its log where it ended before it was told to */
+  async [Symbol.asyncDispose](): Promise<void> {
+    const { exit } = this.#child;
+    if (exit !== undefined) throw new Error(`the controller ended by itself:\n${this.#child.tail()}`);
+    if (process.env['BENCH_LOG'] !== undefined) console.error(this.#child.tail(40));
+    await this.#child.stop();
+  }
+}
+
+/** As in deploy/controller.yaml. */
+function nodeFlags(): string[] {
+  const command = /command: \[\/nodejs\/bin\/node, (.*), \/app\/cachepolicy\.cjs\]/.exec(readFileSync(join(root, 'deploy/controller.yaml'), 'utf8'))?.[1];
+  if (command === undefined) throw new Error('deploy/controller.yaml does not say how the controller is started');
+  return command.split(', ');
+}

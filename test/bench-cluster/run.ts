@@ -1,0 +1,38 @@
+/**
+ * `make bench-cluster`: a fleet of thousands of agents, a control plane and a controller, on this machine. Prints every figure beside its target, and writes
+ * them to bench-cluster.json. SCALE=small for a quick look; PARTS=fleet,policy,large for some of it.
+ */
+import { cpus, totalmem } from 'node:os';
+import fse from 'fs-extra';
+import { stderrLog } from '../cluster/log.ts';
+import { benchFleet } from './fleet-bench.ts';
+import { benchLarge } from './large-bench.ts';
+import { benchPolicyChange } from './policy-bench.ts';
+import { holds, table } from './rows.ts';
+import type { Row } from './rows.ts';
+
+const full = {
+  fleet: { nodes: 5_000, reportsPerSecond: 20, busySeconds: 60, quietSeconds: 240 },
+  policy: { watches: 500, changes: 10 },
+  large: { reports: 100_000 },
+};
+const small: typeof full = {
+  fleet: { nodes: 200, reportsPerSecond: 5, busySeconds: 20, quietSeconds: 30 },
+  policy: { watches: 50, changes: 3 },
+  large: { reports: 5_000 },
+};
+
+const scale = process.env['SCALE'] === 'small' ? small : full;
+const parts: Readonly<Record<keyof typeof full, () => Promise<Row[]>>> = {
+  fleet: () => benchFleet(scale.fleet, stderrLog),
+  policy: () => benchPolicyChange(scale.policy, stderrLog),
+  large: () => benchLarge(scale.large, stderrLog),
+};
+const chosen = (process.env['PARTS'] ?? Object.keys(parts).join()).split(',') as (keyof typeof parts)[];
+
+const rows: Row[] = [];
+for (const part of chosen) rows.push(...(await parts[part]()));
+console.log(table(rows));
+const machine = { cpus: cpus().length, memoryGiB: Math.round(totalmem() / 2 ** 30), node: process.version };
+fse.writeJsonSync('bench-cluster.json', { at: new Date().toISOString(), machine, scale: process.env['SCALE'] ?? 'full', rows }, { spaces: 2 });
+process.exit(rows.every(holds) ? 0 : 1);
