@@ -6,7 +6,7 @@ const burst = 3;
 const refillMs = 10_000;
 /** An admin waits for what an edit does, and edits are few: after this time without a report one rides free, whatever is left of the budget. */
 const generationGapMs = 5_000;
-/** A quiet node still says that it lives; spread, so that nodes started together drift apart. */
+/** A quiet node still says that it lives. All nodes start, or take up an edit, at the same moment: the first heartbeat after that comes anywhere in between. */
 const heartbeatMs = 5 * 60_000;
 const heartbeatSpread = 0.1;
 /** Bytes that change by less are told with the next report. */
@@ -71,7 +71,7 @@ export class ReportPacing {
   spent(nowMs: number, { newGeneration }: Occasion): void {
     if (!newGeneration || this.#freeInMs(nowMs) > 0) this.#bucket.spend(nowMs);
     this.#lastAtMs = nowMs;
-    this.#heartbeatAtMs = nowMs + heartbeatMs * (1 + heartbeatSpread * (2 * this.#random() - 1));
+    this.#heartbeatAtMs = nowMs + heartbeatMs * (newGeneration ? this.#random() : 1 + heartbeatSpread * (2 * this.#random() - 1));
   }
 
   #freeInMs(nowMs: number): number {

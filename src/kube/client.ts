@@ -15,6 +15,7 @@ export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
   readonly deadlineMs?: number | undefined;
   readonly maxAttempts?: number | undefined;
+  readonly refusedSpreadMs?: number | undefined;
 }
 
 /** What of a collection is meant. */
@@ -141,8 +142,8 @@ export class KubeClient {
   }
 }
 
-function limitsOf({ signal, deadlineMs, maxAttempts }: CallOptions): CallOptions {
-  return { signal, deadlineMs, maxAttempts };
+function limitsOf({ signal, deadlineMs, maxAttempts, refusedSpreadMs }: CallOptions): CallOptions {
+  return { signal, deadlineMs, maxAttempts, refusedSpreadMs };
 }
 
 function selectorsOf({ labelSelector, fieldSelector }: Selection): Query {

@@ -37,6 +37,11 @@ export function isAlreadyExists(error: unknown): error is KubeStatusError {
   return hasStatus(error, 409) && error.reason === 'AlreadyExists';
 }
 
+/** More asked at once than the server lets wait. */
+export function isRefusedAsTooMany(error: unknown): error is KubeStatusError {
+  return hasStatus(error, 429);
+}
+
 /** The resource version or continue token is older than what the server keeps: list again. */
 export function isExpired(error: unknown): error is KubeStatusError {
   return hasStatus(error, 410);

@@ -29,6 +29,8 @@ export interface Call {
   readonly deadlineMs?: number | undefined;
   /** How often it is sent at most. Default 4. */
   readonly maxAttempts?: number | undefined;
+  /** Over how long the next tries of many that were refused as too many (429) are spread. Default: as after any failure, half a second at first. */
+  readonly refusedSpreadMs?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Called before every try; what it throws ends the call. */
   readonly beforeSend?: (() => void) | undefined;
@@ -127,9 +129,10 @@ export class Transport {
     const backoff = backoffMs(failures, firstRetryMs, longestRetryMs, this.#clock.random());
     if (!(error instanceof KubeStatusError)) return error.code === 'ERR_KUBE_UNREACHABLE' && call.repeatable ? backoff : undefined;
     const refused = error.status === 429;
+    const waitMs = refused && call.refusedSpreadMs !== undefined ? this.#clock.random() * call.refusedSpreadMs : backoff;
     const passing = call.repeatable && error.status >= 502 && error.status <= 504;
     const retryAfterMs = error.retryAfterMs ?? 0;
-    return (refused || passing) && retryAfterMs <= longestRetryAfterMs ? retryAfterMs + backoff : undefined;
+    return (refused || passing) && retryAfterMs <= longestRetryAfterMs ? retryAfterMs + waitMs : undefined;
   }
 
   async #attempt<T>(call: Call, signal: AbortSignal, longLived: boolean, read: (answer: IncomingMessage) => Promise<T>): Promise<T> {

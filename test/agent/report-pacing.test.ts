@@ -150,6 +150,15 @@ describe('the pace of reports', () => {
     expect(pacing.heartbeatDue(start + 6 * minute)).toBe(true);
   });
 
+  it('spreads the first heartbeat after what all nodes tell at the same moment over the whole five minutes', () => {
+    for (const [random, dueMs] of [[0, 0], [0.5, 2.5 * minute], [0.999, 0.999 * 5 * minute]] as const) {
+      const pacing = paced(random);
+      pacing.spent(start, edit);
+      expect(pacing.heartbeatDue(start + dueMs - 1)).toBe(false);
+      expect(pacing.heartbeatDue(start + dueMs)).toBe(true);
+    }
+  });
+
   it('spreads the heartbeats, so that two missed ones still fit into the eleven minutes after which a report is stale', () => {
     const dueAfter = (random: number) => {
       const pacing = paced(random);

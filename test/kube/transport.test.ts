@@ -120,6 +120,17 @@ describe.concurrent('a request that fails', () => {
     expect(tookMs).toBeLessThan(25_000);
   });
 
+  it('is spread as widely as the caller wants where it was refused as one too many, and only there', async () => {
+    await using rig = await startServer();
+    rig.server.put(collection, configMap('a'));
+    const tookMs = async (code: 429 | 503) => {
+      rig.server.cue('get', busy(code, 1));
+      return (await settled(rig, rig.client.get(configMaps, place, { refusedSpreadMs: 20_000 }))).tookMs;
+    };
+    expect(await tookMs(429)).toBe(11_000);
+    expect(await tookMs(503)).toBeLessThan(2_000);
+  });
+
   it.each(Object.entries(writes))('is sent again as %s where that can do no harm', async (_name, { verb, repeatable, send }) => {
     await using rig = await startServer();
     rig.server.put(collection, configMap('a'));

@@ -8,7 +8,7 @@ import { sleep, systemClock } from '../../kube/clock.ts';
 import type { Clock } from '../../kube/clock.ts';
 import type { KubeObject } from '../../kube/objects.ts';
 import { nodeCaches } from '../../kube/resource.ts';
-import { isConflict, isNotFound, KubeStatusError } from '../../kube/status-error.ts';
+import { isConflict, isNotFound, isRefusedAsTooMany, KubeStatusError } from '../../kube/status-error.ts';
 import type { Log } from '../../observe/log.ts';
 import type { CompiledPolicy } from '../../policy/compiled.ts';
 import { noLimits } from '../../policy/limits.ts';
@@ -40,6 +40,8 @@ const retryMs = 5_000;
 const answerMs = 15_000;
 /** A connection may break under a request at any time. What fails twice fails for longer, and the pace of the reports is the pace of the tries. */
 const tries = 2;
+/** Thousands of agents that start at once are one flow for the API server, which lets 300 wait and refuses the others: those must not come back at once. */
+const refusedSpreadMs = 20_000;
 
 /** Publishes the state of this node as its NodeCache, and nothing else in the cluster. */
 export class NodeCacheSink implements ReportSink {
@@ -92,7 +94,7 @@ export class NodeCacheSink implements ReportSink {
    * @throws KubeStatusError, ERR_KUBE_UNREACHABLE
    */
   async introduce(policy: Subject, signal: AbortSignal): Promise<ReadonlyMap<string, Totals>> {
-    const status = this.#ownStatus(policy, await this.#create(policy, signal));
+    const status = this.#ownStatus(policy, await this.#introduceOnce(policy, signal));
     if (status === undefined) return new Map();
     this.#conditions = (status.conditions ?? []) as Partial<Condition>[];
     const lastEvictionAtMs = status.lastEvictionTime === undefined ? null : Date.parse(status.lastEvictionTime);
@@ -100,6 +102,16 @@ export class NodeCacheSink implements ReportSink {
       evictedEntries: totals?.evictedEntries ?? 0, evictedBytes: totals?.evictedBytes ?? 0,
       revived: totals?.revived ?? 0, raced: totals?.raced ?? 0, lastEvictionAtMs,
     }]));
+  }
+
+  /** Nobody waits for the turn of one that was refused as one too many: it is made with the first report, which keeps to that turn. */
+  async #introduceOnce(policy: Subject, signal: AbortSignal): Promise<NodeCacheObject> {
+    try {
+      return await this.#create(policy, signal, 1);
+    } catch (error) {
+      if (isRefusedAsTooMany(error)) this.#putOff(error);
+      throw error;
+    }
   }
 
   /** Delivers what is worth telling until the signal comes. A delivery that fails is tried again; the next report replaces it. */
@@ -147,7 +159,7 @@ export class NodeCacheSink implements ReportSink {
     try {
       if (this.#createdFor !== policy.policy.uid) await this.#create(policy, signal);
       const conditions = settleConditions(report.findings, this.#conditions, policy.policy.generation, isoSeconds(this.#clock.wallMs()));
-      await this.#options.client.applyStatus(nodeCaches, this.#object(policy, { ...this.#status(policy, report), conditions }), { fieldManager: agentFieldManager, deadlineMs: answerMs, maxAttempts: tries, signal });
+      await this.#options.client.applyStatus(nodeCaches, this.#object(policy, { ...this.#status(policy, report), conditions }), { fieldManager: agentFieldManager, deadlineMs: answerMs, maxAttempts: tries, refusedSpreadMs, signal });
       this.#conditions = conditions;
       this.#told = wanted;
       this.#owed = false;
@@ -164,13 +176,18 @@ export class NodeCacheSink implements ReportSink {
   }
 
   #failed(error: unknown): void {
-    const askedMs = (error instanceof KubeStatusError ? error.retryAfterMs : undefined) ?? 0;
-    this.#retryAtMs = this.#clock.monotonicMs() + Math.max(retryMs, askedMs);
+    this.#putOff(error);
     this.#options.log.warn({ err: error }, `the report could not be delivered and is tried again: ${messageOf(error)}`);
   }
 
-  async #create(policy: Subject, signal: AbortSignal): Promise<NodeCacheObject> {
-    const created = await this.#options.client.apply(nodeCaches, this.#object(policy), { fieldManager: agentFieldManager, deadlineMs: answerMs, maxAttempts: tries, signal });
+  #putOff(error: unknown): void {
+    const askedMs = (error instanceof KubeStatusError ? error.retryAfterMs : undefined) ?? 0;
+    const spreadMs = isRefusedAsTooMany(error) ? this.#clock.random() * refusedSpreadMs : 0;
+    this.#retryAtMs = this.#clock.monotonicMs() + Math.max(retryMs, askedMs) + spreadMs;
+  }
+
+  async #create(policy: Subject, signal: AbortSignal, maxAttempts = tries): Promise<NodeCacheObject> {
+    const created = await this.#options.client.apply(nodeCaches, this.#object(policy), { fieldManager: agentFieldManager, deadlineMs: answerMs, maxAttempts, refusedSpreadMs, signal });
     this.#createdFor = policy.policy.uid;
     this.#uid = created.metadata.uid;
     this.#ledger.open(policy.policy.uid, { uid: this.#uid ?? '', status: this.#ownStatus(policy, created) });
