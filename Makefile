@@ -57,4 +57,4 @@ deflake: $(INSTALLED) ## The unit suite in random order until it fails
 clean: ## Remove what was built
 	git clean -qfdX dist bin
 
-.PHONY: help demo test check lint build generate verify golden bench soak e2e e2e-kind deflake clean
+.PHONY: help demo test check lint build generate verify golden bench bench-cluster soak e2e e2e-kind deflake clean

@@ -52,6 +52,9 @@ const staleViewMs = 1_000;
 const lookAgainMs = 30_000;
 /** A node without an agent for this long is gone for good, and its NodeCache goes; a pod that is replaced is away for less. */
 const departedAfterMs = 60_000;
+/** A status must not wait for thousands of nodes to be tidied away: so many at a time, and soon more. */
+const removedAtOnce = 50;
+const removeMoreMs = 1_000;
 const pageSize = 500;
 
 /** What is known of a policy before its reports are looked at. */
@@ -81,12 +84,12 @@ export class Reconciler {
     const admission = await admit(policy, [...this.#options.policies.values()], this.#options.allowedRoots(), this.#clock.wallMs());
     const children = await this.#applyChildren(policy, admission, signal).catch(refusal);
     if (children === false) return { requeueAfterMs: staleViewMs };
-    await this.#removeDeparted(policy, signal);
+    const more = await this.#removeDeparted(policy, signal);
     const standing = { ...admission, refused: children === true ? undefined : children.message };
     const waitMs = await this.#publish(policy, standing, signal);
     // Said in the status, and tried again with growing waits.
     if (children !== true) throw children;
-    return { requeueAfterMs: waitMs > 0 ? waitMs : lookAgainMs };
+    return { requeueAfterMs: Math.min(waitMs > 0 ? waitMs : lookAgainMs, more ? removeMoreMs : Infinity) };
   }
 
   /** @returns false where the API server knows better than our view, which the watch will bring up to date */
@@ -120,14 +123,20 @@ export class Reconciler {
     }
   }
 
-  /** Reports of nodes that have had no agent for a while: the node is gone, or no longer selected. */
-  async #removeDeparted(policy: PolicyObject, signal: AbortSignal): Promise<void> {
+  /**
+   * Reports of nodes that have had no agent for a while: the node is gone, or no longer selected.
+   * @returns whether there are more
+   */
+  async #removeDeparted(policy: PolicyObject, signal: AbortSignal): Promise<boolean> {
     const { inventory } = this.#options;
     const { name } = policy.metadata;
-    if (isPodless({ fleet: inventory.fleet(name), desired: this.#desired(name), previous: policy.status })) return;
+    if (isPodless({ fleet: inventory.fleet(name), desired: this.#desired(name), previous: policy.status })) return false;
+    let looked = 0;
     for (const report of inventory.agentless(name, departedAfterMs)) {
+      if ((looked += 1) > removedAtOnce) return true;
       if (!(await this.#hasAgent(report, signal))) await this.#removeReport(report, signal);
     }
+    return false;
   }
 
   /** Asked before a report is removed: the watch may have missed the pod. */

@@ -316,6 +316,21 @@ describe('a node that departs', () => {
     expect(await scenario.calls()).not.toContain(remove);
   });
 
+  it('goes with fifty others at a time, so that the status does not wait for all', async () => {
+    const gone = Array.from({ length: 70 }, (_, index) => `gone-${index}`);
+    await running('node-1', ...gone);
+    for (const node of gone) scenario.shows(scenario.pods, aPod(node), 'DELETED');
+    scenario.clock.jump(60 * second);
+    const removals: number[] = [];
+    for (const again of [second, 30 * second]) {
+      const reconciled = await scenario.reconcile();
+      expect(reconciled.again).toBe(again);
+      removals.push(reconciled.calls.filter((call) => call.startsWith('delete')).length);
+    }
+    expect(removals).toEqual([50, 20]);
+    expect(scenario.status).toMatchObject({ evictedEntries: 142, departed: { evictedEntries: 140 } });
+  });
+
   it('has what it evicted carried on', async () => {
     await departed();
     await scenario.calls();
