@@ -43,6 +43,9 @@ export interface ControllerOptions {
   readonly clock?: Clock;
 }
 
+/** Reports that come within this time are looked at once: a look costs a millisecond, and a large fleet tells many things a second. */
+const gatherMs = 200;
+
 /**
  * The controller: stands by until it leads, then works until the signal comes. Nothing of it runs on after that, or after a failure: a
  * process that lost the lease has to end, or it would look alive and never lead again.
@@ -78,7 +81,7 @@ async function serve(options: ControllerOptions, signal: AbortSignal): Promise<v
   await lead({ client, namespace, name: leaseName, identity, log }, async (leadership) => {
     const queue = new WorkQueue({ clock });
     // Before its list comes, so that it is counted page by page.
-    const inventory = new Inventory(reports.store, watched.pods, (name) => queue.add(name), clock);
+    const inventory = new Inventory(reports.store, watched.pods, (name) => queue.addAfter(name, gatherMs), clock);
     const watchingReports = reports.run(leadership.signal);
     await Promise.race([Promise.all([watched.synced, reports.store.synced]), aborted(leadership.signal)]);
     if (leadership.signal.aborted) return watchingReports;

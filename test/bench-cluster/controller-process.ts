@@ -26,7 +26,8 @@ export class ControllerProcess implements AsyncDisposable {
     this.#delayFile = delayFile;
   }
 
-  static async start({ controlPlane, token }: Stage): Promise<ControllerProcess> {
+  /** @param probed whether its event loop is watched, which costs a percent of a core */
+  static async start({ controlPlane, token }: Stage, { probed = false } = {}): Promise<ControllerProcess> {
     const dir = controlPlane.runDir.dir('controller');
     writeFileSync(join(dir, 'token'), await token('cachepolicy-controller'), { mode: 0o600 });
     writeFileSync(join(dir, 'namespace'), namespace);
@@ -39,7 +40,7 @@ export class ControllerProcess implements AsyncDisposable {
       CACHEPOLICY_SERVICE_ACCOUNT_DIR: dir, POD_NAMESPACE: namespace, LOOP_DELAY_FILE: delayFile,
     };
     const probe = join(import.meta.dirname, 'loop-delay-probe.cjs');
-    const args = [...nodeFlags(), `--require=${probe}`, join(root, 'dist/cachepolicy.cjs'), 'controller', '--listen=127.0.0.1:0', `--image=${operatorImage}`];
+    const args = [...nodeFlags(), ...(probed ? [`--require=${probe}`] : []), join(root, 'dist/cachepolicy.cjs'), 'controller', '--listen=127.0.0.1:0', `--image=${operatorImage}`];
     return new ControllerProcess(await startChild(process.execPath, args, { name: 'controller', env, logFile: join(dir, 'log') }), delayFile);
   }
 
@@ -60,7 +61,7 @@ export class ControllerProcess implements AsyncDisposable {
     return (Number(fields[11]) + Number(fields[12])) / ticksPerSecond;
   }
 
-  /** How late the event loop turned since this was asked last, in ms. */
+  /** How late the event loop of a controller that is probed turned since this was asked last, in ms. */
   async loopDelay(): Promise<LoopDelay> {
     const lines = () => readFileSync(this.#delayFile, 'utf8').split('\n').filter((line) => line !== '');
     const before = lines().length;

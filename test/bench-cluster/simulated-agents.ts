@@ -120,7 +120,7 @@ export function statesOf(policy: CompiledPolicy, entries: number, evicted: numbe
       name, limits, lastRun: undefined, problem: undefined,
       look: {
         stats: { entryCount: count, totalBytes: count * entryBytes },
-        held: { inUse: { entries: 1, bytes: entryBytes }, kept: nothing, recent: nothing },
+        held: { inUse: { entries: 1, bytes: entryBytes }, kept: nothing, recent: nothing }, inUseBy: new Map(),
         wouldEvict: nothing, unreachable: [], allHeldBy: undefined, expiredPins: 0, damaged: 0, leftovers: 0, unrecognised: 0, clockAhead: 0, holdSources: ['Markers'],
         filesystem: { capacityBytes: 2 ** 40, availableBytes: 2 ** 39 },
       },
