@@ -10,10 +10,11 @@ import type { Log } from '../observe/log.ts';
 import { nextAct } from '../policy/cadence.ts';
 import type { CompiledCache, CompiledPolicy, Mode } from '../policy/compiled.ts';
 import type { CacheState, Problem, Totals } from '../policy/node-report.ts';
-import { noTotals, problemReason } from '../policy/node-report.ts';
+import { noTotals } from '../policy/node-report.ts';
 import { lookOf } from './look.ts';
 import type { Witness } from './metrics.ts';
 import { countedUp, evictedBytes, larger, runSummary, withRevived } from './totals.ts';
+import { holdsProblem, isLockBusy, problemOf } from './problems.ts';
 import { rootMark } from './root-mark.ts';
 
 export interface CacheWorkerOptions {
@@ -42,6 +43,8 @@ const missedAfterMs = 10 * 60_000;
 /** A prune by hand waits for two settles; what holds the lock longer than this is stuck, or a second agent. */
 const busyIsProblemMs = 120_000;
 const purgeRetryMs = 60_000;
+/** The index of 100,000 entries is a file of 16 MiB. */
+const saveEveryMs = 10 * 60_000;
 
 /** One cache of the policy in force on this node: applies limits or looks when it is time to, and knows the state a report is made of. */
 export class CacheWorker implements Disposable {
@@ -58,6 +61,7 @@ export class CacheWorker implements Disposable {
   #totals: Totals | undefined;
   #countedBefore: Totals | undefined;
   #busySinceMs: number | undefined;
+  #savedAtMs = Date.now();
   #recalled = false;
   #rememberedGeneration = 0;
   #state: Pick<CacheState, 'look' | 'lastRun' | 'problem'>;
@@ -65,7 +69,7 @@ export class CacheWorker implements Disposable {
   constructor(options: CacheWorkerOptions) {
     const { spec, allowedRoots, settleMs, restMs, previous } = options;
     this.#options = options;
-    this.#cache = new Cache(spec, { allowedRoots, ...(settleMs !== undefined && { settleMs }), ...(restMs !== undefined && { restMs }) });
+    this.#cache = new Cache(spec, { allowedRoots, remembers: true, ...(settleMs !== undefined && { settleMs }), ...(restMs !== undefined && { restMs }) });
     this.#dueAtMs = options.nextDueAtMs(Date.now());
     this.#state = { look: previous?.look, lastRun: previous?.lastRun, problem: previous?.problem };
   }
@@ -96,6 +100,7 @@ export class CacheWorker implements Disposable {
       if (await this.tick(Date.now(), signal)) onChange();
       await sleep(tickMs, undefined, { signal }).catch(() => undefined);
     }
+    await this.#save({ least: 1 });
   }
 
   /** @returns true where the state may have changed */
@@ -105,13 +110,14 @@ export class CacheWorker implements Disposable {
     const enforced = this.#isEnforced;
     const act = nextAct({
       nowMs, enforced, dueAtMs: this.#dueAtMs === null ? null : Math.max(this.#dueAtMs, this.#retryAtMs), first: this.#first,
-      rootChanged: rootMark(this.#options.spec.root) !== this.#rootMark, lastLook: this.#lastLook, expiresAtMs: this.#expiresAtMs,
+      rootChanged: rootMark(this.#options.spec.root) !== this.#rootMark || this.#cache.index?.mayHaveChanged === true, lastLook: this.#lastLook, expiresAtMs: this.#expiresAtMs,
     });
     if (act.act === 'run') await this.#look('Enforce', act.trigger, nowMs, signal);
     else if (act.act === 'look') await this.#look('DryRun', 'Change', nowMs, signal);
     // Also beside a cache that always has something to do: what was evicted gives its space back only now.
     const purges = enforced && this.#purgeIsDue(nowMs);
     if (purges) await this.#purge(signal);
+    if (nowMs - this.#savedAtMs >= saveEveryMs) await this.#save();
     return act.act !== 'rest' || purges;
   }
 
@@ -217,6 +223,18 @@ export class CacheWorker implements Disposable {
     }
   }
 
+  /** So that the next start reads little. What cannot be saved is no reason to stop: the next start reads more, or it is saved later. */
+  async #save(options?: { least: number }): Promise<void> {
+    this.#savedAtMs = Date.now();
+    if (!this.#isEnforced || this.#cache.index?.isWorthSaving(options) !== true) return;
+    try {
+      await this.#cache.save();
+    } catch (error) {
+      if (!(error instanceof OperatorError)) throw error;
+      this.#options.log.info({ cache: this.#options.spec.name, code: error.code }, `the index was not saved: ${error.message}`);
+    }
+  }
+
   /** What was enforced and counted here before; once, as soon as the directory can be read. Another policy of the same name counts anew. */
   #recall(): void {
     if (this.#recalled) return;
@@ -272,19 +290,4 @@ export class CacheWorker implements Disposable {
   [Symbol.dispose](): void {
     this.#cache[Symbol.dispose]();
   }
-}
-
-/** While it is unknown what is in use nothing is evicted: that is a failing cache, though its figures are known. */
-function holdsProblem(report: PassReport): Problem | undefined {
-  const error = report.errors.find((each) => each.code === 'ERR_HOLDS_UNREADABLE');
-  return error && { reason: problemReason(error.code), message: error.message };
-}
-
-function isLockBusy(error: unknown): error is OperatorError {
-  return error instanceof OperatorError && error.code === 'ERR_LOCK_BUSY';
-}
-
-function problemOf(error: unknown): Problem {
-  const code = error instanceof OperatorError ? error.code : 'ERR_BUG';
-  return { reason: problemReason(code), message: messageOf(error) };
 }

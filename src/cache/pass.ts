@@ -1,14 +1,12 @@
 import type { Dir, Fault } from '../disk/dir.ts';
-import type { Filesystem } from '../disk/pinned-root.ts';
 import { filesystemOf } from '../disk/pinned-root.ts';
 import { Slices } from '../disk/slices.ts';
 import { OperatorError } from '../errors.ts';
 import type { CompiledCache, Mode } from '../policy/compiled.ts';
-import type { Holds } from '../policy/holds.ts';
-import type { Plan } from '../policy/plan.ts';
 import type { Snapshot } from '../policy/snapshot.ts';
 import { evictedOf, without } from './aftermath.ts';
 import { Backoff } from './backoff.ts';
+import { CacheIndex } from './cache-index.ts';
 import type { EvictionResult, Victim } from './evict.ts';
 import { ClockWatch } from './clock-watch.ts';
 import { evict } from './evict.ts';
@@ -28,7 +26,9 @@ import { KnownRoot } from './known-root.ts';
 import { recover } from './recover.ts';
 import { Reserve } from './reserve.ts';
 import { removeEntry } from './remove-entry.ts';
-import type { PassError, PassProgress, PassReport, PurgeReport, Trigger } from './report.ts';
+import type { Outlook, PassOutcome } from './outlook.ts';
+import { lookedAt, withoutTime } from './outlook.ts';
+import type { PassProgress, PassReport, PurgeReport, Trigger } from './report.ts';
 import type { Clock, Site } from './site.ts';
 import { systemClock } from './site.ts';
 import { proveExchange } from './trash.ts';
@@ -49,6 +49,8 @@ export interface CacheOptions {
   /** How long nothing may have changed in what a put left behind before it goes. Default a day. */
   readonly leftoverAgeMs?: number;
   readonly clock?: Clock;
+  /** Keeps in memory what was found, so that the next scan reads only what changed: for who goes on for long. Default false. */
+  readonly remembers?: boolean;
   /** For tests: called before every step that changes the disk. */
   readonly fault?: Fault;
 }
@@ -64,19 +66,9 @@ export interface PassOptions extends WorkOptions {
   readonly trigger: Trigger;
 }
 
-/** What would happen to a cache, and why. */
-export interface Outlook {
-  readonly snapshot: Snapshot;
-  readonly holds: Holds;
-  readonly plan: Plan;
-  readonly filesystem: Filesystem;
-  /** What could not be asked whether it is in use. */
-  readonly errors: readonly PassError[];
-}
-
 /**
- * One cache of a policy, for as long as its spec stands. Nothing is open between two calls; what is kept is which directory the
- * last pass worked in, and what could not be evicted or deleted.
+ * One cache of a policy, for as long as its spec stands. Nothing but a watch of the root is open between two calls, and that only where
+ * `remembers` is set; what is kept is which directory the last pass worked in, and what could not be evicted or deleted.
  *
  * Every method throws OperatorError where the whole cache fails: ERR_PATH_NOT_ALLOWED, ERR_ROOT_*, ERR_LOCK_BUSY, ERR_DISK_*.
  * What fails for single entries is reported, and the rest goes on.
@@ -91,19 +83,33 @@ export class Cache implements Disposable {
   /** What this one evicted and has not purged, by the names of the items. */
   #own: ReadonlySet<string> = new Set();
   readonly #knownRoot = new KnownRoot();
+  /** What is remembered between two scans; undefined where nothing is. */
+  readonly index: CacheIndex | undefined;
   #canExchange = false;
   readonly #reserve = new Reserve();
 
   constructor(spec: CompiledCache, options: CacheOptions) {
     this.#spec = spec;
-    this.#options = { settleMs: defaultSettleMs, restMs: defaultRestMs, leftoverAgeMs: defaultLeftoverAgeMs, clock: systemClock, ...options };
+    this.#options = { settleMs: defaultSettleMs, restMs: defaultRestMs, leftoverAgeMs: defaultLeftoverAgeMs, clock: systemClock, remembers: false, ...options };
     this.#format = openFormat(spec.format);
     this.#clockWatch = new ClockWatch(this.#options.clock);
+    // A plain format remembers by itself, and not only until its root changes.
+    this.index = this.#options.remembers && this.#format.kind === 'Store' ? new CacheIndex(this.#format, this.#options.clock) : undefined;
   }
 
   /** Forgets the directory that was worked in. */
   [Symbol.dispose](): void {
     this.#knownRoot.forget();
+    this.index?.[Symbol.dispose]();
+  }
+
+  /** Saves what is remembered, for the next one that starts here. @throws ERR_ROOT_*, ERR_LOCK_BUSY, ERR_DISK_*; then what was saved before stands */
+  async save(): Promise<void> {
+    const { allowedRoots, fault } = this.#options;
+    // Without relief: the reserve of a full disk is there for what frees space.
+    using root = openCacheRoot(this.#spec.root, this.#format, { allowedRoots, fault });
+    using _lock = lockPasses(root);
+    await this.index?.save(root, new Slices());
   }
 
   /** What lies there now. Reads only: takes no lock, writes nothing. */
@@ -239,7 +245,8 @@ export class Cache implements Disposable {
 
   async #scan(root: Dir, signal: AbortSignal | undefined): Promise<Snapshot> {
     const { clock, leftoverAgeMs } = this.#options;
-    return await this.#format.scan(root, { nowMs: clock.now(), leftoverAgeMs, slices: new Slices(signal) });
+    const options = { nowMs: clock.now(), leftoverAgeMs, slices: new Slices(signal) };
+    return this.index === undefined ? await this.#format.scan(root, options) : await this.index.scan(root, options);
   }
 
   #holdersAt(root: Dir): Holders {
@@ -248,8 +255,14 @@ export class Cache implements Disposable {
 
   #openRoot(): Dir {
     const { allowedRoots, fault } = this.#options;
-    const root = openCacheRoot(this.#spec.root, this.#format, { allowedRoots, fault, relief: () => this.#reserve.spend(root) });
-    return root;
+    try {
+      const root = openCacheRoot(this.#spec.root, this.#format, { allowedRoots, fault, relief: () => this.#reserve.spend(root) });
+      return root;
+    } catch (error) {
+      // What is still heard of the directory that was there is no reason to look again.
+      this.index?.[Symbol.dispose]();
+      throw error;
+    }
   }
 
   #refuseOther(root: Dir): void {
@@ -270,18 +283,4 @@ export class Cache implements Disposable {
     const { clock, settleMs } = this.#options;
     return { root, trash, format: this.#format, clock, settleMs, holders: this.#holdersAt(root), signal, onProgress, errors: [], longestLockMs: 0 };
   }
-}
-
-type PassOutcome = Omit<PassReport, 'cacheName' | 'root' | 'trigger' | 'mode' | 'startedAtMs' | 'finishedAtMs' | 'filesystem'>;
-
-function lookedAt({ snapshot, holds, plan, errors }: Outlook): PassOutcome {
-  return {
-    before: snapshot, after: snapshot, plan, evicted: [], stopped: false, revived: 0, raced: 0, longestLockMs: 0, holdSources: holds.sources, leftoversRemoved: 0,
-    errors, purgeDueAtMs: null,
-  };
-}
-
-/** Nothing goes for its age, and no pin expires. */
-function withoutTime({ limits, protect }: CompiledCache): Pick<CompiledCache, 'limits' | 'protect'> {
-  return { limits: { ...limits, maxIdleMs: null }, protect: { ...protect, keep: protect.keep.map((pin) => ({ ...pin, untilMs: null })) } };
 }

@@ -20,7 +20,7 @@ const numbers = syscallNumbers[process.arch as keyof typeof syscallNumbers];
 if (numbers === undefined || endianness() !== 'LE') throw new Error(`no system call numbers are known for ${process.arch}; use x64 or arm64`);
 
 // null: whatever libc the process itself runs on, glibc or musl.
-const libc = koffi.load(null);
+export const libc = koffi.load(null);
 
 const raw = {
   openat2: libc.func('syscall', 'long', ['long', 'int', 'const void *', 'const void *', 'size_t']),
@@ -90,7 +90,7 @@ function inC(name: Name, buffer: Buffer): Buffer | number {
 }
 
 /** Positive results as they are; failures as the negated errno. */
-function outcome(result: number): number {
+export function outcome(result: number): number {
   return result < 0 ? -koffi.errno() : result;
 }
 

@@ -69,6 +69,32 @@ export class Columns {
     for (const column of [this.names, this.keys, this.descriptions]) column.remove(row);
   }
 
+  /** All there is, as bytes to be written to a file in this order and read back into columns of the same length. */
+  pieces(): Uint8Array[] {
+    const { length } = this;
+    const numbers = [this.sizeBytes, this.cachedAtMs, this.lastAccessedAtMs, this.changedSeconds, this.changedNanoseconds, this.fileSizes].map((column) => column.subarray(0, length));
+    const views = [...numbers, this.inodes.subarray(0, 2 * length)].map((column) => new Uint8Array(column.buffer, column.byteOffset, column.byteLength));
+    return [...views, ...[this.names, this.keys, this.descriptions].flatMap((column) => column.pieces())];
+  }
+
+  /** How many bytes the three columns of texts have. */
+  get textBytes(): [number, number, number] {
+    return [this.names.usedBytes, this.keys.usedBytes, this.descriptions.usedBytes];
+  }
+
+  /** Of so many rows, to be filled through `pieces`. */
+  static blank(length: number, [names, keys, descriptions]: readonly [number, number, number]): Columns {
+    const blank = new Columns(length);
+    blank.length = length;
+    [blank.names, blank.keys, blank.descriptions] = [TextColumn.blank(length, names), TextColumn.blank(length, keys), TextColumn.blank(length, descriptions)];
+    return blank;
+  }
+
+  /** Whether every text lies within the bytes there are. */
+  get isSound(): boolean {
+    return [this.names, this.keys, this.descriptions].every((column) => column.isSound);
+  }
+
   #resize(from: Columns, capacity: number): void {
     const { length } = from;
     this.sizeBytes = resized(from.sizeBytes, length, new Float64Array(capacity));

@@ -103,6 +103,29 @@ export class TextColumn {
     return copy;
   }
 
+  /** The column as bytes: where each text starts, where it ends, and the texts. */
+  pieces(): Uint8Array[] {
+    const spans = [this.#starts, this.#ends].map((column) => new Uint8Array(column.buffer, column.byteOffset, this.#length * column.BYTES_PER_ELEMENT));
+    return [...spans, this.#store.bytes.subarray(0, this.#store.used)];
+  }
+
+  get usedBytes(): number {
+    return this.#store.used;
+  }
+
+  /** To be filled through `pieces`. */
+  static blank(length: number, usedBytes: number): TextColumn {
+    const blank = new TextColumn(length);
+    blank.#length = length;
+    blank.#store.reserve(usedBytes);
+    return blank;
+  }
+
+  get isSound(): boolean {
+    for (let row = 0; row < this.#length; row += 1) if (this.#starts[row]! > this.#ends[row]! || this.#ends[row]! > this.#store.used) return false;
+    return true;
+  }
+
   at(row: number): string {
     return this.#store.bytes.toString('utf8', this.#starts[row]!, this.#ends[row]!);
   }

@@ -1,0 +1,140 @@
+import type { Dir } from '../disk/dir.ts';
+import { DirWatch } from '../disk/dir-watch.ts';
+import type { RootIdentity } from '../disk/pinned-root.ts';
+import { identityOf, isSameRoot } from '../disk/pinned-root.ts';
+import type { Slices } from '../disk/slices.ts';
+import type { Stat } from '../disk/stat.ts';
+import { msOf } from '../disk/stat.ts';
+import type { Snapshot } from '../policy/snapshot.ts';
+import type { PreviousScan, ScanOptions, StoreFormat } from './formats/format.ts';
+import { loadIndex, saveIndex } from './index-file.ts';
+import type { Clock } from './site.ts';
+
+/** The kernel's change times are some milliseconds coarse, and a clock may be stepped a little. What is younger may change unseen. */
+const settleMs = 2_000;
+/** All names and stamps are looked at this often, whatever the signs say: the signs are a hint, this is the truth. */
+const fullLookEveryMs = 60_000;
+/** What that costs stays below 1/300 of a core, and it is never put off for longer than this. */
+const fullLookRest = 300;
+const fullLookAtLeastEveryMs = 15 * 60_000;
+
+/**
+ * What the last scan of one root found, so that the next reads only what changed: an entry whose name did not change and whose
+ * metadata file has the stamp it had. Which names those are is heard from a watch of the root, where one is to be had; without it a
+ * root whose own change time stands still has not changed.
+ *
+ * A hint: whoever acts on an entry looks at it again.
+ */
+export class CacheIndex implements Disposable {
+  readonly #format: StoreFormat;
+  readonly #clock: Clock;
+  #watch: DirWatch | undefined;
+  #root: RootIdentity | undefined;
+  #snapshot: Snapshot | undefined;
+  /** What changed before this is known as it is. */
+  #settledAtMs = 0;
+  #rootChangedNs = 0n;
+  #lookedAtMs = 0;
+  #fullLookDueMs = 0;
+  /** How many files were read since the index was saved. */
+  #unsaved = 0;
+
+  constructor(format: StoreFormat, clock: Clock) {
+    this.#format = format;
+    this.#clock = clock;
+  }
+
+  [Symbol.dispose](): void {
+    this.#forget();
+  }
+
+  /** Whether another scan may find something else: as far as it was heard, or because a change may still hide behind the last one. */
+  get mayHaveChanged(): boolean {
+    if (this.#watch !== undefined) return this.#watch.drain();
+    return this.#snapshot !== undefined && Math.abs(this.#settledForMs) < settleMs;
+  }
+
+  /** @throws what the format's scan throws; then everything is read by the next */
+  async scan(root: Dir, options: Omit<ScanOptions, 'previous'>): Promise<Snapshot> {
+    const startedMs = this.#clock.monotonicMs();
+    const stat = root.stat();
+    // What changes from here on is heard by the next scan: the watch stands before anything is read.
+    if (this.#root === undefined || !isSameRoot(this.#root, stat)) this.#takeUp(root);
+    const previous = await this.#previous(root, stat, options);
+    try {
+      this.#snapshot = await this.#format.scan(root, { ...options, previous });
+    } catch (error) {
+      this.#forget();
+      throw error;
+    }
+    this.#unsaved += this.#snapshot.filesRead;
+    this.#lookedAtMs = options.nowMs;
+    this.#rootChangedNs = stat.changedNs;
+    if (previous?.changed === undefined) {
+      this.#settledAtMs = options.nowMs - settleMs;
+      const nowMs = this.#clock.monotonicMs();
+      this.#fullLookDueMs = nowMs + Math.min(fullLookAtLeastEveryMs, Math.max(fullLookEveryMs, fullLookRest * (nowMs - startedMs)));
+    }
+    return this.#snapshot;
+  }
+
+  /** Whether it pays to save it: a start from what was saved would read one file in a hundred, or more. @param least 1: whatever changed */
+  isWorthSaving({ least = Math.ceil((this.#snapshot?.entries.length ?? 0) / 100) } = {}): boolean {
+    return this.#unsaved > 0 && this.#unsaved >= least;
+  }
+
+  /** To be called under the pass lock. @throws ERR_DISK_IO, ERR_DISK_FULL; then what was saved before stands */
+  async save(root: Dir, slices: Slices): Promise<void> {
+    if (this.#snapshot === undefined || this.#root === undefined || !isSameRoot(this.#root, root.stat())) return;
+    const unsaved = this.#unsaved;
+    await saveIndex(root, { format: this.#format.name, settledAtMs: this.#settledAtMs, entries: this.#snapshot.entries }, slices);
+    this.#unsaved -= unsaved;
+  }
+
+  #takeUp(root: Dir): void {
+    this.#forget();
+    this.#root = identityOf(root);
+    this.#watch = DirWatch.on(root);
+  }
+
+  #forget(): void {
+    this.#watch?.[Symbol.dispose]();
+    this.#watch = undefined;
+    this.#root = undefined;
+    this.#snapshot = undefined;
+    this.#unsaved = 0;
+    this.#fullLookDueMs = 0;
+  }
+
+  async #previous(root: Dir, stat: Stat, { slices, nowMs }: Omit<ScanOptions, 'previous'>): Promise<PreviousScan | undefined> {
+    const heard = this.#heard(root, stat);
+    if (this.#snapshot === undefined) return await this.#saved(root, slices, nowMs);
+    const isDue = this.#clock.monotonicMs() >= this.#fullLookDueMs;
+    return { snapshot: this.#snapshot, settledAtMs: this.#settledAtMs, changed: isDue ? undefined : heard };
+  }
+
+  /** Names that may have changed; undefined where any may. */
+  #heard(root: Dir, stat: Stat): ReadonlySet<string> | undefined {
+    if (this.#watch !== undefined) {
+      const names = this.#watch.take();
+      if (!this.#watch.isOver) return names;
+      this.#watch[Symbol.dispose]();
+      this.#watch = DirWatch.on(root);
+      return undefined;
+    }
+    return this.#settledForMs >= settleMs && stat.changedNs === this.#rootChangedNs ? new Set() : undefined;
+  }
+
+  /** How long the root had not changed when it was looked at last; negative where the clock was set back since. */
+  get #settledForMs(): number {
+    return this.#lookedAtMs - msOf(this.#rootChangedNs);
+  }
+
+  async #saved(root: Dir, slices: Slices, nowMs: number): Promise<PreviousScan | undefined> {
+    const saved = await loadIndex(root, this.#format.name, slices);
+    if (saved === undefined) return undefined;
+    const { entries, settledAtMs } = saved;
+    const snapshot = { takenAtMs: nowMs, entries, damaged: [], leftovers: [], unrecognised: [], filesRead: 0 };
+    return { snapshot, settledAtMs, changed: undefined };
+  }
+}

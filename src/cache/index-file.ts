@@ -1,0 +1,137 @@
+import { constants, fstatSync, readSync, writeSync } from 'node:fs';
+import { crc32 } from 'node:zlib';
+import type { Dir, OpenFile } from '../disk/dir.ts';
+import { asDiskError } from '../disk/disk-error.ts';
+import type { Slices } from '../disk/slices.ts';
+import { OperatorError } from '../errors.ts';
+import type { FormatName } from '../policy/compiled.ts';
+import { Columns } from '../policy/entry-columns.ts';
+import { EntryTable } from '../policy/entry-table.ts';
+import { folderMode, ownFolder } from './own-folder.ts';
+
+/** What of a CacheIndex outlives the agent. */
+export interface SavedIndex {
+  readonly format: FormatName;
+  readonly settledAtMs: number;
+  readonly entries: EntryTable;
+}
+
+/**
+ * `<root>/.cachepolicy/index`: a line of JSON with version, format, root, lengths and checksum, and the columns of the table as they lie in
+ * memory (little-endian, as every machine this runs on). Of another version, of another root, or damaged, it is as good as none.
+ */
+const fileName = 'index';
+const formatVersion = 1;
+const maxRows = 2_000_000;
+const maxBytes = 512 * 2 ** 20;
+const maxHeaderBytes = 512;
+/** Some milliseconds of copying, between two turns of the event loop. */
+const chunkBytes = 2 ** 20;
+
+interface Header {
+  readonly formatVersion: number;
+  readonly format: string;
+  readonly root: string;
+  readonly settledAtMs: number;
+  readonly rows: number;
+  readonly textBytes: [number, number, number];
+  readonly checksum: number;
+}
+
+/**
+ * To be called under the pass lock. Nothing waits for the disk: what a power cut spoils, the checksum finds.
+ * @throws ERR_DISK_IO, ERR_DISK_FULL; then the old one stands
+ */
+export async function saveIndex(root: Dir, { format, settledAtMs, entries: { columns } }: SavedIndex, slices: Slices): Promise<void> {
+  if (columns.length > maxRows) return;
+  using own = root.ensureDir(ownFolder, folderMode);
+  const pieces = columns.pieces();
+  const header = { formatVersion, format, root: markOf(root), settledAtMs, rows: columns.length, textBytes: columns.textBytes };
+  const text = JSON.stringify({ ...header, checksum: checksumOf(header, pieces) } satisfies Header);
+  const tempName = `${fileName}.new`;
+  // Left by a crash.
+  own.unlink(tempName);
+  using file = own.openFile(tempName, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
+  try {
+    for (const piece of [Buffer.from(`${text}\n`), ...pieces]) await writeAll(file, piece, { dir: own, tempName, slices });
+    own.replace(tempName, fileName);
+  } catch (thrown) {
+    const error = asDiskError(`write ${file.path}`, thrown);
+    if (error instanceof OperatorError) own.unlink(tempName);
+    throw error;
+  }
+}
+
+async function writeAll(file: OpenFile, bytes: Uint8Array, { dir, tempName, slices }: { dir: Dir; tempName: string; slices: Slices }): Promise<void> {
+  for (let at = 0; at < bytes.length; ) {
+    dir.step('write', tempName);
+    at += writeSync(file.fd, bytes, at, Math.min(chunkBytes, bytes.length - at));
+    if (slices.over) await slices.yield();
+  }
+}
+
+/** @returns undefined where there is none of this version, format and root, or it cannot be read whole: it is a hint, and nothing is decided by its absence */
+export async function loadIndex(root: Dir, format: FormatName, slices: Slices): Promise<SavedIndex | undefined> {
+  const opened = root.openFileOrErrno(`${ownFolder}/${fileName}`, constants.O_RDONLY | constants.O_NONBLOCK);
+  if (typeof opened === 'number') return undefined;
+  using file = opened;
+  const sizeBytes = fstatSync(file.fd).size;
+  if (!fstatSync(file.fd).isFile() || sizeBytes > maxBytes) return undefined;
+  const start = Buffer.alloc(maxHeaderBytes);
+  const end = start.subarray(0, readAt(file, start, 0)).indexOf('\n');
+  const header = end === -1 ? undefined : parse(start.toString('utf8', 0, end));
+  if (header === undefined || header.format !== format || header.root !== markOf(root)) return undefined;
+  const columns = Columns.blank(header.rows, header.textBytes);
+  const pieces = columns.pieces();
+  let at = end + 1;
+  if (at + pieces.reduce((sum, piece) => sum + piece.length, 0) !== sizeBytes) return undefined;
+  for (const piece of pieces) {
+    for (let done = 0; done < piece.length; ) {
+      const read = readAt(file, piece.subarray(done, done + chunkBytes), at);
+      if (read === 0) return undefined;
+      done += read;
+      at += read;
+      if (slices.over) await slices.yield();
+    }
+  }
+  const { checksum, ...rest } = header;
+  if (checksumOf(rest, pieces) !== checksum || !columns.isSound) return undefined;
+  return { format, settledAtMs: header.settledAtMs, entries: new EntryTable(columns, header.settledAtMs) };
+}
+
+/** 0 also where the disk fails: then there is no index. */
+function readAt(file: OpenFile, into: Uint8Array, at: number): number {
+  try {
+    return readSync(file.fd, into, 0, into.length, at);
+  } catch (error) {
+    if (asDiskError('read the index', error) instanceof OperatorError) return 0;
+    throw error;
+  }
+}
+
+function checksumOf(header: Omit<Header, 'checksum'>, pieces: readonly Uint8Array[]): number {
+  return pieces.reduce((sum, piece) => crc32(piece, sum), crc32(JSON.stringify(header)));
+}
+
+/** Another directory has another index. Devices and mounts are numbered anew with every boot and every pod. */
+function markOf(root: Dir): string {
+  return String(root.stat().inode);
+}
+
+function parse(text: string): Header | undefined {
+  let header: Partial<Header> | null;
+  try {
+    header = JSON.parse(text) as Partial<Header> | null;
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+  const { rows, textBytes, settledAtMs } = header ?? {};
+  if (header?.formatVersion !== formatVersion || !isCount(rows, maxRows) || !Number.isFinite(settledAtMs)) return undefined;
+  if (!Array.isArray(textBytes) || textBytes.length !== 3 || !textBytes.every((bytes) => isCount(bytes, maxBytes))) return undefined;
+  return header as Header;
+}
+
+function isCount(value: unknown, most: number): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= most;
+}

@@ -1,0 +1,350 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { appendFileSync, mkdirSync, readFileSync, renameSync, rmdirSync, rmSync, statSync, symlinkSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import type { Cache } from '../../src/cache/pass.ts';
+import { DirWatch } from '../../src/disk/dir-watch.ts';
+import type { Snapshot } from '../../src/policy/snapshot.ts';
+import { asRoot, scratchDir } from '../disk/scratch.ts';
+import { SteppedClock } from './stepped-clock.ts';
+import { key, StoreOnDisk } from './store.ts';
+
+/** Everything a snapshot says, but for what it cost. */
+function contentOf({ entries, damaged, leftovers, unrecognised }: Snapshot) {
+  return { entries: [...entries].toSorted((a, b) => (a.name < b.name ? -1 : 1)), damaged, leftovers, unrecognised };
+}
+
+/** Time for changes on the disk to settle: the engine believes no change time that is younger than two seconds. */
+function settled(): SteppedClock {
+  const clock = new SteppedClock();
+  clock.advance(10_000);
+  return clock;
+}
+
+function remembering(store: StoreOnDisk, clock = settled()): Cache {
+  return store.cache({}, { remembers: true, clock });
+}
+
+const withoutWatch = () => vi.spyOn(DirWatch, 'on').mockReturnValue(undefined);
+
+afterEach(() => void vi.restoreAllMocks());
+
+describe.each(['heard from a watch', 'seen at the times of the root'])('what changed is %s', (how) => {
+  beforeEach(() => {
+    if (how !== 'heard from a watch') withoutWatch();
+  });
+
+  test('where nothing did, no file is opened and no name is read', async () => {
+    const store = new StoreOnDisk().entry(key('a')).entry(key('b'));
+    using cache = remembering(store);
+    expect((await cache.scan()).filesRead).toBe(2);
+    const opened = vi.spyOn(await import('../../src/disk/dir-entries.ts'), 'DirNames');
+    const again = await cache.scan();
+    expect(again.filesRead).toBe(0);
+    expect(opened).not.toHaveBeenCalled();
+    expect(contentOf(again)).toEqual(contentOf(await store.cache().scan()));
+  });
+
+  test('a use is one file', async () => {
+    const store = new StoreOnDisk();
+    for (let i = 0; i < 50; i += 1) store.entry(`entry-${i}`);
+    using cache = remembering(store);
+    await cache.scan();
+    use(store, 'entry-7');
+    const again = await cache.scan();
+    expect(again.filesRead).toBe(1);
+    expect(contentOf(again)).toEqual(contentOf(await store.cache({}, { clock: settled() }).scan()));
+  });
+
+  test('any changes of a store: the scan finds what a scan without memory finds', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.array(change, { maxLength: 6 }), { minLength: 1, maxLength: 6 }), async (rounds) => {
+        const store = new StoreOnDisk();
+        const clock = settled();
+        using cache = remembering(store, clock);
+        for (const changes of rounds) {
+          for (const each of changes) apply(store, each);
+          expect(contentOf(await cache.scan())).toEqual(contentOf(await store.cache({}, { clock }).scan()));
+          clock.advance(3_000);
+        }
+      }),
+      { numRuns: 60 },
+    );
+  }, 120_000);
+
+  test('another directory in the place of the root is read anew', async () => {
+    const store = new StoreOnDisk().entry(key('a'));
+    using cache = remembering(store);
+    await cache.scan();
+    renameSync(store.root, join(store.home, 'old'));
+    mkdirSync(store.root);
+    store.entry(key('b'));
+    expect([...(await cache.scan()).entries].map(({ name }) => name)).toEqual([key('b')]);
+    rmSync(join(store.home, 'old'), { recursive: true });
+    expect((await cache.scan()).entries).toHaveLength(1);
+  });
+
+  test.runIf(asRoot)('so is a filesystem that is mounted over the root, and the root when it is gone', async () => {
+    const store = new StoreOnDisk().entry(key('a'));
+    using cache = remembering(store);
+    await cache.scan();
+    execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', store.root]);
+    onTestFinished(() => void spawnSync('umount', ['-l', store.root]));
+    expect((await cache.scan()).entries).toHaveLength(0);
+    store.entry(key('b'));
+    expect([...(await cache.scan()).entries].map(({ name }) => name)).toEqual([key('b')]);
+    execFileSync('umount', [store.root]);
+    expect([...(await cache.scan()).entries].map(({ name }) => name)).toEqual([key('a')]);
+  });
+
+  test('what grows old does so without any change', async () => {
+    const store = new StoreOnDisk();
+    mkdirSync(join(store.root, '.staging-Ab12Cd'));
+    store.metadata(key('a'));
+    const clock = settled();
+    using cache = remembering(store, clock);
+    expect((await cache.scan()).leftovers.map(({ removable }) => removable)).toEqual([false, false]);
+    clock.advance(25 * 3_600_000);
+    expect((await cache.scan()).leftovers.map(({ removable }) => removable)).toEqual([true, true]);
+  });
+});
+
+describe('a watch of a root', () => {
+  test('hears a file that is written in place, which no time of the root shows', async () => {
+    const store = new StoreOnDisk().entry(key('a'), { sizeBytes: 100 });
+    using cache = remembering(store);
+    await cache.scan();
+    expect(cache.index?.mayHaveChanged).toBe(false);
+    const path = join(store.root, `${key('a')}.meta.json`);
+    writeFileSync(path, readFileSync(path, 'utf8').replace('"size_bytes": 100', '"size_bytes": 200'));
+    expect(cache.index?.mayHaveChanged).toBe(true);
+    expect((await cache.scan()).entries.at(0).sizeBytes).toBe(200);
+    expect(cache.index?.mayHaveChanged).toBe(false);
+  });
+
+  test('that cannot be had leaves that to the full look', async () => {
+    withoutWatch();
+    const store = new StoreOnDisk().entry(key('a'), { sizeBytes: 100 });
+    const clock = settled();
+    using cache = remembering(store, clock);
+    await cache.scan();
+    writeFileSync(join(store.root, `${key('a')}.meta.json`), 'damaged');
+    clock.advance(59_000);
+    expect((await cache.scan()).damaged).toHaveLength(0);
+    clock.advance(2_000);
+    expect((await cache.scan()).damaged).toHaveLength(1);
+  });
+
+  test('that cannot be had leaves a root that changed just now to be looked at once more', async () => {
+    withoutWatch();
+    const store = new StoreOnDisk().entry(key('a'));
+    const clock = new SteppedClock();
+    using cache = remembering(store, clock);
+    await cache.scan();
+    expect(cache.index?.mayHaveChanged).toBe(true);
+    const names = vi.spyOn(await import('../../src/disk/dir-entries.ts'), 'DirNames');
+    clock.advance(5_000);
+    await cache.scan();
+    expect(names).toHaveBeenCalledTimes(1);
+    expect(cache.index?.mayHaveChanged).toBe(false);
+    await cache.scan();
+    expect(names).toHaveBeenCalledTimes(1);
+  });
+
+  test('that heard too much looks at everything', async () => {
+    const store = new StoreOnDisk().entry(key('a'));
+    using cache = remembering(store);
+    await cache.scan();
+    const root = store.root;
+    execFileSync('sh', ['-c', `cd "${root}" && i=0; while [ $i -lt 20000 ]; do : > .x-$i; i=$((i+1)); done; rm -f .x-*`]);
+    store.entry(key('b'));
+    expect([...(await cache.scan()).entries].map(({ name }) => name).toSorted()).toEqual([key('a'), key('b')]);
+  });
+
+  test('is not led astray by a link in the place of the root, and ends with the cache', async () => {
+    const store = new StoreOnDisk().entry(key('a'));
+    const cache = remembering(store);
+    await cache.scan();
+    const elsewhere = scratchDir();
+    renameSync(store.root, join(store.home, 'old'));
+    symlinkSync(elsewhere, store.root);
+    await expect(cache.scan()).rejects.toMatchObject({ code: 'ERR_ROOT_SYMLINK' });
+    writeFileSync(join(elsewhere, 'file'), '');
+    expect(cache.index?.mayHaveChanged).toBe(false);
+    const before = inotifyFds();
+    cache[Symbol.dispose]();
+    expect(inotifyFds()).toBe(before - 1);
+  });
+
+  test('of a directory that is removed says that it is over', async () => {
+    const store = new StoreOnDisk();
+    const { openRoot } = await import('../../src/disk/pinned-root.ts');
+    const root = openRoot(store.root, { allowedRoots: [store.home] });
+    using watch = DirWatch.on(root);
+    root[Symbol.dispose]();
+    writeFileSync(join(store.root, 'x'), '');
+    expect([...(watch?.take() ?? [])]).toEqual(['x']);
+    rmSync(join(store.root, 'x'));
+    rmdirSync(store.root);
+    expect(watch?.take()).toBeUndefined();
+    expect(watch?.isOver).toBe(true);
+  });
+});
+
+describe('an index on the disk', () => {
+  const indexOf = (store: StoreOnDisk) => join(store.root, '.cachepolicy', 'index');
+
+  async function saved(count = 200): Promise<StoreOnDisk> {
+    const store = new StoreOnDisk();
+    for (let i = 0; i < count; i += 1) store.entry(`entry-${i}`, { sizeBytes: i });
+    using cache = remembering(store);
+    await cache.scan();
+    await cache.save();
+    return store;
+  }
+
+  test('spares the next start all but what changed', async () => {
+    const store = await saved();
+    use(store, 'entry-1');
+    use(store, 'entry-2');
+    rmSync(join(store.root, 'entry-3'), { recursive: true });
+    rmSync(join(store.root, 'entry-3.meta.json'));
+    store.entry('new');
+    using cache = remembering(store);
+    const snapshot = await cache.scan();
+    expect(snapshot.filesRead).toBe(3);
+    expect(contentOf(snapshot)).toEqual(contentOf(await store.cache({}, { clock: settled() }).scan()));
+  });
+
+  const spoil: [string, (path: string) => void][] = [
+    ['cut short', (path) => truncateSync(path, statSync(path).size - 1)],
+    ['longer', (path) => appendFileSync(path, 'x')],
+    ['empty', (path) => truncateSync(path, 0)],
+    ['of a newer version', (path) => writeFileSync(path, readFileSync(path, 'latin1').replace('"formatVersion":1', '"formatVersion":2'), 'latin1')],
+    ['of another format', (path) => writeFileSync(path, readFileSync(path, 'latin1').replace('a3s-rootfs', 'a3s-layers'), 'latin1')],
+    ['of another directory', (path) => writeFileSync(path, readFileSync(path, 'latin1').replace(/"root":"\d/, '"root":"x'), 'latin1')],
+    ['said to be larger than any', (path) => writeFileSync(path, readFileSync(path, 'latin1').replace(/"rows":\d+/, '"rows":1e15'), 'latin1')],
+    ['no JSON', (path) => writeFileSync(path, 'index\n')],
+    ['null', (path) => writeFileSync(path, 'null\n')],
+    ['a directory', (path) => { rmSync(path); mkdirSync(path); }],
+    ['a FIFO', (path) => { rmSync(path); execFileSync('mkfifo', [path]); }],
+    ['a link', (path) => { rmSync(path); symlinkSync('/etc/hostname', path); }],
+  ];
+  test.each(spoil)('that is %s is as good as none', async (_, act) => {
+    const store = await saved(20);
+    act(indexOf(store));
+    using cache = remembering(store);
+    const snapshot = await cache.scan();
+    expect(snapshot.filesRead).toBe(20);
+    expect(contentOf(snapshot)).toEqual(contentOf(await store.cache({}, { clock: settled() }).scan()));
+  });
+
+  test('with any byte changed is as good as none, or as the whole one', async () => {
+    const store = await saved(5);
+    const whole = readFileSync(indexOf(store));
+    const expected = contentOf(await store.cache({}, { clock: settled() }).scan());
+    await fc.assert(
+      fc.asyncProperty(fc.nat(whole.length - 1), fc.integer({ min: 1, max: 255 }), async (at, by) => {
+        const bytes = Buffer.from(whole);
+        bytes[at]! ^= by;
+        writeFileSync(indexOf(store), bytes);
+        using cache = remembering(store);
+        expect(contentOf(await cache.scan())).toEqual(expected);
+      }),
+      { numRuns: 100 },
+    );
+  });
+
+  test('does not believe a change time so young that another change may share it', async () => {
+    const store = new StoreOnDisk().entry(key('a'));
+    const clock = new SteppedClock();
+    using cache = remembering(store, clock);
+    await cache.scan();
+    await cache.save();
+    using next = remembering(store);
+    expect((await next.scan()).filesRead).toBe(1);
+  });
+
+  test('that the disk has no room for leaves the one before, and nothing beside it', async () => {
+    const store = await saved(3);
+    use(store, 'entry-0');
+    const before = readFileSync(indexOf(store));
+    const noSpace = Object.assign(new Error('ENOSPC'), { code: 'ENOSPC', errno: -28 });
+    using cache = store.cache({}, { remembers: true, clock: settled(), fault: (step) => { if (step.startsWith('write')) throw noSpace; } });
+    await cache.scan();
+    await expect(cache.save()).rejects.toMatchObject({ code: 'ERR_DISK_FULL' });
+    expect(readFileSync(indexOf(store))).toEqual(before);
+    expect(() => statSync(`${indexOf(store)}.new`)).toThrow('ENOENT');
+  });
+
+  test('is written anew where the last writer crashed', async () => {
+    const store = await saved(3);
+    writeFileSync(`${indexOf(store)}.new`, 'half');
+    using cache = remembering(store);
+    await cache.scan();
+    await cache.save();
+    using next = remembering(store);
+    expect((await next.scan()).filesRead).toBe(0);
+  });
+
+  test('is not worth saving for less than one file in a hundred', async () => {
+    const store = await saved(150);
+    using cache = remembering(store);
+    await cache.scan();
+    expect(cache.index?.isWorthSaving({ least: 1 })).toBe(false);
+    use(store, 'entry-1');
+    await cache.scan();
+    expect([cache.index?.isWorthSaving(), cache.index?.isWorthSaving({ least: 1 })]).toEqual([false, true]);
+    use(store, 'entry-2');
+    await cache.scan();
+    expect(cache.index?.isWorthSaving()).toBe(true);
+  });
+});
+
+/** As the runtime does on a hit: a new file takes the place of the old one. */
+function use(store: StoreOnDisk, name: string): void {
+  const path = join(store.root, `${name}.meta.json`);
+  const fields = JSON.parse(readFileSync(path, 'utf8')) as { last_accessed: number };
+  writeFileSync(join(store.root, '.tmpAb12Cd'), JSON.stringify({ ...fields, last_accessed: fields.last_accessed + 1 }, null, 2));
+  renameSync(join(store.root, '.tmpAb12Cd'), path);
+}
+
+const names = ['aaa', 'bbb', 'ccc', key('d'), 'ein größerer', '-rf', '__proto__', 'x.y'];
+const change = fc.record({
+  what: fc.constantFrom('add', 'add', 'use', 'remove', 'removeTree', 'removeMetadata', 'damage', 'sameStamps', 'link', 'file', 'staging', 'temp', 'foreign', 'lockDirectory'),
+  name: fc.constantFrom(...names),
+});
+
+let count = 0;
+
+function apply(store: StoreOnDisk, { what, name }: { what: string; name: string }): void {
+  const [tree, metadata] = [join(store.root, name), join(store.root, `${name}.meta.json`)];
+  const clear = (path: string) => rmSync(path, { recursive: true, force: true });
+  const acts: Readonly<Record<string, () => void>> = {
+    add: () => { clear(tree); clear(`${metadata}.lock`); store.entry(name); },
+    use: () => { clear(metadata); clear(`${metadata}.lock`); store.metadata(name, { last_accessed: 1_700_000_000 + (count += 1) }); },
+    remove: () => { clear(tree); clear(metadata); },
+    removeTree: () => clear(tree),
+    removeMetadata: () => clear(metadata),
+    damage: () => { clear(metadata); writeFileSync(metadata, '{"key": 1'); },
+    // Another file of the same size and times: only inode and ctime tell.
+    sameStamps: () => {
+      clear(metadata);
+      clear(`${metadata}.lock`);
+      store.metadata(name, { size_bytes: 100 + ((count += 1) % 900), last_accessed: 1_700_000_000, cached_at: 1_600_000_000 });
+      utimesSync(metadata, 1_700_000_000, 1_700_000_000);
+    },
+    link: () => { clear(tree); symlinkSync('/etc', tree); },
+    file: () => { clear(tree); writeFileSync(tree, ''); },
+    staging: () => mkdirSync(join(store.root, '.staging-Ab12Cd'), { recursive: true }),
+    temp: () => writeFileSync(join(store.root, '.tmpQw3rTy'), ''),
+    foreign: () => writeFileSync(join(store.root, 'notes.txt'), ''),
+    lockDirectory: () => { clear(`${metadata}.lock`); mkdirSync(`${metadata}.lock`); },
+  };
+  acts[what]?.();
+}
+
+function inotifyFds(): number {
+  return Number(execFileSync('sh', ['-c', `ls -l /proc/${process.pid}/fd | grep -c inotify || true`], { encoding: 'utf8' }));
+}
