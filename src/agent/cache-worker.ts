@@ -9,7 +9,7 @@ import { messageOf, OperatorError } from '../errors.ts';
 import type { Log } from '../observe/log.ts';
 import { nextAct } from '../policy/cadence.ts';
 import type { CompiledCache, CompiledPolicy, Mode } from '../policy/compiled.ts';
-import type { CacheState, Problem, Totals } from '../policy/node-report.ts';
+import type { CacheState, Totals } from '../policy/node-report.ts';
 import { noTotals } from '../policy/node-report.ts';
 import { lookOf } from './look.ts';
 import type { Witness } from './metrics.ts';

@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { appendFileSync, mkdirSync, readFileSync, renameSync, rmdirSync, rmSync, statSync, symlinkSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdirSync, readdirSync, readFileSync, readlinkSync, renameSync, rmdirSync, rmSync, statSync, symlinkSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
@@ -162,19 +162,27 @@ describe('a watch of a root', () => {
     expect([...(await cache.scan()).entries].map(({ name }) => name).toSorted()).toEqual([key('a'), key('b')]);
   });
 
-  test('is not led astray by a link in the place of the root, and ends with the cache', async () => {
+  test('is not led astray by a link in the place of the root, and ends there', async () => {
     const store = new StoreOnDisk().entry(key('a'));
-    const cache = remembering(store);
+    using cache = remembering(store);
+    const before = inotifyFds();
     await cache.scan();
+    expect(inotifyFds()).toBe(before + 1);
     const elsewhere = scratchDir();
     renameSync(store.root, join(store.home, 'old'));
     symlinkSync(elsewhere, store.root);
     await expect(cache.scan()).rejects.toMatchObject({ code: 'ERR_ROOT_SYMLINK' });
     writeFileSync(join(elsewhere, 'file'), '');
-    expect(cache.index?.mayHaveChanged).toBe(false);
+    expect([cache.index?.mayHaveChanged, inotifyFds()]).toEqual([false, before]);
+  });
+
+  test('ends with the cache', async () => {
+    const store = new StoreOnDisk();
     const before = inotifyFds();
+    const cache = remembering(store);
+    await cache.scan();
     cache[Symbol.dispose]();
-    expect(inotifyFds()).toBe(before - 1);
+    expect(inotifyFds()).toBe(before);
   });
 
   test('of a directory that is removed says that it is over', async () => {
@@ -346,5 +354,13 @@ function apply(store: StoreOnDisk, { what, name }: { what: string; name: string 
 }
 
 function inotifyFds(): number {
-  return Number(execFileSync('sh', ['-c', `ls -l /proc/${process.pid}/fd | grep -c inotify || true`], { encoding: 'utf8' }));
+  const fds = readdirSync('/proc/self/fd').map((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`);
+    } catch {
+      // The one that read the directory.
+      return '';
+    }
+  });
+  return fds.filter((target) => target.includes('inotify')).length;
 }
