@@ -148,7 +148,7 @@ export class CacheWorker implements Disposable {
     const mark = rootMark(this.#options.spec.root);
     const before = performance.eventLoopUtilization();
     try {
-      this.#take(await this.#cache.pass({ mode, trigger, signal }), mode);
+      this.#take(await this.#cache.pass({ mode, trigger, signal, keepsUses: this.#isEnforced }), mode);
       this.#busySinceMs = undefined;
     } catch (error) {
       if (signal.aborted) return;

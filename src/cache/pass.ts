@@ -32,7 +32,7 @@ import type { PassProgress, PassReport, PurgeReport, Trigger } from './report.ts
 import type { Clock, Site } from './site.ts';
 import { systemClock } from './site.ts';
 import { proveExchange } from './trash.ts';
-import { saveUses, tellUses, withUsesSeen } from './uses.ts';
+import { saveUses, saveUsesSeen, tellUses, withUsesSeen } from './uses.ts';
 
 export const defaultSettleMs = 2_000;
 const defaultLeftoverAgeMs = 86_400_000;
@@ -64,6 +64,8 @@ export interface PassOptions extends WorkOptions {
   /** Only Enforce writes anything below the root. */
   readonly mode: Mode;
   readonly trigger: Trigger;
+  /** Where the mode is not Enforce: all the same keep on the disk when what was seen in use. For a policy that enforces, but not now. */
+  readonly keepsUses?: boolean;
 }
 
 /**
@@ -130,15 +132,17 @@ export class Cache implements Disposable {
    *
    * Aborting brings back what has not left yet; before anything has begun to leave it rejects with the signal's reason.
    */
-  async pass({ mode, trigger, ...work }: PassOptions): Promise<PassReport> {
+  async pass({ mode, trigger, keepsUses = false, ...work }: PassOptions): Promise<PassReport> {
     const startedAtMs = this.#options.clock.now();
     using root = this.#openRoot();
     this.#refuseOther(root);
     const outcome = mode === 'Enforce' ? await this.#enforce(root, trigger, work) : lookedAt(await this.#plan(root, this.#holdersAt(root), work.signal));
     this.#knownRoot.sawEntries(outcome.before.entries.length);
+    const errors = [...outcome.errors];
+    if (mode !== 'Enforce' && keepsUses) saveUsesSeen(this.#format, root, { nowMs: this.#options.clock.now(), errors });
     return {
       cacheName: this.#spec.name, root: this.#spec.root, trigger, mode, startedAtMs, finishedAtMs: this.#options.clock.now(),
-      filesystem: filesystemOf(root), ...outcome,
+      filesystem: filesystemOf(root), ...outcome, errors,
     };
   }
 

@@ -1,10 +1,14 @@
 import { execFileSync } from 'node:child_process';
-import { closeSync, existsSync, linkSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, closeSync, existsSync, linkSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { Directory } from '../../src/cache/formats/directory.ts';
 import type { Cache } from '../../src/cache/pass.ts';
+import { tryFlock } from '../../src/disk/libc.ts';
+import { Slices } from '../../src/disk/slices.ts';
+import type { Snapshot } from '../../src/policy/snapshot.ts';
 import { statsOf } from '../../src/policy/snapshot.ts';
-import { asRoot, mount } from '../disk/scratch.ts';
+import { asRoot, mount, pin } from '../disk/scratch.ts';
 import { DirectoryOnDisk } from './directory-on-disk.ts';
 import { SteppedClock } from './stepped-clock.ts';
 
@@ -24,9 +28,29 @@ function open(...path: string[]): () => void {
   return close;
 }
 
+/** Holds a flock on a folder, which no scan sees, until it is called, or the test ends. */
+function lock(...path: string[]): () => void {
+  const fd = openSync(join(...path), 'r');
+  expect(tryFlock(fd)).toBe(0);
+  let isOpen = true;
+  const unlock = (): void => {
+    if (isOpen) closeSync(fd);
+    isOpen = false;
+  };
+  onTestFinished(unlock);
+  return unlock;
+}
+
 /** a was used least recently, c last. */
 function three(): DirectoryOnDisk {
   return new DirectoryOnDisk().folder('a', { usedSecondsAgo: 300 }).folder('b', { usedSecondsAgo: 200 }).folder('c', { usedSecondsAgo: 100 });
+}
+
+/** Looks at a directory again and again, through so many files and folders in turn. */
+function inTurns(disk: DirectoryOnDisk, namesInTurn: number): () => Promise<Snapshot> {
+  const format = new Directory({ namesInTurn });
+  const root = pin(disk.root);
+  return async () => await format.scan(root, { nowMs: Date.now(), leftoverAgeMs: hourMs, slices: new Slices() });
 }
 
 describe('the entries of a directory', () => {
@@ -86,6 +110,35 @@ describe('the entries of a directory', () => {
     const before = statsOf(await cache.scan()).totalBytes;
     writeFileSync(join(disk.root, 'a', 'shards', 'weights'), Buffer.alloc(500 * kib, 1));
     expect(statsOf(await cache.scan()).totalBytes - before).toBe(500 * kib - 12 * kib);
+  });
+
+  test('are looked through in turns where they are many, those first that were not for longest', async () => {
+    const disk = new DirectoryOnDisk().folder('a');
+    for (let i = 0; i < 20; i += 1) disk.file(`file-${i}`);
+    const look = inTurns(disk, 8);
+    expect((await look()).filesRead).toBe(24);
+    writeFileSync(join(disk.root, 'a', 'shards', 'weights'), Buffer.alloc(500 * kib, 1));
+    const met: number[] = [];
+    const sizes = new Set<number>();
+    for (let turn = 0; turn < 3; turn += 1) {
+      const { entries, filesRead } = await look();
+      met.push(filesRead);
+      sizes.add([...entries].find(({ name }) => name === 'a')?.sizeBytes ?? 0);
+    }
+    // Three looks come round; the folder of four may be the last of one.
+    for (const names of met) expect(names).toBeLessThanOrEqual(11);
+    expect(Math.max(...sizes)).toBeGreaterThan(500 * kib);
+  });
+
+  test('that share files with one that went are measured anew at once, whosever turn it is', async () => {
+    const disk = new DirectoryOnDisk().folder('a').folder('b');
+    writeFileSync(join(disk.root, 'a', 'blob'), Buffer.alloc(100 * kib, 1));
+    linkSync(join(disk.root, 'a', 'blob'), join(disk.root, 'b', 'blob'));
+    const look = inTurns(disk, 0);
+    const sizeOfB = async (): Promise<number> => [...(await look()).entries].find(({ name }) => name === 'b')?.sizeBytes ?? 0;
+    const shared = await sizeOfB();
+    rmSync(join(disk.root, 'a'), { recursive: true });
+    expect(await sizeOfB()).toBe(shared + 50 * kib);
   });
 
   test('that hold the home of a runtime deep inside never go', async () => {
@@ -175,9 +228,11 @@ describe('a pass over a directory', () => {
     const disk = three();
     const clock = new SteppedClock();
     using cache = disk.cache({ maxEntries: 2 }, { clock });
-    const close = open(disk.root, 'a', 'config.json');
-    expect((await cache.pass(enforce)).evicted.map(({ key }) => key)).toEqual(['b']);
-    close();
+    const unlock = lock(disk.root, 'a');
+    const { evicted, plan } = await cache.pass(enforce);
+    expect(evicted.map(({ key }) => key)).toEqual(['b']);
+    expect([...plan.verdicts].find(({ entry }) => entry.key === 'a')).toMatchObject({ reason: 'InUse', hold: { source: 'Flock' } });
+    unlock();
     disk.folder('d', { usedSecondsAgo: 50 });
     expect((await cache.pass(enforce)).evicted.map(({ key }) => key)).toEqual(['c']);
   });
@@ -293,6 +348,32 @@ test('what is remembered is read again by the next agent, and one that cannot be
     writeFileSync(join(disk.root, '.cachepolicy', 'measures'), broken);
     expect(await used(disk.cache({}, { clock }))).toBeLessThan(clock.now() - 2 * hourMs);
   }
+});
+
+test('what was seen in a look is kept, too, for a policy that enforces at other hours, and else a look writes nothing', async () => {
+  const disk = three();
+  const clock = new SteppedClock();
+  clock.advance(hourMs);
+  const close = open(disk.root, 'a', 'config.json');
+  await disk.cache({}, { clock }).pass({ mode: 'DryRun', trigger: 'Change' });
+  expect(existsSync(join(disk.root, '.cachepolicy'))).toBe(false);
+  await disk.cache({}, { clock }).pass({ mode: 'DryRun', trigger: 'Change', keepsUses: true });
+  close();
+  const [a] = [...(await disk.cache({}, { clock }).scan()).entries].filter(({ name }) => name === 'a');
+  expect(a?.lastAccessedAtMs).toBe(clock.now());
+});
+
+test.runIf(asRoot)('an entry of which it cannot be asked who has it open stays, and says why', async () => {
+  const disk = new DirectoryOnDisk().file('asked', { usedSecondsAgo: 300 }).file('unasked', { usedSecondsAgo: 400 });
+  const nobody = 65_534;
+  for (const path of [join(disk.root, 'asked'), disk.root, join(disk.root, '..')]) chownSync(path, nobody, nobody);
+  chmodSync(join(disk.root, 'unasked'), 0o644);
+  process.seteuid?.(nobody);
+  onTestFinished(() => process.seteuid?.(0));
+  using cache = disk.cache({ maxEntries: 0 });
+  const { evicted, errors } = await cache.pass(enforce);
+  expect(evicted.map(({ key }) => key)).toEqual(['asked']);
+  expect(errors).toEqual([{ code: 'ERR_HOLDS_UNREADABLE', entry: 'unasked', message: expect.stringContaining('CAP_LEASE') }]);
 });
 
 test('an entry is removed on demand, but not while it is open, unless that is forced', async () => {

@@ -25,7 +25,7 @@ const maxNameBytes = 255 - 13;
  * folders have been met in one look: that finds what grew or shrank inside, and what is open. A look comes at least every minute, and
  * this takes a tenth of a second where the kernel has them in memory.
  */
-const namesInTurn = 10_000;
+export const defaultNamesInTurn = 10_000;
 
 /** What a measured tree is besides its figures, as bits. */
 const isShared = 1;
@@ -44,14 +44,14 @@ export class DirectoryLook {
   readonly usesSeen = new Map<EntryName, Hold>();
   readonly #root: Dir;
   readonly #memory: DirectoryMemory;
-  readonly #options: ScanOptions;
+  readonly #options: ScanOptions & { readonly namesInTurn: number };
   readonly #found = new Set<string>();
   readonly #measured = new Set<string>();
   readonly #damaged: Damaged[] = [];
   readonly #unrecognised: string[] = [];
   #namesMet = 0;
 
-  constructor(root: Dir, memory: DirectoryMemory, options: ScanOptions) {
+  constructor(root: Dir, memory: DirectoryMemory, options: ScanOptions & { namesInTurn: number }) {
     this.#root = root;
     this.#memory = memory;
     this.#options = options;
@@ -110,7 +110,7 @@ export class DirectoryLook {
 
   async #measureInTurn(mayHaveFreedLinks: boolean): Promise<void> {
     const names = [...this.#memory.names].filter((name) => !this.#measured.has(name));
-    let left = namesInTurn;
+    let left = this.#options.namesInTurn;
     for (const name of names) {
       const known = this.#memory.get(name);
       const isDue = left > 0 || (mayHaveFreedLinks && known !== undefined && (known.flags & isShared) !== 0);

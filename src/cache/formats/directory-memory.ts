@@ -40,6 +40,10 @@ export class DirectoryMemory {
   #cells = new Float64Array(16 * width);
   readonly #free: number[] = [];
 
+  get size(): number {
+    return this.#rows.size;
+  }
+
   /** Those that were measured longest ago first. */
   get names(): Iterable<string> {
     return this.#rows.keys();

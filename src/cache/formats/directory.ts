@@ -7,13 +7,13 @@ import type { Hold } from '../../policy/holds.ts';
 import type { EntryName, Snapshot } from '../../policy/snapshot.ts';
 import { ownFolder } from '../own-folder.ts';
 import { leftInTrash } from '../trash.ts';
-import { DirectoryLook, isEntryName, isTree, rememberedOf, rowOf } from './directory-look.ts';
+import { defaultNamesInTurn, DirectoryLook, isEntryName, isTree, rememberedOf, rowOf } from './directory-look.ts';
 import { DirectoryMemory } from './directory-memory.ts';
 import type { EvictionStep, PlainFormat, Role, ScanOptions } from './format.ts';
 import { refuseHomeIn, refuseNearHome } from './home-nearby.ts';
 
-/** What is lost by a crash. */
-const saveEveryMs = 10 * 60_000;
+/** What is remembered is written at most so often, by how much it is: a row is 150 bytes, so that is 25 KB a second. */
+const saveMsARow = 6;
 
 /** While a link stands in for it every path goes on reaching the whole tree; so whoever began to read it just before can go on, and is seen. */
 const besideItsUsers: readonly EvictionStep[] = ['LookAgain', 'ExchangeForLink', 'Settle', 'RemoveLink'];
@@ -24,7 +24,7 @@ const besideItsUsers: readonly EvictionStep[] = ['LookAgain', 'ExchangeForLink',
  * seen in use.
  *
  * What is inside is looked through when the entry's own stamp (inode, mtime, ctime) is another than before, and in turns (see
- * `namesALook`); what is about to go is looked through once more, whole.
+ * `defaultNamesInTurn`); what is about to go is looked through once more, whole.
  */
 export class Directory implements PlainFormat {
   readonly kind = 'Plain';
@@ -33,8 +33,13 @@ export class Directory implements PlainFormat {
   readonly evictionOrder = besideItsUsers;
   usesSeen: ReadonlyMap<EntryName, Hold> = new Map();
   readonly #memory = new DirectoryMemory();
+  readonly #namesInTurn: number;
   #isLoaded = false;
   #savedAtMs = 0;
+
+  constructor({ namesInTurn = defaultNamesInTurn }: { readonly namesInTurn?: number } = {}) {
+    this.#namesInTurn = namesInTurn;
+  }
 
   refuseRoot(root: Dir, allowedRoots: readonly string[]): void {
     refuseNearHome(root, allowedRoots);
@@ -46,7 +51,7 @@ export class Directory implements PlainFormat {
 
   async scan(root: Dir, options: ScanOptions): Promise<Snapshot> {
     this.#load(root);
-    const look = new DirectoryLook(root, this.#memory, options);
+    const look = new DirectoryLook(root, this.#memory, { ...options, namesInTurn: this.#namesInTurn });
     const snapshot = await look.run();
     this.usesSeen = look.usesSeen;
     return { ...snapshot, leftovers: leftInTrash(root, this) };
@@ -81,7 +86,7 @@ export class Directory implements PlainFormat {
   }
 
   save(own: Dir, nowMs: number): void {
-    if (nowMs >= this.#savedAtMs && nowMs < this.#savedAtMs + saveEveryMs) return;
+    if (nowMs >= this.#savedAtMs && nowMs < this.#savedAtMs + this.#memory.size * saveMsARow) return;
     this.#savedAtMs = nowMs;
     this.#memory.save(own);
   }
