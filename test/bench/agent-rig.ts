@@ -30,6 +30,7 @@ export interface AgentRigOptions {
   readonly schedule?: CompiledPolicy['schedule'];
   /** Loaded into the agent before its own code: a CommonJS file. */
   readonly preload?: string;
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 export class AgentRig implements AsyncDisposable {
@@ -63,7 +64,7 @@ export class AgentRig implements AsyncDisposable {
       ...agentFlags(), ...preload, bundle, '--policy=bench', `--config=${join(options.dir, 'absent')}`, `--listen=127.0.0.1:${port}`, `--allowed-root=${options.dir}`,
     ], {
       env: {
-        NODE_NAME: 'node', POD_NAME: 'cachepolicy-bench-abcde', POD_NAMESPACE: namespace, POD_UID: 'pod-uid',
+        ...options.env, NODE_NAME: 'node', POD_NAME: 'cachepolicy-bench-abcde', POD_NAMESPACE: namespace, POD_UID: 'pod-uid',
         KUBERNETES_SERVICE_HOST: '127.0.0.1', KUBERNETES_SERVICE_PORT: server.url.port, CACHEPOLICY_SERVICE_ACCOUNT_DIR: account,
       },
       stdio: ['ignore', 'ignore', 'inherit'],
@@ -99,11 +100,6 @@ export class AgentRig implements AsyncDisposable {
     return Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${this.pid}/status`, 'utf8'))?.[1]) * 1024;
   }
 
-  /** Time on a processor so far, ms. */
-  get cpuMs(): number {
-    return cpuMsOf(this.pid);
-  }
-
   async [Symbol.asyncDispose](): Promise<void> {
     const closed = new Promise((resolve) => this.#child.once('close', resolve));
     if (this.#child.exitCode === null) {
@@ -112,12 +108,6 @@ export class AgentRig implements AsyncDisposable {
     }
     await this.#server[Symbol.asyncDispose]();
   }
-}
-
-/** All threads, in ms: more exact than the ticks of /proc/<pid>/stat. */
-export function cpuMsOf(pid: number): number {
-  const [, utime = '0', stime = '0'] = /\) . (?:-?\d+ ){10}(\d+) (\d+)/.exec(readFileSync(`/proc/${pid}/stat`, 'utf8')) ?? [];
-  return (Number(utime) + Number(stime)) * 10;
 }
 
 /** @throws Error where it does not become true within five minutes */

@@ -27,6 +27,8 @@ export interface Figure {
   readonly value: number;
   readonly unit: Unit;
   readonly baseline: { readonly what: string; readonly value: number };
+  /** In place of the line's own, where one run measures several things. */
+  readonly target?: Target;
   /** Whatever a reader has to know: spread, counts. */
   readonly note?: string;
 }

@@ -14,7 +14,8 @@ export interface Row {
   readonly note?: string;
 }
 
-export function rowOf({ name, what, at, target }: Bench, measured: Measurement): Row {
+export function rowOf({ name, what, at, ...bench }: Bench, measured: Measurement): Row {
+  const target = ('target' in measured ? measured.target : undefined) ?? bench.target;
   const shared = { name, what: measured.variant === undefined ? what : `${what}, ${measured.variant}`, at, target: targetText(target) };
   if ('notMeasured' in measured) return { ...shared, verdict: 'not measured', note: measured.notMeasured };
   const { value, unit, baseline, note } = measured;
