@@ -99,7 +99,7 @@ export class FilesystemCache implements CacheBackend {
       await this.#refuseHeld(root, name, key);
       const nowMs = this.#clock.now();
       this.#publish(root, staging, name, { key, description, sizeBytes, cachedAtMs: nowMs, lastAccessedAtMs: nowMs });
-      this.#retire(root, trash, stagingName, name);
+      retire({ root, trash, staging }, stagingName, name);
     } catch (error) {
       if (error instanceof OperatorError) await abandon(root, trash, staging, stagingName);
       throw error;
@@ -187,7 +187,6 @@ export class FilesystemCache implements CacheBackend {
       if (before !== undefined && error instanceof OperatorError) this.#takeBack(root, staging, name, before);
       throw error;
     }
-    staging.unlink(stagedMetadata);
   }
 
   #takeBack(root: Dir, staging: Dir, name: EntryName, before: Stat): void {
@@ -196,10 +195,18 @@ export class FilesystemCache implements CacheBackend {
     if (root.statOf(name)?.inode !== before.inode) root.exchange(name, staging, stagedTree);
     staging.rename(stagedMetadata, root, this.#format.metadataName(name));
   }
+}
 
-  /** A replaced tree rests like an evicted one: somebody may have got its path a moment ago. The staging directory is laid out as an item. */
-  #retire(root: Dir, trash: Dir, stagingName: string, name: EntryName): void {
+/**
+ * A replaced tree rests like an evicted one: somebody may have got its path a moment ago. The staging directory is laid out as an item.
+ * Where it cannot be moved it rests as what it is, until a pass finds it a day old; the put has succeeded all the same.
+ */
+function retire({ root, trash, staging }: { root: Dir; trash: Dir; staging: Dir }, stagingName: string, name: EntryName): void {
+  try {
+    staging.unlink(stagedMetadata);
     if (!root.rmdir(stagingName)) root.rename(stagingName, trash, newItemId(name).id);
+  } catch (error) {
+    if (!(error instanceof OperatorError)) throw error;
   }
 }
 

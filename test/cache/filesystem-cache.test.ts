@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { FilesystemCache } from '../../src/cache/filesystem-cache.ts';
 import type { CacheOptions } from '../../src/cache/pass.ts';
+import { diskError, errno } from '../../src/disk/disk-error.ts';
 import { tryLock } from '../../src/disk/lock.ts';
 import { OperatorError } from '../../src/errors.ts';
 import { rootfsKeys, unpackHome } from '../fixtures/homes.ts';
@@ -167,6 +168,24 @@ describe('put', () => {
     await expect(backend(store).put(b, tree(500_000), '')).rejects.toMatchObject({ code: 'ERR_DISK_FULL' });
     expect(store.names).toEqual([a, `${a}.meta.json`]);
     expect(store.trash).toEqual([]);
+  });
+
+  test.each([
+    ['the old metadata cannot be removed', /^unlink .*\/\.staging-\w{6}\/meta$/],
+    ['the old tree cannot be moved', /^rename .*\/\.staging-\w{6}$/],
+  ])('has succeeded also where at the very end %s; the old tree stays whole for a day', async (_, failing) => {
+    const store = new StoreOnDisk().entry(a);
+    const fault = (step: string) => {
+      if (failing.test(step)) throw diskError(step, -errno.EIO);
+    };
+    expect(await backend(store, { fault }).put(a, tree(100), 'new')).toBe(join(store.root, a));
+    expect(store.isServed(a)).toBe(true);
+    const [staging = ''] = store.names.filter((name) => name.startsWith('.staging-'));
+    expect(readFileSync(join(store.root, staging, 'd/etc/file'), 'utf8')).toBe(a);
+    const clock = new SteppedClock();
+    clock.advance(2 * 86_400_000);
+    expect((await store.cache({}, { clock }).pass({ mode: 'Enforce', trigger: 'Manual' })).leftoversRemoved).toBe(1);
+    expect(store.names).toEqual([a, `${a}.meta.json`]);
   });
 
   test('waits for a pass to end', async () => {
