@@ -94,8 +94,12 @@ export class NodeCacheSink implements ReportSink {
    * @throws KubeStatusError, ERR_KUBE_UNREACHABLE
    */
   async introduce(policy: Subject, signal: AbortSignal): Promise<ReadonlyMap<string, Totals>> {
-    const status = this.#ownStatus(policy, await this.#introduceOnce(policy, signal));
-    if (status === undefined) return new Map();
+    const object = await this.#introduceOnce(policy, signal);
+    const status = this.#ownStatus(policy, object);
+    if (status === undefined) {
+      if (object.status?.policyUID === policy.policy.uid) await this.#withdraw(policy, signal);
+      return new Map();
+    }
     this.#conditions = (status.conditions ?? []) as Partial<Condition>[];
     const lastEvictionAtMs = status.lastEvictionTime === undefined ? null : Date.parse(status.lastEvictionTime);
     return new Map((status.caches ?? []).map(({ name, totals }) => [name, {
@@ -112,6 +116,12 @@ export class NodeCacheSink implements ReportSink {
       if (isRefusedAsTooMany(error)) this.#putOff(error);
       throw error;
     }
+  }
+
+  /** What stands there is of an earlier node of this name, and may look like ours: a node that comes back at once keeps its pods. It counts no longer. */
+  async #withdraw(policy: Subject, signal: AbortSignal): Promise<void> {
+    const { identity: { nodeUID }, agentVersion } = this.#options;
+    await this.#applyStatus(policy, { nodeUID, agentVersion } as NodeCacheObject['status'], signal);
   }
 
   /** Delivers what is worth telling until the signal comes. A delivery that fails is tried again; the next report replaces it. */
@@ -159,7 +169,7 @@ export class NodeCacheSink implements ReportSink {
     try {
       if (this.#createdFor !== policy.policy.uid) await this.#create(policy, signal);
       const conditions = settleConditions(report.findings, this.#conditions, policy.policy.generation, isoSeconds(this.#clock.wallMs()));
-      await this.#options.client.applyStatus(nodeCaches, this.#object(policy, { ...this.#status(policy, report), conditions }), { fieldManager: agentFieldManager, deadlineMs: answerMs, maxAttempts: tries, refusedSpreadMs, signal });
+      await this.#applyStatus(policy, { ...this.#status(policy, report), conditions }, signal);
       this.#conditions = conditions;
       this.#told = wanted;
       this.#owed = false;
@@ -197,6 +207,10 @@ export class NodeCacheSink implements ReportSink {
   /** What a NodeCache says for this policy and this node, if it speaks of them. */
   #ownStatus({ policy }: Subject, { status }: NodeCacheObject): NodeCacheObject['status'] {
     return status?.policyUID === policy.uid && status.nodeUID === this.#options.identity.nodeUID ? status : undefined;
+  }
+
+  async #applyStatus(policy: Subject, status: NodeCacheObject['status'], signal: AbortSignal): Promise<void> {
+    await this.#options.client.applyStatus(nodeCaches, this.#object(policy, status), { fieldManager: agentFieldManager, deadlineMs: answerMs, maxAttempts: tries, refusedSpreadMs, signal });
   }
 
   #object(policy: Subject, status?: NodeCacheObject['status']): NodeCacheObject {

@@ -101,7 +101,10 @@ describe.concurrent('the report of a node', () => {
     };
     expect(await introduced('uid-1', 'node-uid')).toEqual(['rootfs 12']);
     expect(await introduced('uid-2', 'node-uid')).toEqual([]);
+    expect(agent.present()?.status).toMatchObject({ policyUID: 'uid-1', evictedEntries: 12 });
     expect(await introduced('uid-1', 'another-node')).toEqual([]);
+    // The report of the node that had this name before counts from now on for nothing.
+    expect(agent.present()?.status).toEqual({ nodeUID: 'another-node', agentVersion: 'test' });
   });
 
   it('is Degraded while a later policy cannot be read, goes on with the figures of the one in force, and is not any more when one can', async () => {
