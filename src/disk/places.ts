@@ -14,15 +14,24 @@ export function placeOn({ device, root, mountPoint }: Mount, path: string): Plac
   return { device, path: withoutTop(root) + withoutTop(path).slice(withoutTop(mountPoint).length) };
 }
 
-/** Where a path leads, if no symbolic link is on the way; undefined where this process sees no mount above it. */
-export function placeOf(mounts: readonly Mount[], path: string): Place | undefined {
-  let deepest: Mount | undefined;
-  for (const mount of mounts) {
-    const isAbove = contains(withoutTop(mount.mountPoint), path);
-    // Of two on the same point the later one hides the other.
-    if (isAbove && mount.mountPoint.length >= (deepest?.mountPoint.length ?? 0)) deepest = mount;
-  }
-  return deepest && placeOn(deepest, path);
+/**
+ * Where paths lead, if no symbolic link is on the way; undefined where this process sees no mount above one. Of two mounts on the same
+ * point the later one hides the other.
+ */
+export function placeFinder(mounts: readonly Mount[]): (path: string) => Place | undefined {
+  // Layers of overlays lie side by side: what is above them is looked up once.
+  const known = new Map<string, Place | undefined>(mounts.map((mount) => [mount.mountPoint, placeOn(mount, mount.mountPoint)]));
+  const above = (path: string): Place | undefined => {
+    if (!known.has(path)) known.set(path, find(path));
+    return known.get(path);
+  };
+  const find = (path: string): Place | undefined => {
+    const slash = path.lastIndexOf('/');
+    if (slash === -1 || path === '/') return undefined;
+    const parent = above(slash === 0 ? '/' : path.slice(0, slash));
+    return parent && { device: parent.device, path: parent.path + path.slice(slash) };
+  };
+  return (path) => known.get(path) ?? find(path);
 }
 
 /** The components of a place strictly below another; undefined where it is not. */
@@ -34,17 +43,18 @@ function withoutTop(path: string): string {
   return path === '/' ? '' : path;
 }
 
-const layerOptions: ReadonlySet<string> = new Set(['lowerdir', 'lowerdir+', 'datadir+', 'upperdir', 'workdir']);
-
 /**
- * The directories that an overlay is made of, by the paths that whoever mounted it gave. Kernels show one list (`lowerdir=a:b`, colons
+ * The directories that an overlay is laid over, by the paths that whoever mounted it gave. Kernels show one list (`lowerdir=a:b`, colons
  * and backslashes in names behind a backslash) or, for mounts by fsconfig(2), one option each (`lowerdir+=a`).
  */
 export function overlayLayers({ type, options }: Mount): string[] {
   if (type !== 'overlay') return [];
   return options.split(',').flatMap((option) => {
-    const [name = '', value = ''] = option.split(/=(.*)/s);
-    const layers = name === 'lowerdir' ? (unescaped(value).match(/(?:\\.|[^:\\])+/gs) ?? []).map((layer) => layer.replaceAll(/\\(.)/gs, '$1')) : [unescaped(value)];
-    return layerOptions.has(name) ? layers : [];
+    if (option.startsWith('lowerdir=')) return listed(unescaped(option.slice('lowerdir='.length)));
+    return option.startsWith('lowerdir+=') || option.startsWith('datadir+=') ? [unescaped(option.slice(option.indexOf('=') + 1))] : [];
   });
+}
+
+function listed(layers: string): string[] {
+  return layers.includes('\\') ? (layers.match(/(?:\\.|[^:\\])+/gs) ?? []).map((layer) => layer.replaceAll(/\\(.)/gs, '$1')) : layers.split(':').filter((layer) => layer !== '');
 }

@@ -3,7 +3,7 @@ import { asDiskError, shown } from '../../disk/disk-error.ts';
 import type { Mount } from '../../disk/mounts.ts';
 import { readMounts } from '../../disk/mounts.ts';
 import type { Place } from '../../disk/places.ts';
-import { componentsBelow, overlayLayers, placeOf, placeOn } from '../../disk/places.ts';
+import { componentsBelow, overlayLayers, placeFinder, placeOn } from '../../disk/places.ts';
 import type { Hold, Holds } from '../../policy/holds.ts';
 import { noHolds } from '../../policy/holds.ts';
 import type { EntryName } from '../../policy/snapshot.ts';
@@ -43,21 +43,21 @@ function holdsAt({ root }: HoldsPlace, format: Format, seen: readonly Mount[]): 
   // Mounted outside of what this process sees: then none of the others can be compared with it.
   if (rootMount === undefined) return noHolds;
   const rootPlace = placeOn(rootMount, root.path);
+  const placeOf = placeFinder(seen);
   const entries = new Map<EntryName, Hold>();
   for (const mount of seen) {
-    for (const place of placesUsed(mount, byId.get(mount.parentId), seen)) {
-      const name = entryAt(componentsBelow(rootPlace, place), format);
+    const layers = overlayLayers(mount).map(placeOf);
+    for (const place of [...placesUsed(mount, byId.get(mount.parentId)), ...layers]) {
+      const name = place && entryAt(componentsBelow(rootPlace, place), format);
       if (name !== undefined && !entries.has(name)) entries.set(name, { source: 'Mount', detail: `the mount at ${shown(mount.mountPoint)}` });
     }
   }
   return { ...noHolds, entries, sources: ['Mount'] };
 }
 
-/** What it shows, where it hangs, and what it is laid over. */
-function placesUsed(mount: Mount, parent: Mount | undefined, seen: readonly Mount[]): Place[] {
-  const hangsAt = parent && placeOn(parent, mount.mountPoint);
-  const layers = overlayLayers(mount).map((path) => placeOf(seen, path));
-  return [placeOn(mount, mount.mountPoint), hangsAt, ...layers].filter((place) => place !== undefined);
+/** What it shows, and where it hangs. */
+function placesUsed(mount: Mount, parent: Mount | undefined): (Place | undefined)[] {
+  return [placeOn(mount, mount.mountPoint), parent && placeOn(parent, mount.mountPoint)];
 }
 
 /** In the root, or on its way out: a mount follows the directory. */
