@@ -62,7 +62,10 @@ export class DirectoryLook {
     const { nowMs, slices } = this.#options;
     const changed = await this.#sort();
     const mayHaveFreedLinks = this.#forgetGone();
-    for (const name of changed) await this.#measure(name);
+    for (const name of changed) {
+      await this.#measure(name);
+      if (slices.over) await slices.yield();
+    }
     await this.#measureInTurn(mayHaveFreedLinks);
     const entries = new EntryTableBuilder();
     for (const name of this.#found) {
