@@ -1,38 +1,22 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
+import type { FilesystemView, Tenant } from '../cache/free-space.ts';
+import type { Outlook } from '../cache/outlook.ts';
 import { Cache } from '../cache/pass.ts';
 import { defaultRestMs } from '../cache/purge.ts';
 import type { PassReport, Trigger } from '../cache/report.ts';
-import type { CacheMemory, MemoryPlace } from '../cache/state.ts';
-import { readMemory, writeMemory } from '../cache/state.ts';
 import { messageOf, OperatorError } from '../errors.ts';
-import type { Log } from '../observe/log.ts';
 import { nextAct } from '../policy/cadence.ts';
-import type { CompiledCache, CompiledPolicy, Mode } from '../policy/compiled.ts';
-import type { CacheState, Totals } from '../policy/node-report.ts';
-import { noTotals } from '../policy/node-report.ts';
+import type { Mode } from '../policy/compiled.ts';
+import type { Demand } from '../policy/free-space.ts';
+import type { Limits } from '../policy/limits.ts';
+import type { CacheState } from '../policy/node-report.ts';
+import { CacheRecord } from './cache-record.ts';
+import type { CacheWorkerOptions } from './cache-worker-options.ts';
 import { lookOf } from './look.ts';
-import type { Witness } from './metrics.ts';
-import { countedUp, evictedBytes, larger, runSummary, withRevived } from './totals.ts';
+import { countedUp, evictedBytes, runSummary, withRevived } from './totals.ts';
 import { holdsProblem, isLockBusy, problemOf } from './problems.ts';
 import { rootMark } from './root-mark.ts';
-
-export interface CacheWorkerOptions {
-  readonly policy: CompiledPolicy;
-  readonly spec: CompiledCache;
-  readonly allowedRoots: readonly string[];
-  readonly settleMs?: number | undefined;
-  readonly restMs?: number | undefined;
-  readonly log: Log;
-  readonly tickMs?: number | undefined;
-  /** When the policy's schedule is next due on this node after a moment; null without a schedule. */
-  readonly nextDueAtMs: (afterMs: number) => number | null;
-  /** What was known of the cache under the policy before, so that a change of limits leaves no gap in the reports. */
-  readonly previous: CacheState | undefined;
-  /** What a report says was counted here, where the disk no longer does. */
-  readonly knownTotals: Totals | undefined;
-  readonly witness?: Witness | undefined;
-}
 
 /** One stat of the root a second is how a change is noticed. */
 const defaultTickMs = 1_000;
@@ -47,9 +31,10 @@ const purgeRetryMs = 60_000;
 const saveEveryMs = 10 * 60_000;
 
 /** One cache of the policy in force on this node: applies limits or looks when it is time to, and knows the state a report is made of. */
-export class CacheWorker implements Disposable {
+export class CacheWorker implements Tenant, Disposable {
   readonly #options: CacheWorkerOptions;
   readonly #cache: Cache;
+  readonly #record: CacheRecord;
   /** When the schedule is due, or was and could not work yet. */
   #dueAtMs: number | null;
   #retryAtMs = 0;
@@ -58,34 +43,26 @@ export class CacheWorker implements Disposable {
   #lastLook = { endedAtMs: 0, tookMs: 0 };
   #expiresAtMs: number | null = null;
   #purgeDueAtMs: number | null = 0;
-  #totals: Totals | undefined;
-  #countedBefore: Totals | undefined;
   #busySinceMs: number | undefined;
+  /** What free space wants of the cache, as far as a report tells it. */
+  #demand: Demand | undefined;
+  /** One thing after another: its own ticks, and what is done for the sake of the filesystem. */
+  #turn: Promise<unknown> = Promise.resolve();
   #savedAtMs = Date.now();
-  #recalled = false;
-  #rememberedGeneration = 0;
   #state: Pick<CacheState, 'look' | 'lastRun' | 'problem'>;
 
   constructor(options: CacheWorkerOptions) {
     const { spec, allowedRoots, settleMs, restMs, previous } = options;
     this.#options = options;
     this.#cache = new Cache(spec, { allowedRoots, remembers: true, ...(settleMs !== undefined && { settleMs }), ...(restMs !== undefined && { restMs }) });
+    this.#record = new CacheRecord(options);
     this.#dueAtMs = options.nextDueAtMs(Date.now());
     this.#state = { look: previous?.look, lastRun: previous?.lastRun, problem: previous?.problem };
   }
 
-  get #place(): MemoryPlace {
-    return { root: this.#options.spec.root, allowedRoots: this.#options.allowedRoots };
-  }
-
   get state(): CacheState {
     const { name, limits } = this.#options.spec;
-    return { name, limits, totals: this.#totals ?? this.#toldTotals, countedBefore: this.#countedBefore ?? this.#toldTotals, ...this.#state };
-  }
-
-  /** What was reported last, by this agent or by one before it: stands until the disk can be asked, and never falls. */
-  get #toldTotals(): Totals {
-    return larger(this.#options.previous?.totals ?? noTotals, this.#options.knownTotals ?? noTotals);
+    return { name, limits, totals: this.#record.totals, countedBefore: this.#record.countedBefore, ...this.#state };
   }
 
   /** True once something is known under this policy: figures, or why there are none. */
@@ -105,9 +82,13 @@ export class CacheWorker implements Disposable {
 
   /** @returns true where the state may have changed */
   async tick(nowMs: number, signal: AbortSignal): Promise<boolean> {
-    this.#recall();
+    return await this.#alone(() => this.#tick(nowMs, signal));
+  }
+
+  async #tick(nowMs: number, signal: AbortSignal): Promise<boolean> {
+    this.#record.recall();
     this.#dropMissedRun(nowMs);
-    const enforced = this.#isEnforced;
+    const enforced = this.isEnforced;
     const act = nextAct({
       nowMs, enforced, dueAtMs: this.#dueAtMs === null ? null : Math.max(this.#dueAtMs, this.#retryAtMs), first: this.#first,
       rootChanged: rootMark(this.#options.spec.root) !== this.#rootMark || this.#cache.index?.mayHaveChanged === true, lastLook: this.#lastLook, expiresAtMs: this.#expiresAtMs,
@@ -116,24 +97,77 @@ export class CacheWorker implements Disposable {
     else if (act.act === 'look') await this.#look('DryRun', 'Change', nowMs, signal);
     // Also beside a cache that always has something to do: what was evicted gives its space back only now.
     const purges = enforced && this.#purgeIsDue(nowMs);
-    if (purges) await this.#purge(signal);
+    if (purges) await this.#purge({ signal });
     if (nowMs - this.#savedAtMs >= saveEveryMs) await this.#save();
     return act.act !== 'rest' || purges;
   }
 
   /** For a single run: waits until what it evicted has rested, and deletes it. */
   async finish(signal: AbortSignal): Promise<void> {
-    if (!this.#isEnforced || this.#state.problem !== undefined || this.#purgeDueAtMs === null) return;
+    if (!this.isEnforced || this.#state.problem !== undefined || this.#purgeDueAtMs === null) return;
     // Until the last that was evicted has rested: they left one after another.
     const restedAtMs = this.#lastLook.endedAtMs + (this.#options.restMs ?? defaultRestMs);
     await sleep(Math.max(0, restedAtMs - Date.now()), undefined, { signal }).catch(() => undefined);
-    if (!signal.aborted) await this.#purge(signal);
+    if (!signal.aborted) await this.#purge({ signal });
+  }
+
+  async #alone<T>(act: () => Promise<T>): Promise<T> {
+    const acting = this.#turn.then(act);
+    this.#turn = acting.catch(() => undefined);
+    return await acting;
+  }
+
+  get limits(): Limits {
+    return this.#options.spec.limits;
+  }
+
+  get name(): string {
+    return this.#options.spec.name;
+  }
+
+  filesystem(): FilesystemView {
+    return this.#cache.filesystem();
+  }
+
+  /** Where entries may go for the sake of free space, by that alone: all other limits have their own time. Else as every look plans. */
+  async outlook(): Promise<Outlook> {
+    return await this.#alone(() => this.#cache.plan({ trigger: this.isEnforced ? 'FreeSpace' : 'Change' }));
+  }
+
+  async restingBytes(): Promise<number> {
+    return await this.#cache.restingBytes();
+  }
+
+  /** @throws OperatorError where the cache fails, as its next look will say */
+  async free(demand: Demand, signal?: AbortSignal): Promise<number> {
+    return await this.#alone(async () => {
+      const report = await this.#cache.pass({ mode: 'Enforce', trigger: 'FreeSpace', demand, signal });
+      this.#options.witness?.passed(this.#options.spec.name, report);
+      this.#state = { ...this.#state, lastRun: runSummary(report) };
+      this.#count(report);
+      // The figures of all limits come with the next look, which is due.
+      this.#expiresAtMs = 0;
+      await this.#purge({ signal, now: true });
+      return report.evicted.length;
+    });
+  }
+
+  async purge(signal?: AbortSignal): Promise<void> {
+    await this.#alone(() => this.#purge({ signal, now: true }));
+  }
+
+  /** What a report says of free space. @returns whether that is news */
+  expectDemand(demand: Demand | undefined): boolean {
+    const isNews = !isDeepStrictEqual(essence(demand), essence(this.#demand));
+    this.#demand = demand;
+    if (isNews) this.#expiresAtMs = 0;
+    return isNews;
   }
 
   /** Anything else than this changes nothing below the root. */
-  get #isEnforced(): boolean {
+  get isEnforced(): boolean {
     const { accepted, mode } = this.#options.policy;
-    return accepted && mode === 'Enforce' && this.#recalled && !this.#outdated;
+    return accepted && mode === 'Enforce' && this.#record.allowsEnforcing;
   }
 
   /** A run that could not work for so long is not made up for outside its hours: it waits for the next one. */
@@ -148,7 +182,7 @@ export class CacheWorker implements Disposable {
     const mark = rootMark(this.#options.spec.root);
     const before = performance.eventLoopUtilization();
     try {
-      this.#take(await this.#cache.pass({ mode, trigger, signal, keepsUses: this.#isEnforced }), mode);
+      this.#take(await this.#cache.pass({ mode, trigger, demand: this.#demand, signal, keepsUses: this.isEnforced }), mode);
       this.#busySinceMs = undefined;
     } catch (error) {
       if (signal.aborted) return;
@@ -176,17 +210,20 @@ export class CacheWorker implements Disposable {
     this.#tellExpiredPins(report.plan.expiredPins.length);
     this.#state = { look: lookOf(report), lastRun, problem };
     this.#expiresAtMs = problem === undefined ? report.plan.expiresAtMs : Date.now() + failingLookMs;
-    if (mode !== 'Enforce') return;
+    if (mode === 'Enforce') this.#count(report);
+  }
+
+  #count(report: PassReport): void {
     this.#purgeDueAtMs = report.purgeDueAtMs;
     this.#log(report);
-    this.#remember(countedUp(this.#totals ?? noTotals, report));
+    this.#record.count((totals) => countedUp(totals, report));
   }
 
   /** Another process evicts here, such as a prune by hand: this pass is left out. Only one that does not end is a problem. */
   async #lookBeside(busy: OperatorError, nowMs: number, signal: AbortSignal): Promise<void> {
     this.#busySinceMs ??= nowMs;
     try {
-      this.#take(await this.#cache.pass({ mode: 'DryRun', trigger: 'Change', signal }), 'DryRun');
+      this.#take(await this.#cache.pass({ mode: 'DryRun', trigger: 'Change', demand: this.#demand, signal }), 'DryRun');
       if (nowMs - this.#busySinceMs >= busyIsProblemMs) this.#state = { ...this.#state, problem: problemOf(busy) };
       this.#expiresAtMs = Date.now() + failingLookMs;
     } catch (error) {
@@ -207,17 +244,17 @@ export class CacheWorker implements Disposable {
   }
 
   /** What keeps a purge from working is met by the next look as well, and then stands in the status. */
-  async #purge(signal: AbortSignal): Promise<void> {
+  async #purge(options: { signal?: AbortSignal | undefined; now?: boolean }): Promise<void> {
     const { log, spec } = this.#options;
     try {
-      const purged = await this.#cache.purge({ signal });
+      const purged = await this.#cache.purge(options);
       this.#options.witness?.purged(spec.name, purged);
       this.#purgeDueAtMs = purged.nextDueAtMs;
       for (const each of purged.errors) log.warn({ cache: spec.name, code: each.code, entry: each.entry }, each.message);
-      if (purged.revived > 0) this.#remember(withRevived(this.#totals ?? noTotals, purged.revived));
+      if (purged.revived > 0) this.#record.count((totals) => withRevived(totals, purged.revived));
       if (purged.purgedEntries > 0) log.info({ cache: spec.name, entries: purged.purgedEntries, bytes: purged.purgedBytes }, 'purged');
     } catch (error) {
-      if (signal.aborted) return;
+      if (options.signal?.aborted) return;
       this.#purgeDueAtMs = Date.now() + purgeRetryMs;
       log.warn({ cache: spec.name, err: error }, `what was evicted could not be deleted yet: ${messageOf(error)}`);
     }
@@ -226,51 +263,12 @@ export class CacheWorker implements Disposable {
   /** So that the next start reads little. What cannot be saved is no reason to stop: the next start reads more, or it is saved later. */
   async #save(options?: { least: number }): Promise<void> {
     this.#savedAtMs = Date.now();
-    if (!this.#isEnforced || this.#cache.index?.isWorthSaving(options) !== true) return;
+    if (!this.isEnforced || this.#cache.index?.isWorthSaving(options) !== true) return;
     try {
       await this.#cache.save();
     } catch (error) {
       if (!(error instanceof OperatorError)) throw error;
       this.#options.log.info({ cache: this.#options.spec.name, code: error.code }, `the index was not saved: ${error.message}`);
-    }
-  }
-
-  /** What was enforced and counted here before; once, as soon as the directory can be read. Another policy of the same name counts anew. */
-  #recall(): void {
-    if (this.#recalled) return;
-    const { uid, generation } = this.#options.policy.policy;
-    let memory: CacheMemory | undefined;
-    try {
-      memory = readMemory(this.#place);
-    } catch (error) {
-      // The look that follows meets the same obstacle, and says so.
-      if (error instanceof OperatorError) return;
-      throw error;
-    }
-    const own = memory?.policy.uid === uid ? memory : undefined;
-    this.#totals = own === undefined ? this.#toldTotals : larger(own.totals, this.#toldTotals);
-    this.#countedBefore = this.#totals;
-    this.#rememberedGeneration = own?.policy.generation ?? 0;
-    this.#recalled = true;
-    if (this.#outdated) this.#options.log.warn({ cache: this.#options.spec.name, generation, enforced: this.#rememberedGeneration }, 'the policy is older than the one enforced last; nothing is evicted by it');
-  }
-
-  /** A mounted copy may lag behind what an earlier agent was told: an older policy is never enforced after a newer one. */
-  get #outdated(): boolean {
-    return this.#rememberedGeneration > this.#options.policy.policy.generation;
-  }
-
-  /** What was counted outlives the agent. A state that cannot be written is no reason to stop: it is written again after the next run. */
-  #remember(totals: Totals): void {
-    const { uid, generation } = this.#options.policy.policy;
-    const unchanged = this.#rememberedGeneration === generation && isDeepStrictEqual(totals, this.#totals);
-    this.#totals = totals;
-    if (unchanged) return;
-    try {
-      writeMemory(this.#place, { policy: { uid, generation }, totals });
-      this.#rememberedGeneration = generation;
-    } catch (error) {
-      this.#options.log.warn({ cache: this.#options.spec.name, err: error }, 'the totals could not be saved; they are kept in memory');
     }
   }
 
@@ -290,4 +288,9 @@ export class CacheWorker implements Disposable {
   [Symbol.dispose](): void {
     this.#cache[Symbol.dispose]();
   }
+}
+
+/** Without the figures, which change all the time. */
+function essence(demand: Demand | undefined) {
+  return demand && { entries: demand.entries, bytes: demand.bytes, unmet: demand.unmet.map(({ limit, because }) => [limit, because]) };
 }

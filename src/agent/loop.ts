@@ -2,6 +2,7 @@ import type { Log } from '../observe/log.ts';
 import type { CompiledPolicy, Schedule } from '../policy/compiled.ts';
 import type { CacheState, Totals } from '../policy/node-report.ts';
 import { CacheWorker } from './cache-worker.ts';
+import { FreeSpaceWatch } from './free-space-watch.ts';
 import type { Witness } from './metrics.ts';
 
 /** Where the policy in force comes from. */
@@ -22,6 +23,8 @@ export interface LoopOptions {
   readonly restMs?: number | undefined;
   /** How often each cache is looked at for signs of change. Default 1 s. */
   readonly tickMs?: number | undefined;
+  /** How often the filesystems are asked how much is free. Default 5 s. */
+  readonly freeSpaceEveryMs?: number | undefined;
   /** Decides this node's share of a schedule's jitter. */
   readonly nodeName: string;
   /** Told of everything that is done to a cache. */
@@ -42,7 +45,7 @@ export async function runLoop(source: PolicySource, sink: ReportSink, signal: Ab
       const { name, generation } = policy.policy;
       options.log.info({ policy: name, generation, mode: policy.mode, accepted: policy.accepted }, 'policy in force');
       const previous = shift?.policyUID === policy.policy.uid ? shift.states : [];
-      shift = new Shift(policy, sink, await workersFor(policy, options, previous));
+      shift = new Shift(policy, sink, await workersFor(policy, options, previous), options);
     });
   });
   await handover;
@@ -55,6 +58,8 @@ export async function runOnce(policy: CompiledPolicy, options: LoopOptions, sign
   const all = (await workersFor({ ...policy, schedule: null }, options, [])).map((worker) => workers.use(worker));
   for (const worker of all) await worker.tick(Date.now(), signal);
   for (const worker of all) await worker.finish(signal);
+  // What free space took is seen by one more look.
+  if (await new FreeSpaceWatch(all, options).settle(signal)) for (const worker of all) await worker.tick(Date.now(), signal);
   return all.map((worker) => worker.state);
 }
 
@@ -80,14 +85,15 @@ class Shift {
   readonly #workers: readonly CacheWorker[];
   readonly #running: Promise<unknown>;
 
-  constructor(policy: CompiledPolicy, sink: ReportSink, workers: readonly CacheWorker[]) {
+  constructor(policy: CompiledPolicy, sink: ReportSink, workers: readonly CacheWorker[], { log, freeSpaceEveryMs }: LoopOptions) {
     this.policyUID = policy.policy.uid;
     this.#workers = workers;
     // A report speaks of every cache: the first goes out when each has been looked at under this policy.
     const onChange = () => {
       if (this.#workers.every((worker) => worker.hasLooked)) sink.report(policy, this.states);
     };
-    this.#running = Promise.all(this.#workers.map((worker) => worker.run(this.#stop.signal, onChange)));
+    const watch = new FreeSpaceWatch(workers, { log, everyMs: freeSpaceEveryMs });
+    this.#running = Promise.all([...this.#workers.map((worker) => worker.run(this.#stop.signal, onChange)), watch.run(this.#stop.signal, onChange)]);
   }
 
   get states(): readonly CacheState[] {

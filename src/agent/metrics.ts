@@ -2,6 +2,7 @@ import type { PassReport, PurgeReport } from '../cache/report.ts';
 import type { Metrics } from '../observe/metrics.ts';
 import type { CompiledPolicy } from '../policy/compiled.ts';
 import type { CacheState } from '../policy/node-report.ts';
+import { wantedFree } from '../policy/free-space.ts';
 import { usageOf } from '../policy/usage.ts';
 import type { ReportSink } from './loop.ts';
 
@@ -28,7 +29,9 @@ const gauges: readonly CacheGauge[] = [
   { name: 'cache_limit_entries', help: 'limits.maxEntries.', samples: ({ limits }) => [[limits.maxEntries]] },
   { name: 'cache_limit_bytes', help: 'limits.maxBytes.', samples: ({ limits }) => [[limits.maxBytes]] },
   { name: 'cache_limit_idle_seconds', help: 'limits.maxIdle.', samples: ({ limits }) => [[limits.maxIdleMs === null ? null : limits.maxIdleMs / 1000]] },
-  { name: 'cache_usage_ratio', help: 'How full the cache is against its tightest limit; 1 is exactly at the limit.', samples: ({ look, limits }) => [[look && usageOf(look.stats, limits)]] },
+  { name: 'cache_limit_free_bytes', help: 'limits.minFree, as bytes of this filesystem.', samples: ({ look, limits }) => [[limits.minFree && look && wantedFree(limits, look.filesystem).bytes]] },
+  { name: 'cache_limit_free_inodes', help: 'limits.minFreeInodes, as a number of them; absent where they are not counted.', samples: ({ look, limits }) => [[limits.minFreeInodes && look?.filesystem.inodes && wantedFree(limits, look.filesystem).inodes]] },
+  { name: 'cache_usage_ratio', help: 'How full the cache is against its tightest limit; 1 is exactly at the limit.', samples: ({ look, limits }) => [[look && usageOf(look.stats, limits, look.filesystem)]] },
   {
     name: 'cache_held_entries', help: 'Entries that may not be evicted, by what holds them.', labels: ['source'],
     samples: (state) => heldBy(state).map(([source, { entries }]) => [entries, { source }]),
@@ -40,7 +43,7 @@ const gauges: readonly CacheGauge[] = [
   { name: 'cache_would_evict_entries', help: 'Entries over a limit and free to go, as of the last look.', samples: ({ look }) => [[look?.wouldEvict.entries]] },
   { name: 'cache_would_evict_bytes', help: 'Their sizes.', samples: ({ look }) => [[look?.wouldEvict.bytes]] },
   {
-    name: 'cache_limit_unreachable', help: '1 for each limit that stays exceeded because what is over it is protected.', labels: ['limit'],
+    name: 'cache_limit_unreachable', help: '1 for each limit that stays exceeded, whatever goes.', labels: ['limit'],
     samples: ({ look }) => (look?.unreachable ?? []).map(({ limit }) => [1, { limit }]),
   },
   { name: 'cache_damaged_entries', help: 'Entries whose metadata or directory makes no sense; never evicted.', samples: ({ look }) => [[look?.damaged]] },
@@ -48,6 +51,8 @@ const gauges: readonly CacheGauge[] = [
   { name: 'cache_unrecognised_names', help: 'Names that the format does not know; never touched.', samples: ({ look }) => [[look?.unrecognised]] },
   { name: 'cache_filesystem_capacity_bytes', help: 'Size of the filesystem the cache lies on.', samples: ({ look }) => [[look?.filesystem.capacityBytes]] },
   { name: 'cache_filesystem_available_bytes', help: 'What is free there.', samples: ({ look }) => [[look?.filesystem.availableBytes]] },
+  { name: 'cache_filesystem_inodes', help: 'Inodes there; absent where they are not counted.', samples: ({ look }) => [[look?.filesystem.inodes]] },
+  { name: 'cache_filesystem_inodes_free', help: 'Inodes free there.', samples: ({ look }) => [[look?.filesystem.inodesFree]] },
   {
     name: 'cache_problem', help: '1 while the cache cannot be read or enforced, with the reason.', labels: ['reason'],
     samples: ({ problem }) => (problem === undefined ? [] : [[1, { reason: problem.reason }]]),

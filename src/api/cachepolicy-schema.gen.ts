@@ -279,8 +279,8 @@ export const cachePolicySchema: unknown = {
                 "description": "At least one limit. 0 is a limit of zero; a limit that is absent does not limit.",
                 "x-kubernetes-validations": [
                   {
-                    "rule": "has(self.maxEntries) || has(self.maxBytes) || has(self.maxIdle)",
-                    "message": "limits must set at least one of maxEntries, maxBytes and maxIdle"
+                    "rule": "has(self.maxEntries) || has(self.maxBytes) || has(self.maxIdle) || has(self.minFree) || has(self.minFreeInodes)",
+                    "message": "limits must set at least one of maxEntries, maxBytes, maxIdle, minFree and minFreeInodes"
                   }
                 ],
                 "properties": {
@@ -310,6 +310,28 @@ export const cachePolicySchema: unknown = {
                       {
                         "rule": "self.matches('^([0-9]{1,7}[dhms]){1,4}$')",
                         "message": "maxIdle must be a duration in d, h, m and s, such as 168h"
+                      }
+                    ]
+                  },
+                  "minFree": {
+                    "type": "string",
+                    "description": "What the filesystem of the cache has to have left, a percentage of its size or a quantity, such as 20% or 50Gi. When it has less, least recently used entries go at once, also between scheduled runs, of whichever cache with this limit lies there. Kubelet evicts pods at 10% (15% on a filesystem of its own for images).",
+                    "maxLength": 24,
+                    "x-kubernetes-validations": [
+                      {
+                        "rule": "self.matches('^[0-9]{1,2}%$') || (self.matches('^[0-9]+([.][0-9]+)?([KMGTPE]i|[kMGTPE])$') && quantity(self).compareTo(quantity('9007199254740991')) <= 0)",
+                        "message": "minFree must be a percentage from 0% to 99% or a quantity with a unit, such as 20% or 50Gi"
+                      }
+                    ]
+                  },
+                  "minFreeInodes": {
+                    "type": "string",
+                    "description": "The same for inodes, a percentage or a number in quotes, such as 5% or \"100000\". Where the filesystem does not count its inodes (btrfs) this does not limit. How many inodes an entry has is not known beforehand: entries go in steps, until enough are free.",
+                    "maxLength": 24,
+                    "x-kubernetes-validations": [
+                      {
+                        "rule": "self.matches('^([0-9]{1,2}%|[0-9]{1,15})$')",
+                        "message": "minFreeInodes must be a percentage from 0% to 99% or a number in quotes, such as 5% or \"100000\""
                       }
                     ]
                   },

@@ -133,6 +133,14 @@ export interface CachePolicy {
          */
         maxIdle?: string;
         /**
+         * What the filesystem of the cache has to have left, a percentage of its size or a quantity, such as 20% or 50Gi. When it has less, least recently used entries go at once, also between scheduled runs, of whichever cache with this limit lies there. Kubelet evicts pods at 10% (15% on a filesystem of its own for images).
+         */
+        minFree?: string;
+        /**
+         * The same for inodes, a percentage or a number in quotes, such as 5% or "100000". Where the filesystem does not count its inodes (btrfs) this does not limit. How many inodes an entry has is not known beforehand: entries go in steps, until enough are free.
+         */
+        minFreeInodes?: string;
+        /**
          * Once a limit is exceeded, go this far below it, so that the cache then rests until it has filled up again, such as 10%. Default 0%. It applies to every limit of the cache; what is within a limit is never evicted for its headroom.
          */
         headroom?: string;

@@ -13,8 +13,8 @@ export const conditionReasons = {
   Ready: ['Ready', 'NotAccepted', 'NotProgrammed', 'NodesFailing', 'OverLimit', 'NodesNotReporting', 'AgentNotStarted', 'NoMatchingNode', 'CacheFailing'],
   /** Some cache cannot be read or enforced, or the policy cannot be read. */
   Degraded: ['NodesFailing', 'CacheFailing', 'PolicyFormat'],
-  /** A limit stays exceeded because what is over it is protected. */
-  LimitUnreachable: ['HeldInUse', 'HeldKept', 'HeldRecent'],
+  /** A limit stays exceeded: what is over it is protected, or space is taken by something else than what may go. */
+  LimitUnreachable: ['HeldInUse', 'HeldKept', 'HeldRecent', 'NotReclaimable'],
   /** Agents are silent. */
   Stale: ['AgentsSilent'],
 } as const satisfies Record<string, readonly string[]>;

@@ -214,6 +214,14 @@ export interface NodeCache {
          * Bytes free for use.
          */
         availableBytes?: number;
+        /**
+         * Inodes there are; absent where the filesystem does not count them.
+         */
+        inodes?: number;
+        /**
+         * Inodes free for use; absent likewise.
+         */
+        inodesFree?: number;
       };
       /**
        * The last time that limits were applied.
@@ -226,7 +234,7 @@ export interface NodeCache {
         /**
          * Why it ran.
          */
-        trigger?: 'Start' | 'Change' | 'Schedule';
+        trigger?: 'Start' | 'Change' | 'Schedule' | 'FreeSpace';
         /**
          * Entries it evicted.
          */

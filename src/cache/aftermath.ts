@@ -7,7 +7,8 @@ import type { EvictedEntry } from './report.ts';
 export function evictedOf(plan: Plan, { gone }: EvictionResult): EvictedEntry[] {
   const names = new Set<EntryName>(gone.map(({ name }) => name));
   if (names.size === 0) return [];
-  return [...plan.evict].flatMap(({ entry: { name, key, description, sizeBytes }, reason }) => (names.has(name) ? [{ key, description, sizeBytes, reason }] : []));
+  return [...plan.evict].flatMap(({ entry: { name, key, description, sizeBytes }, reason, detail }) =>
+    (names.has(name) ? [{ key, description, sizeBytes, reason, detail }] : []));
 }
 
 /** What still stands of what was scanned. */

@@ -1,6 +1,7 @@
-import type { Filesystem } from '../disk/pinned-root.ts';
 import type { CompiledCache } from '../policy/compiled.ts';
+import type { Filesystem } from '../policy/free-space.ts';
 import type { Holds } from '../policy/holds.ts';
+import type { Limits } from '../policy/limits.ts';
 import type { Plan } from '../policy/plan.ts';
 import type { Snapshot } from '../policy/snapshot.ts';
 import type { PassError, PassReport } from './report.ts';
@@ -29,4 +30,9 @@ export function lookedAt({ snapshot, holds, plan, errors }: Outlook): PassOutcom
 /** While the clock is not trusted: nothing goes for its age, and no pin expires. */
 export function withoutTime({ limits, protect }: CompiledCache): Pick<CompiledCache, 'limits' | 'protect'> {
   return { limits: { ...limits, maxIdleMs: null }, protect: { ...protect, keep: protect.keep.map((pin) => ({ ...pin, untilMs: null })) } };
+}
+
+/** Free space alone: all other limits have their own time. */
+export function freeSpaceOnly(limits: Limits): Limits {
+  return { ...limits, maxEntries: null, maxBytes: null, maxIdleMs: null };
 }

@@ -1,8 +1,9 @@
 import type { Dir, Fault } from '../disk/dir.ts';
-import { filesystemOf } from '../disk/pinned-root.ts';
+import { filesystemOf, identityOf } from '../disk/pinned-root.ts';
 import { Slices } from '../disk/slices.ts';
 import { OperatorError } from '../errors.ts';
-import type { CompiledCache, Mode } from '../policy/compiled.ts';
+import type { CompiledCache } from '../policy/compiled.ts';
+import type { Filesystem } from '../policy/free-space.ts';
 import type { Snapshot } from '../policy/snapshot.ts';
 import { evictedOf, without } from './aftermath.ts';
 import { Backoff } from './backoff.ts';
@@ -20,15 +21,16 @@ import { abandonedDirectories, removeLeftovers } from './leftovers.ts';
 import { hasMetadata } from './metadata-file.ts';
 import { openCacheRoot } from './cache-root.ts';
 import { lockPasses, openTrash, ownFolder, trashFolder, waitForPasses } from './own-folder.ts';
+import type { Outlook, PassOutcome } from './outlook.ts';
+import type { PassOptions, PlanOptions, PurgeOptions, WorkOptions } from './pass-options.ts';
+import { freeSpaceOnly, lookedAt, withoutTime } from './outlook.ts';
 import type { Rest } from './purge.ts';
-import { defaultRestMs, deleteGarbage, doomItems, purgeDueAtMs } from './purge.ts';
+import { defaultRestMs, deleteGarbage, doomItems, purgeDueAtMs, restingBytes } from './purge.ts';
 import { KnownRoot } from './known-root.ts';
 import { recover } from './recover.ts';
 import { Reserve } from './reserve.ts';
 import { removeEntry } from './remove-entry.ts';
-import type { Outlook, PassOutcome } from './outlook.ts';
-import { lookedAt, withoutTime } from './outlook.ts';
-import type { PassProgress, PassReport, PurgeReport, Trigger } from './report.ts';
+import type { PassReport, PurgeReport } from './report.ts';
 import type { Clock, Site } from './site.ts';
 import { systemClock } from './site.ts';
 import { proveExchange } from './trash.ts';
@@ -53,19 +55,6 @@ export interface CacheOptions {
   readonly remembers?: boolean;
   /** For tests: called before every step that changes the disk. */
   readonly fault?: Fault;
-}
-
-export interface WorkOptions {
-  readonly signal?: AbortSignal | undefined;
-  readonly onProgress?: ((progress: PassProgress) => void) | undefined;
-}
-
-export interface PassOptions extends WorkOptions {
-  /** Only Enforce writes anything below the root. */
-  readonly mode: Mode;
-  readonly trigger: Trigger;
-  /** Where the mode is not Enforce: all the same keep on the disk when what was seen in use. For a policy that enforces, but not now. */
-  readonly keepsUses?: boolean;
 }
 
 /**
@@ -121,9 +110,22 @@ export class Cache implements Disposable {
   }
 
   /** What a pass would do now. Reads only, too. */
-  async plan(signal?: AbortSignal): Promise<Outlook> {
+  async plan(options: Partial<PlanOptions> = {}): Promise<Outlook> {
     using root = this.#openRoot();
-    return await this.#plan(root, this.#holdersAt(root), signal);
+    return await this.#plan(root, this.#holdersAt(root), { trigger: 'Manual', ...options });
+  }
+
+  /** Bytes of what was evicted before, and that a purge will give because nobody wants it. Reads only. */
+  async restingBytes(): Promise<number> {
+    using root = this.#openRoot();
+    using trash = root.openDirIfPresent(`${ownFolder}/${trashFolder}`);
+    return trash === undefined ? 0 : await restingBytes(this.#siteAt(root, trash, {}));
+  }
+
+  /** The filesystem as it is now. Reads only. */
+  filesystem(): Filesystem & { readonly device: string } {
+    using root = this.#openRoot();
+    return { ...filesystemOf(root), device: String(identityOf(root).device) };
   }
 
   /**
@@ -132,16 +134,16 @@ export class Cache implements Disposable {
    *
    * Aborting brings back what has not left yet; before anything has begun to leave it rejects with the signal's reason.
    */
-  async pass({ mode, trigger, keepsUses = false, ...work }: PassOptions): Promise<PassReport> {
+  async pass({ mode, keepsUses = false, ...work }: PassOptions): Promise<PassReport> {
     const startedAtMs = this.#options.clock.now();
     using root = this.#openRoot();
     this.#refuseOther(root);
-    const outcome = mode === 'Enforce' ? await this.#enforce(root, trigger, work) : lookedAt(await this.#plan(root, this.#holdersAt(root), work.signal));
+    const outcome = mode === 'Enforce' ? await this.#enforce(root, work) : lookedAt(await this.#plan(root, this.#holdersAt(root), work));
     this.#knownRoot.sawEntries(outcome.before.entries.length);
     const errors = [...outcome.errors];
     if (mode !== 'Enforce' && keepsUses) saveUsesSeen(this.#format, root, { nowMs: this.#options.clock.now(), errors });
     return {
-      cacheName: this.#spec.name, root: this.#spec.root, trigger, mode, startedAtMs, finishedAtMs: this.#options.clock.now(),
+      cacheName: this.#spec.name, root: this.#spec.root, trigger: work.trigger, mode, startedAtMs, finishedAtMs: this.#options.clock.now(),
       filesystem: filesystemOf(root), ...outcome, errors,
     };
   }
@@ -150,13 +152,13 @@ export class Cache implements Disposable {
    * Deletes what has rested long enough, after one more look at what is in use. Off every lock as soon as that is decided, so that
    * passes may run meanwhile.
    */
-  async purge(work: WorkOptions = {}): Promise<PurgeReport> {
+  async purge({ now = false, ...work }: PurgeOptions = {}): Promise<PurgeReport> {
     using root = this.#openRoot();
     this.#refuseOther(root);
     using trash = root.openDirIfPresent(`${ownFolder}/${trashFolder}`);
     if (trash === undefined) return { purgedEntries: 0, purgedBytes: 0, revived: 0, revivedNames: [], nextDueAtMs: null, errors: [] };
     const site = this.#siteAt(root, trash, work);
-    const doomed = await this.#doom(site);
+    const doomed = await this.#doom(site, { ...this.#rest, isShort: now || this.#rest.isShort });
     const report = await deleteGarbage(site, doomed, { ...this.#rest, backoff: this.#backoff });
     if (this.#reserve.isShort) this.#reserve.fill(site);
     return report;
@@ -177,20 +179,20 @@ export class Cache implements Disposable {
     await removeEntry(this.#siteAt(root, trash, {}), name, { key, restMs: this.#options.restMs, force });
   }
 
-  async #enforce(root: Dir, trigger: Trigger, work: WorkOptions): Promise<PassOutcome> {
+  async #enforce(root: Dir, work: Omit<PassOptions, 'mode'>): Promise<PassOutcome> {
     using _lock = lockPasses(root);
     using trash = openTrash(root);
     const site = this.#siteAt(root, trash, work);
     this.#reserve.fill(site);
     const revived = await recover(site, site.holders.read().holds);
-    const { snapshot, plan, holds, errors } = await this.#plan(root, site.holders, work.signal);
+    const { snapshot, plan, holds, errors } = await this.#plan(root, site.holders, work);
     const sweep = { snapshot, holds, leftoverAgeMs: this.#options.leftoverAgeMs };
     const victims = this.#dueVictims(site, [...plan.evict[Symbol.iterator]().map(({ entry }) => ({ name: entry.name, entry })), ...abandonedDirectories(site, sweep)]);
     if (victims.length > 0) this.#refuseWithoutExchange(trash);
     const result = await evict(site, victims);
     this.#remember(result, trash);
     const evicted = evictedOf(plan, result);
-    tellEvicted(site, evicted, trigger);
+    tellEvicted(site, evicted, work.trigger);
     const stopped = work.signal?.aborted === true;
     const removed = stopped ? [] : await removeLeftovers(site, sweep);
     saveUses(this.#format, root, { nowMs: this.#options.clock.now(), errors: site.errors });
@@ -231,17 +233,18 @@ export class Cache implements Disposable {
     for (const [name, error] of failed) this.#evictionBackoff.failed(name, error, this.#options.clock.now());
   }
 
-  async #doom(site: Site) {
+  async #doom(site: Site, rest: Rest) {
     using _lock = lockPasses(site.root);
-    return await doomItems(site, this.#rest);
+    return await doomItems(site, rest);
   }
 
-  async #plan(root: Dir, holders: Holders, signal: AbortSignal | undefined): Promise<Outlook> {
-    const { limits, protect } = this.#clockWatch.isTrusted() ? this.#spec : withoutTime(this.#spec);
+  async #plan(root: Dir, holders: Holders, { trigger, demand, signal }: PlanOptions): Promise<Outlook> {
+    const { limits: all, protect } = this.#clockWatch.isTrusted() ? this.#spec : withoutTime(this.#spec);
     const snapshot = await this.#scan(root, signal);
     const { holds: read, error } = holders.read();
     const holds = withUsesSeen(this.#format, read);
-    const input = { snapshot, limits, protect, holds, nowMs: this.#options.clock.now() };
+    const limits = trigger === 'FreeSpace' ? freeSpaceOnly(all) : all;
+    const input = { snapshot, limits, protect, holds, demand: demand ?? null, nowMs: this.#options.clock.now() };
     const { plan, errors } = await planUnused(input, { root, holders, slices: new Slices(signal) });
     tellUses(this.#format, plan, input.nowMs);
     return { snapshot, holds, plan, filesystem: filesystemOf(root), errors: error === undefined ? errors : [error, ...errors] };

@@ -59,6 +59,22 @@ export async function doomItems(site: Site, { only, ...rest }: Rest & { only?: E
   return { garbage, revived };
 }
 
+/** Bytes of the items that nobody holds, and that a purge would therefore delete if they had rested. */
+export async function restingBytes(site: Site): Promise<number> {
+  const { holds } = site.holders.read();
+  const slices = new Slices(site.signal);
+  let bytes = 0;
+  for (const item of contentOf(site.trash, site.format).items) {
+    const found = look(site, item, holds);
+    if (found.isHeld || fateOf(found) !== 'Rest') continue;
+    using dir = site.trash.openDir(item.id);
+    const entry = await lookAtEntry(site.format, { parent: dir, name: itemTree, metadata: itemMetadata }, item.name, slices);
+    if (entry.outcome === 'Read') bytes += entry.row.sizeBytes;
+    if (slices.over) await slices.yield();
+  }
+  return bytes;
+}
+
 /** When there is something to purge, or null where the trash is empty. @param retryMs when to ask again for what is due and had to stay */
 export function purgeDueAtMs(site: Site, { retryMs, backoff, ...rest }: Rest & { retryMs: number; backoff: Backoff }): number | null {
   const nowMs = site.clock.now();

@@ -1,12 +1,13 @@
 import type { ErrorCode } from '../errors.ts';
 import type { Mode } from '../policy/compiled.ts';
+import type { Filesystem } from '../policy/free-space.ts';
 import type { HoldSource } from '../policy/holds.ts';
 import type { Plan } from '../policy/plan.ts';
 import type { EvictReason } from '../policy/reasons.ts';
 import type { EntryName, Snapshot } from '../policy/snapshot.ts';
 
 /** Why a pass ran. */
-export const triggers = ['Start', 'Change', 'Schedule', 'Manual'] as const;
+export const triggers = ['Start', 'Change', 'Schedule', 'Manual', 'FreeSpace'] as const;
 
 export type Trigger = (typeof triggers)[number];
 
@@ -15,6 +16,8 @@ export interface EvictedEntry {
   readonly description: string;
   readonly sizeBytes: number;
   readonly reason: EvictReason;
+  /** The reason in words. */
+  readonly detail: string;
 }
 
 /** Something that failed while all else went on. */
@@ -48,7 +51,7 @@ export interface PassReport {
   /** The longest that one entry was locked against its users. */
   readonly longestLockMs: number;
   readonly holdSources: readonly HoldSource[];
-  readonly filesystem: { readonly capacityBytes: number; readonly availableBytes: number };
+  readonly filesystem: Filesystem;
   readonly leftoversRemoved: number;
   readonly errors: readonly PassError[];
   /** When the trash of this pass may be purged, or null when there is none. */

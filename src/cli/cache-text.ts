@@ -5,8 +5,11 @@ import { idleMsOf } from '../policy/lru-order.ts';
 import type { Plan, Tally } from '../policy/plan.ts';
 import type { Snapshot } from '../policy/snapshot.ts';
 import { statsOf } from '../policy/snapshot.ts';
+import type { Filesystem } from '../policy/free-space.ts';
+import { wantedFree } from '../policy/free-space.ts';
 import { pinText } from '../policy/keep.ts';
-import { formatUsage } from '../policy/usage.ts';
+import type { LimitName, Limits } from '../policy/limits.ts';
+import { fillOf, formatUsage } from '../policy/usage.ts';
 import type { Outcome } from './outcome.ts';
 import { bar, count, pad, printable } from './table.ts';
 import type { Target } from './targets.ts';
@@ -18,7 +21,7 @@ export function headingText({ target, errors }: Outcome, title: string): string 
 }
 
 /** A line with a bar for each limit, as things stand in a snapshot. */
-export function limitsText({ cache: { limits } }: Target, snapshot: Snapshot, plan: Plan): string {
+export function limitsText({ cache: { limits } }: Target, { after: snapshot, plan, filesystem }: PassReport): string {
   const { entryCount, totalBytes } = statsOf(snapshot);
   const idleMs = longestIdleMs(snapshot, plan);
   const of = (actual: string, allowed: number | null, format: (n: number) => string): string => (allowed === null ? actual : `${actual} of ${format(allowed)}`);
@@ -27,8 +30,20 @@ export function limitsText({ cache: { limits } }: Target, snapshot: Snapshot, pl
     ['bytes', of(formatBytes(totalBytes), limits.maxBytes, formatBytes), ratio(totalBytes, limits.maxBytes)],
   ];
   if (limits.maxIdleMs !== null) rows.push(['idle', of(formatDuration(idleMs), limits.maxIdleMs, formatExactDuration), ratio(idleMs, limits.maxIdleMs)]);
+  rows.push(...freeRows(limits, filesystem));
   const width = Math.max(...rows.map(([, text]) => text.length));
   return rows.map(([name, text, used]) => `  ${pad(name, 9)} ${pad(text, width)}${barText(used)}`.trimEnd()).map((line) => `${line}\n`).join('');
+}
+
+/** `free  12.3Gi of 20Gi wanted`: the bar is full when no more than that is free. */
+function freeRows(limits: Limits, filesystem: Filesystem): (readonly [string, string, number])[] {
+  const wanted = wantedFree(limits, filesystem);
+  const fill = fillOf(limits, filesystem);
+  const { availableBytes, inodesFree = 0 } = filesystem;
+  return [
+    ...(fill.bytes === undefined ? [] : [['free', `${formatBytes(availableBytes)} of ${formatBytes(wanted.bytes)} wanted`, fill.bytes] as const]),
+    ...(fill.inodes === undefined ? [] : [['inodes', `${inodesFree} of ${wanted.inodes} wanted`, fill.inodes] as const]),
+  ];
 }
 
 /** Of the entries that no one uses: of these the first in the order of last use. */
@@ -51,10 +66,11 @@ function barText(used: number): string {
 
 /** What is protected, and what of the limits that puts out of reach. */
 export function heldText({ held, unreachable, expiredPins }: Plan): string {
-  const words: Record<string, (n: number) => string> = { MaxEntries: String, MaxBytes: formatBytes, MaxIdle: formatDuration };
+  const words: Record<LimitName, (n: number) => string> = { MaxEntries: String, MaxBytes: formatBytes, MaxIdle: formatDuration, MinFree: formatBytes, MinFreeInodes: String };
   const gaps = unreachable.map(({ limit, allowed, remaining }) => {
-    const inWords = words[limit] ?? String;
-    return `  ${limit} cannot be met: ${inWords(remaining)} of ${inWords(allowed)} stay, protected\n`;
+    const inWords = words[limit];
+    const gap = limit.startsWith('MinFree') ? `${inWords(remaining)} of ${inWords(allowed)} wanted can be free` : `${inWords(remaining)} of ${inWords(allowed)} stay, protected`;
+    return `  ${limit} cannot be met: ${gap}\n`;
   });
   return `held: ${held.inUse.entries} in use, ${held.kept.entries} kept, ${held.recent.entries} recent\n${gaps.join('')}${expiredPins.map((pin) => `  expired, holds nothing any more: ${printable(pinText(pin))}\n`).join('')}`;
 }

@@ -4,6 +4,7 @@ import type { PassReport } from '../cache/report.ts';
 import { idleMsOf } from '../policy/lru-order.ts';
 import { headingText, shortKey, within } from './cache-text.ts';
 import type { ExitCode } from './exit.ts';
+import { demandsOn } from './free-space.ts';
 import type { Io } from './io.ts';
 import { outJson } from './io.ts';
 import type { PolicyOptions } from './options.ts';
@@ -18,7 +19,8 @@ const heading = ['KEY', 'DESCRIPTION', 'SIZE', 'USED', 'VERDICT', 'REASON'];
 /** Shows the fate of everything in the caches, with the plan's own words for it. */
 export async function explain(options: PolicyOptions, io: Io): Promise<ExitCode> {
   const { targets } = await openTargets(options);
-  const outcomes = await passOver(targets, { allowedRoots: options.allowedRoot }, look(io.stopSignal()));
+  const settings = { allowedRoots: options.allowedRoot };
+  const outcomes = await passOver(targets, settings, look(io.stopSignal(), await demandsOn(targets, settings)));
   if (options.output === 'json') outJson(io, { caches: outcomes.map(explainJson) });
   else io.out(outcomes.map((outcome) => explainText(outcome, titleOf(outcome.target, targets), options.output === 'wide')).join('\n'));
   return exitCodeOf(outcomes);

@@ -1,7 +1,7 @@
 import type { PassError, PassReport, PurgeReport } from '../cache/report.ts';
 import { isoSeconds } from '../policy/node-report.ts';
 import type { Plan, Tally } from '../policy/plan.ts';
-import type { CacheStats, Leftover, Snapshot } from '../policy/snapshot.ts';
+import type { CacheStats, Leftover } from '../policy/snapshot.ts';
 import { statsOf } from '../policy/snapshot.ts';
 import { formatUsage, usageOf } from '../policy/usage.ts';
 import type { Target } from './targets.ts';
@@ -43,7 +43,7 @@ export function cacheJson({ target, report, errors }: Outcome): CacheJson {
     root: cache.root,
     mode,
     stats: stats ?? null,
-    usage: usageText(target, report?.after),
+    usage: usageText(target, report),
     held: report?.plan.held ?? null,
     expiredPins: (report?.plan.expiredPins ?? []).map(({ by, pattern, untilMs, reason }) => ({ by, pattern, until: isoSeconds(untilMs ?? 0), reason })),
     damaged: report?.after.damaged ?? [],
@@ -58,8 +58,8 @@ export function goingJson(entries: readonly { readonly key: string; readonly siz
   return entries.map(({ key, sizeBytes, reason }) => ({ key, sizeBytes, reason }));
 }
 
-export function usageText({ cache }: Target, snapshot: Snapshot | undefined): string {
-  return formatUsage(snapshot && usageOf(statsOf(snapshot), cache.limits));
+export function usageText({ cache }: Target, report: PassReport | undefined): string {
+  return formatUsage(report && usageOf(statsOf(report.after), cache.limits, report.filesystem));
 }
 
 export function tallyOf(entries: readonly { readonly sizeBytes: number }[]): Tally {

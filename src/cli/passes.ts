@@ -2,6 +2,7 @@ import { Cache } from '../cache/pass.ts';
 import type { PassReport } from '../cache/report.ts';
 import { OperatorError } from '../errors.ts';
 import type { Mode } from '../policy/compiled.ts';
+import type { Demand } from '../policy/free-space.ts';
 import type { ExitCode } from './exit.ts';
 import { exitCodes } from './exit.ts';
 import type { Outcome } from './outcome.ts';
@@ -42,8 +43,8 @@ export async function attempt(before: Outcome, act: () => Promise<Outcome>): Pro
 }
 
 /** A look that changes nothing, whatever the policy's mode. */
-export function look(signal: AbortSignal): Work {
-  return (cache) => cache.pass({ mode: 'DryRun' satisfies Mode, trigger: 'Manual', signal });
+export function look(signal: AbortSignal, demands: ReadonlyMap<Target, Demand>): Work {
+  return (cache, target) => cache.pass({ mode: 'DryRun' satisfies Mode, trigger: 'Manual', demand: demands.get(target), signal });
 }
 
 export function exitCodeOf(outcomes: readonly Outcome[]): ExitCode {

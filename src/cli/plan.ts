@@ -1,5 +1,6 @@
 import { headingText, heldText, limitsText, oddText, tallyText } from './cache-text.ts';
 import type { ExitCode } from './exit.ts';
+import { demandsOn } from './free-space.ts';
 import type { Io } from './io.ts';
 import { outJson } from './io.ts';
 import { tellNotes } from './notes.ts';
@@ -13,7 +14,8 @@ import { openTargets, titleOf } from './targets.ts';
 export async function plan(options: PolicyOptions, io: Io): Promise<ExitCode> {
   const { targets, policies } = await openTargets(options);
   tellNotes(policies, { scheduleIgnored: true }, io);
-  const outcomes = await passOver(targets, { allowedRoots: options.allowedRoot }, look(io.stopSignal()));
+  const settings = { allowedRoots: options.allowedRoot };
+  const outcomes = await passOver(targets, settings, look(io.stopSignal(), await demandsOn(targets, settings)));
   if (options.output === 'json') outJson(io, { caches: outcomes.map(planJson) });
   else io.out(outcomes.map((outcome) => planText(outcome, titleOf(outcome.target, targets))).join('\n'));
   return exitCodeOf(outcomes);
@@ -30,5 +32,5 @@ export function planText(outcome: Outcome, title: string): string {
   const heading = headingText(outcome, title);
   if (report === undefined) return heading;
   const would = `  would evict ${tallyText(tallyOf(notEvicted(report)))}; ${heldText(report.plan)}`;
-  return `${heading}${limitsText(target, report.after, report.plan)}${would}${oddText(report)}`;
+  return `${heading}${limitsText(target, report)}${would}${oddText(report)}`;
 }

@@ -81,7 +81,7 @@ Examples:
     .description('show the fate of every entry, least recently used first, with the reason')
     .addOption(fileOption().makeOptionMandatory()).addOption(outputOption('table', 'wide', 'json')).addOption(allowedRootOption())
     .addHelpText('after', `
-Reasons to stay: InUse, Kept (pinned by protect.keep), Recent (used within protect.minIdle), WithinLimits. Reasons to go: MaxIdle, MaxEntries, MaxBytes.
+Reasons to stay: InUse, Kept (pinned by protect.keep), Recent (used within protect.minIdle), WithinLimits. Reasons to go: MaxIdle, MaxEntries, MaxBytes, MinFree, MinFreeInodes.
 
 Examples:
   cachepolicy explain -f policy.yaml

@@ -23,14 +23,13 @@ export function pruneText(outcome: Outcome, { title, mayEvict }: { title: string
   const heading = headingText(outcome, title);
   if (report === undefined) return heading;
   const evicted = `  evicted ${tallyText(tallyOf(report.evicted))}; ${heldText(report.plan)}`;
-  return `${heading}${evictedTable(report)}${evicted}${exceptionsText(report)}${limitsText(target, report.after, report.plan)}${oddText(report)}`;
+  return `${heading}${evictedTable(report)}${evicted}${exceptionsText(report)}${limitsText(target, report)}${oddText(report)}`;
 }
 
-function evictedTable({ evicted, plan }: PassReport): string {
+function evictedTable({ evicted }: PassReport): string {
   if (evicted.length === 0) return '';
-  const details = new Map([...plan.evict].map(({ entry, detail }) => [entry.key, detail]));
-  const rows = evicted.map(({ key, description, sizeBytes, reason }) => {
-    return [shortKey(key), description, formatBytes(sizeBytes), `${reason}: ${details.get(key) ?? ''}`];
+  const rows = evicted.map(({ key, description, sizeBytes, reason, detail }) => {
+    return [shortKey(key), description, formatBytes(sizeBytes), `${reason}: ${detail}`];
   });
   return table(['KEY', 'DESCRIPTION', 'SIZE', 'REASON'], rows, '  ');
 }

@@ -4,6 +4,7 @@ import { Cache } from '../cache/pass.ts';
 import type { PassProgress, PassReport, PurgeReport } from '../cache/report.ts';
 import type { ExitCode } from './exit.ts';
 import { isStop, tellStopped } from './exit.ts';
+import { demandsOn, freeSpace } from './free-space.ts';
 import type { Io } from './io.ts';
 import { outJson } from './io.ts';
 import { tellNotes } from './notes.ts';
@@ -40,17 +41,19 @@ export async function prune(options: PruneOptions, io: Io): Promise<ExitCode> {
     caches.set(target, cache);
     return cache.pass({ mode: 'Enforce', trigger: 'Manual', signal, onProgress: (at) => show(progress, target.cache.name, at) });
   };
+  const demands = await demandsOn(targets.filter((target) => !mayEvict(target, options)), settings);
   const evicted: Outcome[] = [];
   for (const target of targets) {
-    const work = mayEvict(target, options) ? evict : look(signal);
+    const work = mayEvict(target, options) ? evict : look(signal, demands);
     if (!signal.aborted) evicted.push(...(await untilStopped(() => passOver([target], settings, work)) ?? []));
   }
-  const outcomes: Outcome[] = [];
+  const rested: Outcome[] = [];
   // What is told to stop while it rests or is deleted has been evicted all the same; the next run deletes it.
   for (const outcome of evicted) {
     const purged = signal.aborted ? outcome : await untilStopped(() => purge(outcome, caches.get(outcome.target), { restMs: options.rest, signal, progress }));
-    outcomes.push(purged ?? outcome);
+    rested.push(purged ?? outcome);
   }
+  const outcomes = await freeSpace(rested, caches, { signal, onProgress: ({ cache: { name } }, at) => show(progress, name, at) });
   progress.clear();
   if (options.output === 'json') outJson(io, { caches: outcomes.map(pruneJson) });
   else io.out(outcomes.map((outcome) => pruneText(outcome, { title: titleOf(outcome.target, targets), mayEvict: mayEvict(outcome.target, options) })).join('\n'));

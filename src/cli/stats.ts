@@ -1,6 +1,7 @@
 import { formatBytes } from '../api/quantity.ts';
 import { statsOf } from '../policy/snapshot.ts';
 import type { ExitCode } from './exit.ts';
+import { demandsOn } from './free-space.ts';
 import type { Io } from './io.ts';
 import { outJson } from './io.ts';
 import type { PolicyOptions } from './options.ts';
@@ -15,7 +16,8 @@ const heading = ['CACHE', 'ENTRIES', 'SIZE', 'USAGE', 'HELD', 'DAMAGED', 'LEFTOV
 /** Shows the figures of each cache; what is not known stands as `-`. */
 export async function stats(options: PolicyOptions, io: Io): Promise<ExitCode> {
   const { targets } = await openTargets(options);
-  const outcomes = await passOver(targets, { allowedRoots: options.allowedRoot }, look(io.stopSignal()));
+  const settings = { allowedRoots: options.allowedRoot };
+  const outcomes = await passOver(targets, settings, look(io.stopSignal(), await demandsOn(targets, settings)));
   if (options.output === 'json') outJson(io, { caches: outcomes.map(statsJson) });
   else io.out(table(heading, outcomes.map((outcome) => row(outcome, titleOf(outcome.target, targets)))));
   for (const { target, errors } of outcomes) {
@@ -33,7 +35,7 @@ function row({ target, report }: Outcome, title: string): string[] {
   const { entryCount, totalBytes } = statsOf(report.after);
   const { inUse, kept, recent } = report.plan.held;
   return [
-    title, String(entryCount), formatBytes(totalBytes), usageText(target, report.after), String(inUse.entries + kept.entries + recent.entries),
+    title, String(entryCount), formatBytes(totalBytes), usageText(target, report), String(inUse.entries + kept.entries + recent.entries),
     String(report.after.damaged.length), String(report.after.leftovers.length), target.cache.root,
   ];
 }

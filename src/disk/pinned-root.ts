@@ -3,6 +3,7 @@ import { lstatSync, statfsSync } from 'node:fs';
 import { isStrictlyBelow } from '../api/paths.ts';
 import type { ErrorCode } from '../errors.ts';
 import { errnoOf, OperatorError } from '../errors.ts';
+import type { Filesystem } from '../policy/free-space.ts';
 import type { Hooks } from './dir.ts';
 import { Dir } from './dir.ts';
 import { asDiskError, diskError, errnoName, shown } from './disk-error.ts';
@@ -14,12 +15,6 @@ export interface RootIdentity {
   readonly device: bigint;
   readonly inode: bigint;
   readonly mountId: bigint;
-}
-
-export interface Filesystem {
-  readonly capacityBytes: number;
-  /** What this process could still write. */
-  readonly availableBytes: number;
 }
 
 export interface OpenRootOptions extends Hooks {
@@ -67,9 +62,11 @@ export function isSameRoot(one: RootIdentity, other: RootIdentity): boolean {
 
 /** @throws ERR_ROOT_UNREADABLE */
 export function filesystemOf(root: Dir): Filesystem {
-  const { blocks, bavail, frsize } = statfsOf(root);
+  const { blocks, bavail, frsize, files, ffree } = statfsOf(root);
   // Blocks count in frsize; bsize is the preferred transfer size, 256 times as large on some filesystems.
-  return { capacityBytes: Number(blocks * frsize), availableBytes: Number(bavail * frsize) };
+  const space = { capacityBytes: Number(blocks * frsize), availableBytes: Number(bavail * frsize) };
+  // None at all means that the filesystem does not count them.
+  return files === 0n ? space : { ...space, inodes: Number(files), inodesFree: Number(ffree) };
 }
 
 function statfsOf(root: Dir): BigIntStatsFs {

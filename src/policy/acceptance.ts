@@ -74,7 +74,7 @@ function pinNotes({ name, protect }: CacheSpec, nowMs: number): string[] {
 }
 
 function runtimeNotes({ name, a3sBox, limits }: CacheSpec): string[] {
-  if (a3sBox?.store !== 'Rootfs' || limits.maxIdle !== undefined) return [];
+  if (a3sBox?.store !== 'Rootfs' || [limits.maxIdle, limits.minFree, limits.minFreeInodes].some((limit) => limit !== undefined)) return [];
   const entriesMatter = limits.maxEntries !== undefined && limits.maxEntries < runtimeMaxEntries;
   const bytesMatter = limits.maxBytes !== undefined && (parseQuantity(limits.maxBytes) ?? 0) < runtimeMaxBytes;
   if (entriesMatter || bytesMatter) return [];

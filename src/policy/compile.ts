@@ -7,7 +7,7 @@ import { OperatorError } from '../errors.ts';
 import type { CompiledCache, CompiledPolicy, StoreFormatName } from './compiled.ts';
 import { formatVersions } from './compiled.ts';
 import type { Pin } from './keep.ts';
-import type { Limits } from './limits.ts';
+import type { FreeAmount, Limits } from './limits.ts';
 
 const formats: Readonly<Record<Store, StoreFormatName>> = { Rootfs: 'a3s-rootfs', Layers: 'a3s-layers' };
 
@@ -76,16 +76,34 @@ function parsePercentage(text: string): number | undefined {
   return digits === undefined ? undefined : Number(digits);
 }
 
-function compileLimits({ maxEntries, maxBytes, maxIdle, headroom }: CacheSpec['limits'], at: string): Limits {
+/** `20%`, or what `parse` makes of anything else. */
+function freeAmountIn(parse: (text: string) => number | undefined): (text: string) => FreeAmount | undefined {
+  return (text) => {
+    if (!text.endsWith('%')) {
+      const count = parse(text);
+      return count === undefined ? undefined : { count };
+    }
+    const percent = parsePercentage(text);
+    return percent === undefined ? undefined : { percent };
+  };
+}
+
+function parseCount(text: string): number | undefined {
+  return /^\d{1,15}$/.test(text) ? Number(text) : undefined;
+}
+
+function compileLimits({ maxEntries, maxBytes, maxIdle, minFree, minFreeInodes, headroom }: CacheSpec['limits'], at: string): Limits {
   return {
     maxEntries: maxEntries ?? null,
     maxBytes: maxBytes === undefined ? null : read(parseQuantity, `${at}.maxBytes`, maxBytes),
     maxIdleMs: maxIdle === undefined ? null : read(parseDuration, `${at}.maxIdle`, maxIdle),
+    minFree: minFree === undefined ? null : read(freeAmountIn(parseQuantity), `${at}.minFree`, minFree),
+    minFreeInodes: minFreeInodes === undefined ? null : read(freeAmountIn(parseCount), `${at}.minFreeInodes`, minFreeInodes),
     headroomPercent: headroom === undefined ? 0 : read(parsePercentage, `${at}.headroom`, headroom),
   };
 }
 
-function read<T>(parse: (value: T) => number | undefined, field: string, value: T): number {
+function read<T, R>(parse: (value: T) => R | undefined, field: string, value: T): R {
   const parsed = parse(value);
   if (parsed === undefined) throw new OperatorError('ERR_INPUT_INVALID', `spec.${field}: cannot read "${String(value)}"`);
   return parsed;

@@ -1,6 +1,6 @@
 import { OperatorError } from '../errors.ts';
 import type { Pin } from './keep.ts';
-import type { Limits, Protect } from './limits.ts';
+import type { FreeAmount, Limits, Protect } from './limits.ts';
 
 /**
  * What an agent is told. A newer controller may add fields, which are ignored: where one says what must not be evicted, it writes another
@@ -94,7 +94,7 @@ function addLaterFields({ caches }: CompiledPolicy): void {
   }
 }
 
-const laterLimits: Partial<Limits> = { headroomPercent: 0 };
+const laterLimits: Partial<Limits> = { minFree: null, minFreeInodes: null, headroomPercent: 0 };
 const laterProtection: Partial<Protect> = { keep: [] };
 
 const checks: Readonly<Record<string, (compiled: CompiledPolicy) => boolean>> = {
@@ -114,13 +114,19 @@ function isCache(cache: CompiledCache | null): boolean {
   const { name, format, root, home, limits, protect } = cache;
   const texts = formatNames.includes(format) && [name, root, ...(format === 'directory' ? [] : [home])].every((text) => typeof text === 'string' && text !== '');
   const amounts = [limits?.maxEntries, limits?.maxBytes, limits?.maxIdleMs].every((limit) => limit === null || isAmount(limit));
-  return texts && amounts && isPercentage(limits.headroomPercent) && isAmount(protect?.minIdleMs) && Array.isArray(protect.keep) && protect.keep.every(isPin);
+  return texts && amounts && [limits.minFree, limits.minFreeInodes].every(isFreeAmount) && isPercentage(limits.headroomPercent) && isAmount(protect?.minIdleMs) && Array.isArray(protect.keep) && protect.keep.every(isPin);
 }
 
 function isPin(pin: Pin | null): boolean {
   if (pin === null) return false;
   const { by, pattern, untilMs, reason } = pin;
   return ['key', 'description'].includes(by) && typeof pattern === 'string' && pattern !== '' && (untilMs === null || isAmount(untilMs)) && typeof reason === 'string';
+}
+
+function isFreeAmount(amount: FreeAmount | null): boolean {
+  if (amount === null || typeof amount !== 'object') return amount === null;
+  const { percent, count } = amount as { percent?: unknown; count?: unknown };
+  return (percent === undefined) !== (count === undefined) && (percent === undefined ? isAmount(count) : isPercentage(percent));
 }
 
 function isPercentage(value: unknown): boolean {

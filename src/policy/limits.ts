@@ -1,15 +1,21 @@
 import type { Pin } from './keep.ts';
 
+/** A part of a filesystem, or so many of its bytes or inodes. */
+export type FreeAmount = { readonly percent: number } | { readonly count: number };
+
 /** Limits of one cache. Zero is a limit of zero; null is no limit. Neither ever turns into the other. */
 export interface Limits {
   readonly maxEntries: number | null;
   readonly maxBytes: number | null;
   readonly maxIdleMs: number | null;
+  /** What the filesystem has to have left. */
+  readonly minFree: FreeAmount | null;
+  readonly minFreeInodes: FreeAmount | null;
   /** Once a limit is exceeded, so many percent below it. */
   readonly headroomPercent: number;
 }
 
-export const noLimits: Limits = { maxEntries: null, maxBytes: null, maxIdleMs: null, headroomPercent: 0 };
+export const noLimits: Limits = { maxEntries: null, maxBytes: null, maxIdleMs: null, minFree: null, minFreeInodes: null, headroomPercent: 0 };
 
 export interface Protect {
   /** An entry used within this time is never evicted. */
@@ -21,7 +27,7 @@ export interface Protect {
 export const noProtection: Protect = { minIdleMs: 0, keep: [] };
 
 /** The limit whose usage (actual / allowed) is highest decides a cache's usage. */
-export type LimitName = 'MaxEntries' | 'MaxBytes' | 'MaxIdle';
+export type LimitName = 'MaxEntries' | 'MaxBytes' | 'MaxIdle' | 'MinFree' | 'MinFreeInodes';
 
 /** What is left of a limit of which headroom is taken off. */
 export function withHeadroom(limit: number, { headroomPercent }: Pick<Limits, 'headroomPercent'>): number {

@@ -2,6 +2,7 @@ import type { Finding } from '../api/conditions.ts';
 import { formatDuration } from '../api/duration.ts';
 import { formatBytes } from '../api/quantity.ts';
 import type { ErrorCode } from '../errors.ts';
+import type { Filesystem } from './free-space.ts';
 import type { Limits } from './limits.ts';
 import type { Plan, Tally } from './plan.ts';
 import type { CacheStats } from './snapshot.ts';
@@ -23,7 +24,7 @@ export interface CacheLook {
   readonly unrecognised: number;
   readonly clockAhead: number;
   readonly holdSources: readonly string[];
-  readonly filesystem: { readonly capacityBytes: number; readonly availableBytes: number };
+  readonly filesystem: Filesystem;
 }
 
 export interface RunSummary {
@@ -76,7 +77,7 @@ export interface CacheState {
 export function nodeReport(states: readonly CacheState[], refused?: string) {
   const looks = states.map((state) => state.look);
   const stats = looks.every((look) => look !== undefined) ? sumStats(looks.map((look) => look.stats)) : undefined;
-  const usages = states.map((state) => (state.look ? usageOf(state.look.stats, state.limits) : undefined)).filter((usage) => usage !== undefined);
+  const usages = states.map((state) => (state.look ? usageIn(state.look, state.limits) : undefined)).filter((usage) => usage !== undefined);
   const lastEvictionAtMs = Math.max(0, ...states.map((state) => state.totals.lastEvictionAtMs ?? 0));
   return {
     ...(stats && { stats }),
@@ -99,7 +100,7 @@ function cacheStatus(state: CacheState) {
   return {
     name: state.name,
     size: look ? formatBytes(look.stats.totalBytes) : '-',
-    usage: look ? formatUsage(usageOf(look.stats, state.limits)) : '-',
+    usage: look ? formatUsage(usageIn(look, state.limits)) : '-',
     ...(look && {
       stats: look.stats,
       overLimit: isOverLimit(state),
@@ -124,10 +125,14 @@ function cacheStatus(state: CacheState) {
   };
 }
 
+function usageIn({ stats, filesystem }: CacheLook, limits: Limits): number | undefined {
+  return usageOf(stats, limits, filesystem);
+}
+
 /** Something has to go, or would have to if it were not protected. */
 export function isOverLimit({ look, limits }: CacheState): boolean {
   if (look === undefined) return false;
-  return (usageOf(look.stats, limits) ?? 0) > 1 || look.wouldEvict.entries > 0 || look.unreachable.length > 0;
+  return (usageIn(look, limits) ?? 0) > 1 || look.wouldEvict.entries > 0 || look.unreachable.length > 0;
 }
 
 function findings(states: readonly CacheState[], refused: string | undefined): readonly Finding[] {
@@ -151,18 +156,26 @@ function findings(states: readonly CacheState[], refused: string | undefined): r
 
 function overLimitMessage(state: CacheState): string {
   const would = state.look?.wouldEvict ?? { entries: 0, bytes: 0 };
-  return `${state.name} is at ${formatUsage(state.look && usageOf(state.look.stats, state.limits))}; ${would.entries} entries (${formatBytes(would.bytes)}) may go`;
+  return `${state.name} is at ${formatUsage(state.look && usageIn(state.look, state.limits))}; ${would.entries} entries (${formatBytes(would.bytes)}) may go`;
 }
 
 type HeldReason = Extract<Finding, { type: 'LimitUnreachable' }>['reason'];
 
 const heldReasons: Readonly<Record<keyof Plan['held'], HeldReason>> = { inUse: 'HeldInUse', kept: 'HeldKept', recent: 'HeldRecent' };
 
-/** What holds most; of two that hold as much, the one that stands first. */
+/** What holds most; of two that hold as much, the one that stands first. Where nothing is held, what is short is taken by something else. */
 function heldReason(states: readonly CacheState[]): HeldReason {
   const bytes = (kind: keyof Plan['held']) => sum(states, (state) => state.look?.held[kind].bytes ?? 0);
   const kinds = Object.keys(heldReasons) as (keyof Plan['held'])[];
+  if (states.every(isTakenElsewhere)) return 'NotReclaimable';
   return heldReasons[kinds.reduce((most, kind) => (bytes(kind) > bytes(most) ? kind : most))];
+}
+
+/** Free space alone is short, and either nothing is held, or what went gave none back. */
+function isTakenElsewhere({ look }: CacheState): boolean {
+  const { unreachable = [], held = undefined } = look ?? {};
+  const nothingHeld = held === undefined || Object.values(held).every(({ entries }) => entries === 0);
+  return unreachable.every(({ limit, because }) => because !== undefined || (nothingHeld && (limit === 'MinFree' || limit === 'MinFreeInodes')));
 }
 
 /** `models: 408.9Gi of 400Gi; in use 310.2Gi (9 entries), kept 98Gi (6), recent 0.7Gi (2)` */
@@ -170,7 +183,9 @@ function unreachableMessage(state: CacheState): string {
   const { look, limits } = state;
   if (look === undefined) return state.name;
   const figures = look.unreachable.map((gap) =>
-    gap.limit === 'MaxBytes' ? `${formatBytes(gap.remaining)} of ${formatBytes(limits.maxBytes ?? 0)}`
+    gap.limit === 'MinFree' ? `${formatBytes(gap.remaining)} free of ${formatBytes(gap.allowed)} wanted`
+    : gap.limit === 'MinFreeInodes' ? `${gap.remaining} inodes free of ${gap.allowed} wanted`
+    : gap.limit === 'MaxBytes' ? `${formatBytes(gap.remaining)} of ${formatBytes(limits.maxBytes ?? 0)}`
     : gap.limit === 'MaxEntries' ? `${gap.remaining} of ${limits.maxEntries ?? 0} entries`
     : `idle for ${formatDuration(gap.remaining)} of ${formatDuration(gap.allowed)}`);
   const { inUse, kept, recent } = look.held;

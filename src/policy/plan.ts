@@ -1,3 +1,5 @@
+import type { Demand } from './free-space.ts';
+import { wantedFree } from './free-space.ts';
 import type { Hold, Holds, HoldSource } from './holds.ts';
 import { holdOf } from './holds.ts';
 import type { Pin } from './keep.ts';
@@ -17,12 +19,14 @@ export interface Tally {
   readonly bytes: number;
 }
 
-/** A limit that stays exceeded because what is over it is protected. */
+/** A limit that stays exceeded, whatever goes: what is over it is protected, or space is taken by something else. */
 export interface UnreachableLimit {
   readonly limit: LimitName;
   readonly allowed: number;
-  /** What is left after everything that may go has gone, in the unit of the limit. */
+  /** What is left after everything that may go has gone, in the unit of the limit; with MinFree and MinFreeInodes what is free then. */
   readonly remaining: number;
+  /** Nothing protects it: what was evicted gave no space back. */
+  readonly because?: 'NotReclaimable';
 }
 
 export interface Plan {
@@ -39,6 +43,8 @@ export interface Plan {
   readonly allHeldBy: Hold | undefined;
   /** Pins that hold nothing any more. */
   readonly expiredPins: readonly Pin[];
+  /** When the first that only its last use or a pin protects may go; null where time lets none go. */
+  readonly nextFreeAtMs: number | null;
   /** The first moment at which time alone lets an entry go; null where it never does. What is in use does not grow old. */
   readonly expiresAtMs: number | null;
 }
@@ -49,6 +55,8 @@ export interface PlanInput {
   readonly protect: Protect;
   readonly holds: Holds;
   readonly nowMs: number;
+  /** What has to go for the sake of the filesystem; null where nothing has to. */
+  readonly demand: Demand | null;
 }
 
 /** Down to which each limit is enforced: below it by the headroom once it is exceeded, so that the cache then rests for a while. */
@@ -56,6 +64,9 @@ interface Goals {
   readonly entries: number;
   readonly bytes: number;
   readonly idleMs: number;
+  /** What may be left where the filesystem demands the rest. */
+  readonly bytesForFree: number;
+  readonly entriesForInodes: number;
 }
 
 /** What the rules know of an entry when its turn has come: everything less recently used has its verdict. One object, filled anew for each. */
@@ -76,7 +87,7 @@ type Rule<R> = (candidate: Candidate, input: PlanInput, goals: Goals) => R | und
 const protections: readonly Rule<KeepReason>[] = [inUse, kept, recent];
 
 /** The first that speaks is the reason to go; what none wants gone stays. */
-const limitRules: readonly Rule<EvictReason>[] = [idleTooLong, tooManyEntries, tooManyBytes];
+const limitRules: readonly Rule<EvictReason>[] = [idleTooLong, tooManyEntries, tooManyBytes, tooLittleFree, tooFewInodesFree];
 
 function inUse({ isInUse }: Candidate): 'InUse' | undefined {
   return isInUse ? 'InUse' : undefined;
@@ -102,6 +113,14 @@ function tooManyBytes({ bytesLeft }: Candidate, _: PlanInput, goals: Goals): 'Ma
   return bytesLeft > goals.bytes ? 'MaxBytes' : undefined;
 }
 
+function tooLittleFree({ bytesLeft }: Candidate, _: PlanInput, goals: Goals): 'MinFree' | undefined {
+  return bytesLeft > goals.bytesForFree ? 'MinFree' : undefined;
+}
+
+function tooFewInodesFree({ entriesLeft }: Candidate, _: PlanInput, goals: Goals): 'MinFreeInodes' | undefined {
+  return entriesLeft > goals.entriesForInodes ? 'MinFreeInodes' : undefined;
+}
+
 /**
  * Decides the fate of every entry. Pure and total: the same input gives the same plan, and no input throws.
  *
@@ -114,7 +133,7 @@ export function planEviction(input: PlanInput): Plan {
   const order = inLruOrder(entries, nowMs);
   const lastUses = lastUsesOf(entries, nowMs);
   const reasons = new Uint8Array(order.length);
-  const goals = goalsOf(before, input.limits);
+  const goals = goalsOf(before, input);
   const isInUse = inUseAmong(input);
   const pinned = pinnedRows(entries, pinsInForce(input.protect.keep, nowMs));
   const candidate: Candidate = { idleMs: 0, isInUse: false, isPinned: false, longestIdleMs: undefined, entriesLeft: before.entryCount, bytesLeft: before.totalBytes };
@@ -131,7 +150,7 @@ export function planEviction(input: PlanInput): Plan {
   }
   const decided = { input, order, reasons };
   const after = { entryCount: candidate.entriesLeft, totalBytes: candidate.bytesLeft };
-  const unreachable = unreachableLimits(after, decided);
+  const unreachable = [...unreachableLimits(after, decided), ...unmetDemand(after, before, input)];
   return {
     before,
     after,
@@ -140,6 +159,7 @@ export function planEviction(input: PlanInput): Plan {
     held: { inUse: tally(decided, 'InUse'), kept: tally(decided, 'Kept'), recent: tally(decided, 'Recent') },
     inUseBy: inUseBySource(decided),
     unreachable,
+    nextFreeAtMs: nextFreeAtMs(decided),
     expiresAtMs: expiresAtMs(unreachable, decided),
     allHeldBy: input.holds.everything,
     expiredPins: expiredPins(input.protect.keep, nowMs),
@@ -153,10 +173,10 @@ function inUseAmong({ snapshot, holds }: PlanInput): (row: number) => boolean {
   return rows.size === 0 ? () => false : (row) => rows.has(row);
 }
 
-function goalsOf({ entryCount, totalBytes }: CacheStats, limits: Limits): Goals {
+function goalsOf({ entryCount, totalBytes }: CacheStats, { limits, demand }: PlanInput): Goals {
   const { maxEntries, maxBytes, maxIdleMs } = limits;
   const goal = (limit: number | null, actual: number) => (limit === null || actual <= limit ? Infinity : withHeadroom(limit, limits));
-  return { entries: goal(maxEntries, entryCount), bytes: goal(maxBytes, totalBytes), idleMs: goal(maxIdleMs, Infinity) };
+  return { entries: goal(maxEntries, entryCount), bytes: goal(maxBytes, totalBytes), idleMs: goal(maxIdleMs, Infinity), bytesForFree: totalBytes - (demand?.bytes ?? 0), entriesForInodes: entryCount - (demand?.entries ?? 0) };
 }
 
 function reasonFor(candidate: Candidate, input: PlanInput, goals: Goals): EvictReason | KeepReason {
@@ -211,18 +231,37 @@ function unreachableLimits(left: CacheStats, decided: Decided): UnreachableLimit
   return remains.flatMap(([limit, allowed, remaining]) => (allowed !== null && remaining > allowed ? [{ limit, allowed, remaining }] : []));
 }
 
-function expiresAtMs(unreachable: readonly UnreachableLimit[], decided: Decided): number | null {
-  const { limits, protect, nowMs } = decided.input;
+/** What stays short on the filesystem: known beforehand, or because something was found to be in use only when it was to go. */
+function unmetDemand(left: CacheStats, before: CacheStats, { limits, demand }: PlanInput): readonly UnreachableLimit[] {
+  if (demand === null) return [];
+  const freedBytes = before.totalBytes - left.totalBytes;
+  if (freedBytes >= demand.bytes || demand.unmet.some(({ limit }) => limit === 'MinFree')) return demand.unmet;
+  const { filesystem } = demand;
+  return [...demand.unmet, { limit: 'MinFree', allowed: wantedFree(limits, filesystem).bytes, remaining: filesystem.availableBytes + freedBytes }];
+}
+
+function nextFreeAtMs(decided: Decided): number | null {
+  const { protect, nowMs } = decided.input;
   const recent = oldestOf(decided, 'Recent');
-  const times: number[] = [];
-  if (recent !== undefined && unreachable.length > 0) times.push(recent.lastAccessedAtMs + protect.minIdleMs);
-  for (const oldest of [recent, oldestOf(decided, 'WithinLimits')]) {
+  const times = pinsInForce(protect.keep, nowMs).flatMap(({ untilMs }) => (untilMs === null ? [] : [untilMs]));
+  return earliest([...times, ...(recent === undefined ? [] : [recent.lastAccessedAtMs + protect.minIdleMs])]);
+}
+
+function expiresAtMs(unreachable: readonly UnreachableLimit[], decided: Decided): number | null {
+  const { limits: { maxIdleMs }, protect, nowMs } = decided.input;
+  const oldest = [oldestOf(decided, 'Recent'), oldestOf(decided, 'WithinLimits')].filter((entry) => entry !== undefined);
+  return earliest([
+    // Also where nothing goes then: that a pin has expired is told.
+    ...pinsInForce(protect.keep, nowMs).map(({ untilMs }) => untilMs),
+    unreachable.length > 0 ? nextFreeAtMs(decided) : null,
     // Protection ends when its time is met, a limit is exceeded when its time is passed.
-    if (oldest !== undefined && limits.maxIdleMs !== null) times.push(oldest.lastAccessedAtMs + Math.max(protect.minIdleMs, limits.maxIdleMs + 1));
-  }
-  // Also where nothing goes then: that the pin has expired is told.
-  for (const { untilMs } of pinsInForce(protect.keep, nowMs)) if (untilMs !== null) times.push(untilMs);
-  return times.length === 0 ? null : Math.min(...times);
+    ...oldest.map(({ lastAccessedAtMs }) => (maxIdleMs === null ? null : lastAccessedAtMs + Math.max(protect.minIdleMs, maxIdleMs + 1))),
+  ]);
+}
+
+function earliest(times: readonly (number | null)[]): number | null {
+  const known = times.filter((time) => time !== null);
+  return known.length === 0 ? null : Math.min(...known);
 }
 
 /** The least recently used of those with this reason. */

@@ -3,7 +3,7 @@
  * The order is that of the rules: of two reasons that hold, the first is the one that is given.
  */
 export const keepReasons = ['InUse', 'Kept', 'Recent', 'WithinLimits'] as const;
-export const evictReasons = ['MaxIdle', 'MaxEntries', 'MaxBytes'] as const;
+export const evictReasons = ['MaxIdle', 'MaxEntries', 'MaxBytes', 'MinFree', 'MinFreeInodes'] as const;
 
 export type KeepReason = (typeof keepReasons)[number];
 export type EvictReason = (typeof evictReasons)[number];

@@ -1,3 +1,5 @@
+import type { Filesystem } from './free-space.ts';
+import { wantedFree } from './free-space.ts';
 import type { Limits } from './limits.ts';
 import type { CacheStats } from './snapshot.ts';
 
@@ -5,14 +7,26 @@ import type { CacheStats } from './snapshot.ts';
 const largestPercent = 999;
 
 /**
- * How full a cache is against its tightest limit of entries or bytes: 1 is exactly at the limit.
- * Infinity where the limit is zero and something is there. Undefined where neither is limited: idle time fills nothing.
+ * How full a cache is against its tightest limit of entries, bytes or free space: 1 is exactly at the limit.
+ * Infinity where the limit is zero and something is there. Undefined where none of these is limited: idle time fills nothing.
  */
-export function usageOf(stats: CacheStats, limits: Limits): number | undefined {
+export function usageOf(stats: CacheStats, limits: Limits, filesystem: Filesystem): number | undefined {
   const ratios: number[] = [];
   if (limits.maxEntries !== null) ratios.push(ratio(stats.entryCount, limits.maxEntries));
   if (limits.maxBytes !== null) ratios.push(ratio(stats.totalBytes, limits.maxBytes));
+  const { bytes, inodes } = fillOf(limits, filesystem);
+  for (const fill of [bytes, inodes]) if (fill !== undefined) ratios.push(fill);
   return ratios.length === 0 ? undefined : Math.max(...ratios);
+}
+
+/** How full a filesystem is against what has to stay free; undefined where nothing has to, or it is not counted. */
+export function fillOf(limits: Limits, filesystem: Filesystem): { readonly bytes: number | undefined; readonly inodes: number | undefined } {
+  const { capacityBytes, availableBytes, inodes, inodesFree } = filesystem;
+  const wanted = wantedFree(limits, filesystem);
+  return {
+    bytes: limits.minFree === null ? undefined : ratio(capacityBytes - availableBytes, capacityBytes - wanted.bytes),
+    inodes: limits.minFreeInodes === null || inodes === undefined || inodesFree === undefined ? undefined : ratio(inodes - inodesFree, inodes - wanted.inodes),
+  };
 }
 
 function ratio(actual: number, allowed: number): number {

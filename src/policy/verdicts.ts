@@ -3,12 +3,12 @@ import { formatBytes } from '../api/quantity.ts';
 import type { Hold } from './holds.ts';
 import { holdOf } from './holds.ts';
 import { pinOf, pinsInForce, pinText } from './keep.ts';
-import type { Limits } from './limits.ts';
+import type { FreeAmount, Limits } from './limits.ts';
 import { withHeadroom } from './limits.ts';
 import { idleMsOf } from './lru-order.ts';
 import type { PlanInput } from './plan.ts';
 import type { EvictReason, KeepReason, Reason } from './reasons.ts';
-import { firstEvictCode, reasonsByCode } from './reasons.ts';
+import { codeOf, firstEvictCode, reasonsByCode } from './reasons.ts';
 import type { Entry } from './snapshot.ts';
 
 interface Judgement<V extends 'evict' | 'keep', R extends Reason> {
@@ -51,6 +51,13 @@ export class Verdicts<V extends Verdict = Verdict> implements Iterable<V> {
   at(index: number): V | undefined {
     if (!(index >= 0 && index < this.length)) return undefined;
     return new Judged(this.#decided, this.#places?.[index] ?? index) as Verdict as V;
+  }
+
+  /** The rows of the snapshot that have this reason. */
+  *rowsOf(reason: Reason): Generator<number, void, undefined> {
+    const { reasons, order } = this.#decided;
+    const code = codeOf(reason);
+    for (let place = reasons.indexOf(code); place !== -1; place = reasons.indexOf(code, place + 1)) yield order[place]!;
   }
 
   *[Symbol.iterator](): Generator<V, void, undefined> {
@@ -116,6 +123,8 @@ const details: Readonly<Record<Reason, (judged: Judged, input: PlanInput) => str
   MaxIdle: ({ entry }, { nowMs, limits }) => `${lastUse(entry, nowMs)}, ${allowed(limits.maxIdleMs, limits, formatExactDuration)}`,
   MaxEntries: ({ inPlace }, { limits }) => `${inPlace}, ${allowed(limits.maxEntries, limits, String)}`,
   MaxBytes: ({ inPlace }, { limits }) => `${inPlace}, ${allowed(limits.maxBytes, limits, formatBytes)}`,
+  MinFree: ({ inPlace }, { limits, demand }) => `${inPlace}${freeText(limits.minFree, limits, formatBytes, demand?.filesystem.availableBytes)}`,
+  MinFreeInodes: ({ inPlace }, { limits, demand }) => `${inPlace}${freeText(limits.minFreeInodes, limits, String, demand?.filesystem.inodesFree)}`,
   WithinLimits: ({ inPlace }) => inPlace,
 };
 
@@ -123,6 +132,13 @@ const details: Readonly<Record<Reason, (judged: Judged, input: PlanInput) => str
 function allowed(limit: number | null, limits: Limits, format: (n: number) => string): string {
   const most = limit ?? 0;
   return `${format(most)} allowed${limits.headroomPercent > 0 ? `, then down to ${format(withHeadroom(most, limits))}` : ''}`;
+}
+
+/** `, 20% to be free, 12.3Gi are` */
+function freeText(amount: FreeAmount | null, { headroomPercent }: Limits, format: (n: number) => string, free = 0): string {
+  const wanted = amount === null ? '' : 'percent' in amount ? `${amount.percent}%` : format(amount.count);
+  const then = headroomPercent > 0 ? `, and ${headroomPercent}% more once it is less` : '';
+  return `, ${wanted} to be free${then}, ${format(free)} are`;
 }
 
 function lastUse(entry: Entry, nowMs: number): string {

@@ -77,7 +77,7 @@ describe('hostile values', () => {
 
   it('cannot borrow fields from the prototype', () => {
     expect(problems(policy({}, { limits: JSON.parse('{"__proto__": {"maxEntries": 1}}') as object }))).toEqual([
-      'spec.caches[0].limits.__proto__: unknown field; allowed here: maxEntries, maxBytes, maxIdle, headroom',
+      'spec.caches[0].limits.__proto__: unknown field; allowed here: maxEntries, maxBytes, maxIdle, minFree, minFreeInodes, headroom',
     ]);
     expect(problems(policy({ toString: 1 }))).toEqual([expect.stringContaining('spec.toString: unknown field')]);
   });

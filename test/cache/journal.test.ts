@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { Journal, JournalRecord } from '../../src/cache/journal.ts';
 import { appendToJournal, maxRecords, readJournal } from '../../src/cache/journal.ts';
-import type { PassOptions } from '../../src/cache/pass.ts';
+import type { PassOptions } from '../../src/cache/pass-options.ts';
 import { openRoot } from '../../src/disk/pinned-root.ts';
 import { SteppedClock } from './stepped-clock.ts';
 import { key, StoreOnDisk } from './store.ts';

@@ -47,7 +47,7 @@ describe.each(['prune', 'plan', 'explain', 'stats'])('%s refuses, with one line 
 
   it('an unknown field', () =>
     expectRefusal(
-      /policy\.yaml:9: spec\.caches\[0\]\.limits\.maxEntires: unknown field; allowed here: maxEntries, maxBytes, maxIdle\n$/,
+      /policy\.yaml:9: spec\.caches\[0\]\.limits\.maxEntires: unknown field; allowed here: maxEntries, maxBytes, maxIdle, minFree, minFreeInodes, headroom\n$/,
       command, '-f', machine.policy({ limits: '{maxEntries: 4, maxEntires: 4}' }),
     ));
 
@@ -61,7 +61,7 @@ describe.each(['prune', 'plan', 'explain', 'stats'])('%s refuses, with one line 
 
   it('no limit', () =>
     expectRefusal(
-      'policy.yaml:9: spec.caches[0].limits: limits must set at least one of maxEntries, maxBytes and maxIdle',
+      'policy.yaml:9: spec.caches[0].limits: limits must set at least one of maxEntries, maxBytes, maxIdle, minFree and minFreeInodes',
       command, '-f', machine.policy({ limits: '{}' }),
     ));
 

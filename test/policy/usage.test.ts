@@ -1,9 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { formatUsage, parseUsage, usageOf } from '../../src/policy/usage.ts';
+import type { Filesystem } from '../../src/policy/free-space.ts';
+import type { Limits } from '../../src/policy/limits.ts';
 import { noLimits } from './builders.ts';
 
-const usage = (stats: [entries: number, bytes: number], limits: { maxEntries?: number; maxBytes?: number; maxIdleMs?: number }) =>
-  usageOf({ entryCount: stats[0], totalBytes: stats[1] }, { ...noLimits, ...limits });
+const halfFull = { capacityBytes: 1000, availableBytes: 500, inodes: 100, inodesFree: 25 };
+const usage = (stats: [entries: number, bytes: number], limits: Partial<Limits>, filesystem: Filesystem = halfFull) =>
+  usageOf({ entryCount: stats[0], totalBytes: stats[1] }, { ...noLimits, ...limits }, filesystem);
 
 describe('the usage of a cache', () => {
   it('is that of its tightest limit', () => {
@@ -18,6 +21,18 @@ describe('the usage of a cache', () => {
   it('is unknown where neither entries nor bytes are limited', () => {
     expect(usage([4, 100], {})).toBeUndefined();
     expect(usage([4, 100], { maxIdleMs: 1 })).toBeUndefined();
+  });
+
+  it('is how full the filesystem is against what has to stay free, in bytes and in inodes', () => {
+    expect(usage([4, 100], { minFree: { percent: 20 } })).toBe(500 / 800);
+    expect(usage([4, 100], { minFree: { count: 500 } })).toBe(1);
+    expect(usage([4, 100], { minFree: { count: 501 } })).toBeGreaterThan(1);
+    expect(usage([4, 100], { minFreeInodes: { count: 0 } })).toBe(0.75);
+    expect(usage([4, 100], { minFree: { percent: 0 }, minFreeInodes: { percent: 50 } })).toBe(1.5);
+  });
+
+  it('leaves inodes out where the filesystem does not count them', () => {
+    expect(usage([4, 100], { minFreeInodes: { percent: 99 } }, { capacityBytes: 1000, availableBytes: 0 })).toBeUndefined();
   });
 
   it('has no bound against a limit of zero, and is 0 where nothing is there', () => {

@@ -1,0 +1,82 @@
+import { isDeepStrictEqual } from 'node:util';
+import type { CacheMemory, MemoryPlace } from '../cache/state.ts';
+import { readMemory, writeMemory } from '../cache/state.ts';
+import { OperatorError } from '../errors.ts';
+import type { Totals } from '../policy/node-report.ts';
+import { noTotals } from '../policy/node-report.ts';
+import type { CacheWorkerOptions } from './cache-worker-options.ts';
+import { larger } from './totals.ts';
+
+/** What of a cache outlives the agent: what has been counted, and which policy was enforced last. */
+export class CacheRecord {
+  readonly #options: CacheWorkerOptions;
+  #totals: Totals | undefined;
+  #countedBefore: Totals | undefined;
+  #recalled = false;
+  #rememberedGeneration = 0;
+
+  constructor(options: CacheWorkerOptions) {
+    this.#options = options;
+  }
+
+  get totals(): Totals {
+    return this.#totals ?? this.#toldTotals;
+  }
+
+  get countedBefore(): Totals {
+    return this.#countedBefore ?? this.#toldTotals;
+  }
+
+  /** What was enforced here before has been read, and is no later policy: a mounted copy may lag behind what an earlier agent was told. */
+  get allowsEnforcing(): boolean {
+    return this.#recalled && !this.#outdated;
+  }
+
+  get #outdated(): boolean {
+    return this.#rememberedGeneration > this.#options.policy.policy.generation;
+  }
+
+  get #place(): MemoryPlace {
+    return { root: this.#options.spec.root, allowedRoots: this.#options.allowedRoots };
+  }
+
+  /** What was reported last, by this agent or by one before it: stands until the disk can be asked, and never falls. */
+  get #toldTotals(): Totals {
+    return larger(this.#options.previous?.totals ?? noTotals, this.#options.knownTotals ?? noTotals);
+  }
+
+  /** What was enforced and counted here before; once, as soon as the directory can be read. Another policy of the same name counts anew. */
+  recall(): void {
+    if (this.#recalled) return;
+    const { uid, generation } = this.#options.policy.policy;
+    let memory: CacheMemory | undefined;
+    try {
+      memory = readMemory(this.#place);
+    } catch (error) {
+      // The look that follows meets the same obstacle, and says so.
+      if (error instanceof OperatorError) return;
+      throw error;
+    }
+    const own = memory?.policy.uid === uid ? memory : undefined;
+    this.#totals = own === undefined ? this.#toldTotals : larger(own.totals, this.#toldTotals);
+    this.#countedBefore = this.#totals;
+    this.#rememberedGeneration = own?.policy.generation ?? 0;
+    this.#recalled = true;
+    if (this.#outdated) this.#options.log.warn({ cache: this.#options.spec.name, generation, enforced: this.#rememberedGeneration }, 'the policy is older than the one enforced last; nothing is evicted by it');
+  }
+
+  /** What was counted outlives the agent. A state that cannot be written is no reason to stop: it is written again after the next run. */
+  count(add: (totals: Totals) => Totals): void {
+    const { uid, generation } = this.#options.policy.policy;
+    const totals = add(this.#totals ?? noTotals);
+    const unchanged = this.#rememberedGeneration === generation && isDeepStrictEqual(totals, this.#totals);
+    this.#totals = totals;
+    if (unchanged) return;
+    try {
+      writeMemory(this.#place, { policy: { uid, generation }, totals });
+      this.#rememberedGeneration = generation;
+    } catch (error) {
+      this.#options.log.warn({ cache: this.#options.spec.name, err: error }, 'the totals could not be saved; they are kept in memory');
+    }
+  }
+}

@@ -1,0 +1,21 @@
+import type { Log } from '../observe/log.ts';
+import type { CompiledCache, CompiledPolicy } from '../policy/compiled.ts';
+import type { CacheState, Totals } from '../policy/node-report.ts';
+import type { Witness } from './metrics.ts';
+
+export interface CacheWorkerOptions {
+  readonly policy: CompiledPolicy;
+  readonly spec: CompiledCache;
+  readonly allowedRoots: readonly string[];
+  readonly settleMs?: number | undefined;
+  readonly restMs?: number | undefined;
+  readonly log: Log;
+  readonly tickMs?: number | undefined;
+  /** When the policy's schedule is next due on this node after a moment; null without a schedule. */
+  readonly nextDueAtMs: (afterMs: number) => number | null;
+  /** What was known of the cache under the policy before, so that a change of limits leaves no gap in the reports. */
+  readonly previous: CacheState | undefined;
+  /** What a report says was counted here, where the disk no longer does. */
+  readonly knownTotals: Totals | undefined;
+  readonly witness?: Witness | undefined;
+}

@@ -1,0 +1,87 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { byFilesystem, shortageOf, SpaceKeeper } from '../cache/free-space.ts';
+import type { Log } from '../observe/log.ts';
+import { limitsFreeSpace } from '../policy/free-space.ts';
+import type { CacheWorker } from './cache-worker.ts';
+
+/** How often the filesystems are asked how much is free; one statfs each. */
+const defaultEveryMs = 5_000;
+
+export interface FreeSpaceWatchOptions {
+  readonly log: Log;
+  readonly everyMs?: number | undefined;
+}
+
+/** Sees to it that the filesystems of a policy's caches have the space left that the policy wants: one keeper each, acting at once. */
+export class FreeSpaceWatch {
+  readonly #workers: readonly CacheWorker[];
+  readonly #options: FreeSpaceWatchOptions;
+  readonly #keepers = new Map<string, SpaceKeeper<CacheWorker>>();
+
+  constructor(workers: readonly CacheWorker[], options: FreeSpaceWatchOptions) {
+    this.#workers = workers.filter(({ limits }) => limitsFreeSpace(limits));
+    this.#options = options;
+  }
+
+  /** Works until the signal comes; returns at once where no cache wants free space. @param onChange called after everything that may have changed a worker's state */
+  async run(signal: AbortSignal, onChange: () => void): Promise<void> {
+    const { everyMs = defaultEveryMs } = this.#options;
+    while (!signal.aborted && this.#workers.length > 0) {
+      if (await this.tick(signal)) onChange();
+      await sleep(everyMs, undefined, { signal }).catch(() => undefined);
+    }
+  }
+
+  /** @returns true where the state of a worker may have changed */
+  async tick(signal: AbortSignal): Promise<boolean> {
+    let changed = false;
+    // A worker that has not looked yet has not read what was enforced before it.
+    const ready = this.#workers.filter((worker) => worker.hasLooked);
+    for (const [device, workers] of byFilesystem(ready)) {
+      if (signal.aborted) return changed;
+      const enforced = workers.filter((worker) => worker.isEnforced);
+      changed = (enforced.length > 0 ? await this.#keep(device, enforced, signal) : await this.#look(workers)) || changed;
+    }
+    return changed;
+  }
+
+  /** For a single run: round after round, as long as that does some good. @returns whether anything was short */
+  async settle(signal: AbortSignal): Promise<boolean> {
+    let wasShort = false;
+    while (await this.tick(signal)) {
+      wasShort = true;
+      if ([...this.#keepers.values()].every((keeper) => !keeper.isDue(Date.now()))) break;
+    }
+    return wasShort;
+  }
+
+  async #keep(device: string, workers: readonly CacheWorker[], signal: AbortSignal): Promise<boolean> {
+    const keeper = this.#keepers.get(device) ?? new SpaceKeeper<CacheWorker>();
+    this.#keepers.set(device, keeper);
+    if (!keeper.isDue(Date.now()) && keeper.isShort(workers)) return false;
+    let wasShort: boolean;
+    try {
+      wasShort = await keeper.round(workers, Date.now, signal);
+    } catch (error) {
+      if (signal.aborted) return false;
+      throw error;
+    }
+    return workers.map((worker) => this.#tell(worker, keeper)).includes(true) || wasShort;
+  }
+
+  /** Said once: what stays short stands in the status as long as it does. @returns whether it is news */
+  #tell(worker: CacheWorker, keeper: SpaceKeeper<CacheWorker>): boolean {
+    const standing = keeper.unmetOf(worker);
+    if (!worker.expectDemand(standing)) return false;
+    const { log } = this.#options;
+    if (standing === undefined) log.info({ cache: worker.name }, 'the filesystem is no longer out of reach of its limits');
+    for (const { limit, allowed, remaining } of standing?.unmet ?? []) log.warn({ cache: worker.name, limit, wanted: allowed, free: remaining }, 'nothing more may go, and the filesystem has less free than it has to');
+    return true;
+  }
+
+  /** What would go, where nothing may. */
+  async #look(workers: readonly CacheWorker[]): Promise<boolean> {
+    const shortage = await shortageOf(workers, Date.now());
+    return workers.map((worker) => worker.expectDemand(shortage?.demands.get(worker))).includes(true);
+  }
+}

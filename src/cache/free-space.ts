@@ -1,0 +1,163 @@
+import { OperatorError } from '../errors.ts';
+import type { Demand, Filesystem, Tries } from '../policy/free-space.ts';
+import { afterTry, isInVain, limitsFreeSpace, noTries, shareOut, shortLimits } from '../policy/free-space.ts';
+import type { Limits } from '../policy/limits.ts';
+import type { UnreachableLimit } from '../policy/plan.ts';
+import type { Outlook } from './outlook.ts';
+
+export type FilesystemView = Filesystem & { readonly device: string };
+
+/** A cache whose filesystem has to have some space left. What it throws is its own trouble, told by itself. */
+export interface Tenant {
+  readonly limits: Limits;
+  filesystem(): FilesystemView;
+  /** What may go for the sake of free space alone. */
+  outlook(): Promise<Outlook>;
+  /** Bytes of what was evicted before, and that a purge will give. */
+  restingBytes(): Promise<number>;
+  /** Evicts what is demanded, and deletes it. @returns how many entries went */
+  free(demand: Demand, signal?: AbortSignal): Promise<number>;
+  /** Deletes what was evicted before, without letting it rest. */
+  purge(signal?: AbortSignal): Promise<void>;
+}
+
+/** Caches by the filesystem they lie on; those that ask for no free space, or cannot be opened, are left out. */
+export function byFilesystem<T extends Tenant>(tenants: readonly T[]): ReadonlyMap<string, readonly T[]> {
+  const devices = new Map<string, T[]>();
+  for (const tenant of tenants) {
+    const device = limitsFreeSpace(tenant.limits) ? viewOf(tenant)?.device : undefined;
+    if (device !== undefined) devices.set(device, [...(devices.get(device) ?? []), tenant]);
+  }
+  return devices;
+}
+
+/** Undefined where the cache cannot be opened. */
+function viewOf(tenant: Tenant): FilesystemView | undefined {
+  try {
+    return tenant.filesystem();
+  } catch (error) {
+    if (error instanceof OperatorError) return undefined;
+    throw error;
+  }
+}
+
+export interface Shortage<T extends Tenant> {
+  readonly filesystem: FilesystemView;
+  /** What of each cache has to go. */
+  readonly demands: ReadonlyMap<T, Demand>;
+  /** When time alone lets another entry go; null where it never does. */
+  readonly nextFreeAtMs: number | null;
+}
+
+/** What is short on the filesystem of these caches, and whose entries make up for it; undefined where nothing is short. Reads only. */
+export async function shortageOf<T extends Tenant>(tenants: readonly T[], nowMs: number, inodesPerEntry?: number): Promise<Shortage<T> | undefined> {
+  const filesystem = tenants.map(viewOf).find((view) => view !== undefined);
+  if (filesystem === undefined || tenants.every(({ limits }) => shortLimits(limits, filesystem).length === 0)) return undefined;
+  const present: T[] = [];
+  const claims = [];
+  for (const tenant of tenants) {
+    const outlook = await unlessFailing(() => tenant.outlook());
+    if (outlook === undefined) continue;
+    const trashBytes = (await unlessFailing(() => tenant.restingBytes())) ?? 0;
+    present.push(tenant);
+    claims.push({ limits: tenant.limits, entries: outlook.snapshot.entries, plan: outlook.plan, trashBytes, nowMs });
+  }
+  const shares = shareOut(filesystem, claims, inodesPerEntry);
+  const times = claims.map(({ plan }) => plan.nextFreeAtMs).filter((time) => time !== null);
+  return {
+    filesystem,
+    demands: new Map(present.map((tenant, i) => [tenant, shares[i]!])),
+    nextFreeAtMs: times.length === 0 ? null : Math.min(...times),
+  };
+}
+
+async function unlessFailing<R>(act: () => Promise<R>): Promise<R | undefined> {
+  try {
+    return await act();
+  } catch (error) {
+    if (error instanceof OperatorError) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Keeps one filesystem as free as its caches want it, by what may go of all of them together: least recently used first. What is
+ * asked for are bytes as metadata says them, so the filesystem itself is asked again after each round.
+ */
+export class SpaceKeeper<T extends Tenant> {
+  #tries: Tries = noTries;
+  #inodesPerEntry: number | undefined;
+  #unmet: ReadonlyMap<T, Demand> = new Map();
+
+  /** What stays short for a cache whatever goes, as far as the last round could tell; undefined where nothing does. */
+  unmetOf(tenant: T): Demand | undefined {
+    return this.#unmet.get(tenant);
+  }
+
+  /** False while another round would do no good. */
+  isDue(nowMs: number): boolean {
+    return nowMs >= this.#tries.nextAtMs;
+  }
+
+  isShort(tenants: readonly T[]): boolean {
+    const filesystem = tenants.map(viewOf).find((view) => view !== undefined);
+    return filesystem !== undefined && tenants.some(({ limits }) => shortLimits(limits, filesystem).length > 0);
+  }
+
+  /**
+   * One round: delete what rests, evict what is still missing, delete that, and look what came of it.
+   * @param now the wall clock, ms
+   * @returns whether anything was short
+   */
+  async round(tenants: readonly T[], now: () => number, signal?: AbortSignal): Promise<boolean> {
+    if (!this.isShort(tenants)) return this.#rest();
+    for (const tenant of tenants) await unlessFailing(() => tenant.purge(signal));
+    const shortage = await shortageOf(tenants, now(), this.#inodesPerEntry);
+    if (shortage === undefined) return this.#rest();
+    signal?.throwIfAborted();
+    const gain = await this.#meet(shortage, signal);
+    this.#tries = afterTry(this.#tries, { gain, nowMs: now(), expiresAtMs: shortage.nextFreeAtMs });
+    this.#unmet = unmetBy(shortage, isInVain(this.#tries));
+    return true;
+  }
+
+  #rest(): false {
+    this.#tries = noTries;
+    this.#unmet = new Map();
+    return false;
+  }
+
+  /** @returns what was gained, as a part of what was asked for; undefined where nothing could be asked for */
+  async #meet({ filesystem, demands }: Shortage<T>, signal: AbortSignal | undefined): Promise<number | undefined> {
+    const asked = [...demands.values()];
+    const askedBytes = asked.reduce((sum, { bytes }) => sum + bytes, 0);
+    const askedEntries = asked.reduce((sum, { entries }) => sum + entries, 0);
+    if (askedBytes === 0 && askedEntries === 0) return undefined;
+    let gone = 0;
+    for (const [tenant, demand] of demands) {
+      if (demand.bytes === 0 && demand.entries === 0) continue;
+      gone += (await unlessFailing(() => tenant.free(demand, signal))) ?? 0;
+      signal?.throwIfAborted();
+    }
+    const after = [...demands.keys()].map(viewOf).find((view) => view !== undefined);
+    if (after === undefined) return 0;
+    const gainedInodes = (after.inodesFree ?? 0) - (filesystem.inodesFree ?? 0);
+    const bytes = askedBytes === 0 ? 0 : (after.availableBytes - filesystem.availableBytes) / askedBytes;
+    const inodes = askedEntries === 0 ? 0 : gainedInodes / (askedEntries * (this.#inodesPerEntry ?? 1));
+    if (gone > 0 && askedEntries > 0) this.#inodesPerEntry = Math.max(1, gainedInodes / gone);
+    return Math.max(bytes, inodes);
+  }
+}
+
+/** Known beforehand, or after tries in vain: then all that is short counts as out of reach. */
+function unmetBy<T extends Tenant>({ demands }: Shortage<T>, inVain: boolean): ReadonlyMap<T, Demand> {
+  return new Map([...demands].flatMap(([tenant, demand]) => {
+    const filesystem = viewOf(tenant);
+    const short = filesystem === undefined ? [] : shortLimits(tenant.limits, filesystem);
+    const unmet = short.flatMap((each): UnreachableLimit[] => {
+      if (demand.unmet.some(({ limit }) => limit === each.limit)) return [each];
+      return inVain ? [{ ...each, because: 'NotReclaimable' }] : [];
+    });
+    return filesystem === undefined || unmet.length === 0 ? [] : [[tenant, { filesystem, bytes: 0, entries: 0, unmet }] as const];
+  }));
+}

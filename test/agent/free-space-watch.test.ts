@@ -1,0 +1,197 @@
+import { closeSync, openSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest';
+import { CacheWorker } from '../../src/agent/cache-worker.ts';
+import { FreeSpaceWatch } from '../../src/agent/free-space-watch.ts';
+import type { Log } from '../../src/observe/log.ts';
+import { silentLog } from '../../src/observe/log.ts';
+import type { CompiledPolicy } from '../../src/policy/compiled.ts';
+import type { Limits } from '../../src/policy/limits.ts';
+import { noLimits, noProtection } from '../../src/policy/limits.ts';
+import { nodeReport } from '../../src/policy/node-report.ts';
+import { largeEntry, Mi, SmallDisk } from '../cache/full-disk.ts';
+import type { StoreOnDisk } from '../cache/store.ts';
+import { key } from '../cache/store.ts';
+import { asRoot } from '../disk/scratch.ts';
+
+const { signal } = new AbortController();
+const hour = 3_600_000;
+
+afterEach(() => void vi.useRealTimers());
+
+/** Only the clock: what waits for the disk waits in truth. */
+function stepClock(): void {
+  vi.useFakeTimers({ toFake: ['Date'] });
+}
+
+interface Rig {
+  readonly watch: FreeSpaceWatch;
+  readonly workers: readonly CacheWorker[];
+  /** What was said, as levels and words. */
+  readonly said: string[];
+}
+
+/** Workers of one policy that have had their first look; a schedule is far away, evicted entries would rest for an hour. */
+async function aRig(stores: readonly StoreOnDisk[], limits: Partial<Limits>, { mode = 'Enforce', minIdleMs = 0 }: { mode?: CompiledPolicy['mode']; minIdleMs?: number } = {}): Promise<Rig> {
+  const caches = stores.map((store, i) => ({ ...store.spec(limits), name: `cache-${i}`, limits: { ...noLimits, ...limits }, protect: { ...noProtection, minIdleMs } }));
+  const policy: CompiledPolicy = { formatVersion: 1, policy: { name: 'p', uid: 'u', generation: 1 }, accepted: true, mode, schedule: null, caches };
+  const said: string[] = [];
+  const note = (level: string) => (_: unknown, words: string) => void said.push(`${level}: ${words}`);
+  const log = { ...silentLog, warn: note('warn'), info: note('info') } as Log;
+  const workers = caches.map((spec) => new CacheWorker({
+    policy, spec, allowedRoots: stores.map(({ home }) => join(home, '..')), settleMs: 1, restMs: hour, log, nextDueAtMs: (afterMs) => afterMs + 1_000 * hour, previous: undefined, knownTotals: undefined,
+  }));
+  onTestFinished(() => workers.forEach((worker) => worker[Symbol.dispose]()));
+  // The reserve takes its MiB before anything is measured.
+  for (const store of stores) await store.cache().pass({ mode: 'Enforce', trigger: 'Manual' });
+  for (const worker of workers) await worker.tick(Date.now(), signal);
+  return { watch: new FreeSpaceWatch(workers, { log }), workers, said };
+}
+
+const letters = 'abcdefghijkl';
+
+/** Entries of 1 MiB, the first letter least recently used. */
+function filled(store: StoreOnDisk, some = letters): StoreOnDisk {
+  for (const letter of some) largeEntry(store, key(letter), { usedSecondsAgo: 10_000 - 100 * letters.indexOf(letter) });
+  return store;
+}
+
+const lettersIn = (store: StoreOnDisk) => store.names.filter((name) => name.length === 64).map((name) => name[0]).join('');
+const conditions = (workers: readonly CacheWorker[]) => nodeReport(workers.map(({ state }) => state)).findings.map(({ type, status, reason }) => `${type}=${status} ${reason}`);
+
+describe.runIf(asRoot)('a filesystem that has less free than a policy wants', () => {
+  it('gets it back at once, between scheduled runs and without a rest, by the entries used least recently in any of its caches', async () => {
+    const disk = new SmallDisk('size=18m');
+    const stores = [filled(disk.store('one'), 'acegik'), filled(disk.store('two'), 'bdfhjl')];
+    const { watch, workers } = await aRig(stores, { minFree: { count: 8 * Mi }, maxEntries: 1 });
+    expect(disk.availableBytes).toBeLessThan(4 * Mi);
+    expect(await watch.tick(signal)).toBe(true);
+    expect(disk.availableBytes).toBeGreaterThanOrEqual(8 * Mi);
+    // Twelve entries, two reserves and what else is there fill more than 14 of 18 MiB: five go, and none for the limit of one, whose time has not come.
+    expect(stores.map(lettersIn)).toEqual(['gik', 'fhjl']);
+    expect(stores.map(({ trash }) => trash)).toEqual([[], []]);
+    expect(workers.map(({ state }) => state.lastRun?.trigger)).toEqual(['FreeSpace', 'FreeSpace']);
+    expect(workers.map(({ state }) => state.totals.evictedEntries)).toEqual([3, 2]);
+    expect(await watch.tick(signal)).toBe(false);
+  });
+
+  it('goes further by the headroom, and then rests until it is short again', async () => {
+    const disk = new SmallDisk('size=17m');
+    const store = filled(disk.store());
+    const { watch } = await aRig([store], { minFree: { count: 4 * Mi }, headroomPercent: 50 });
+    // More than 13 MiB are in use, so less than 4 are free; and 6 are, once it has been short.
+    await watch.tick(signal);
+    expect(lettersIn(store)).toBe('defghijkl');
+    expect(await watch.tick(signal)).toBe(false);
+    largeEntry(store, key('m'));
+    expect(await watch.tick(signal)).toBe(false);
+  });
+
+  it('shows in mode DryRun what would go, and evicts nothing', async () => {
+    const disk = new SmallDisk('size=17m');
+    const store = filled(disk.store());
+    const { watch, workers: [worker] } = await aRig([store], { minFree: { count: 8 * Mi } }, { mode: 'DryRun' });
+    expect(await watch.tick(signal)).toBe(true);
+    expect(await watch.tick(signal)).toBe(false);
+    await worker!.tick(Date.now() + 10_000, signal);
+    expect(worker!.state.look).toMatchObject({ wouldEvict: { entries: 5, bytes: 5 * Mi }, stats: { entryCount: 12 } });
+    expect(lettersIn(store)).toBe(letters);
+  });
+
+  it('evicts nothing where what rests in the trash is enough', async () => {
+    const disk = new SmallDisk('size=17m');
+    const store = filled(disk.store());
+    const { watch } = await aRig([store], { minFree: { count: 6 * Mi } });
+    using other = store.cache({ maxEntries: 8 }, { restMs: hour });
+    await other.pass({ mode: 'Enforce', trigger: 'Manual' });
+    expect([lettersIn(store), store.trash.length]).toEqual(['efghijkl', 4]);
+    await watch.tick(signal);
+    expect([lettersIn(store), store.trash.length]).toEqual(['efghijkl', 0]);
+    expect(disk.availableBytes).toBeGreaterThanOrEqual(6 * Mi);
+  });
+});
+
+describe.runIf(asRoot)('a filesystem that stays short', () => {
+  it('because all is in use is said to be, once, and left alone for a while', async () => {
+    stepClock();
+    const disk = new SmallDisk('size=9m');
+    const store = filled(disk.store(), 'abcdef');
+    for (const letter of 'abcdef') store.box(`box-${letter}`, key(letter));
+    const { watch, workers, said } = await aRig([store], { minFree: { count: 4 * Mi } });
+    said.length = 0;
+    for (let i = 0; i < 5; i += 1) {
+      await watch.tick(signal);
+      await workers[0]!.tick(Date.now() + 2_000, signal);
+    }
+    expect(conditions(workers)).toEqual(['Ready=False OverLimit', 'LimitUnreachable=True HeldInUse']);
+    expect(said.filter((words) => words.startsWith('warn'))).toEqual(['warn: nothing more may go, and the filesystem has less free than it has to']);
+    expect(lettersIn(store)).toBe('abcdef');
+  });
+
+  it('because what was evicted gives no space back is told apart, after two tries in vain, and all is well again when it does', async () => {
+    stepClock();
+    const disk = new SmallDisk('size=9m');
+    const store = filled(disk.store(), 'abcdef');
+    const { watch, workers, said } = await aRig([store], { minFree: { count: 4 * Mi } });
+    const open = [...'abcdef'].map((letter) => openSync(join(store.root, key(letter), 'files/0'), 'r'));
+    // What is deleted and still open takes its space.
+    for (let i = 0; i < 4; i += 1) {
+      await watch.tick(signal);
+      await workers[0]!.tick(Date.now() + 2_000, signal);
+    }
+    expect(conditions(workers)).toEqual(['Ready=False OverLimit', 'LimitUnreachable=True NotReclaimable']);
+    expect(said.filter((words) => words.includes('nothing more may go'))).toHaveLength(1);
+    // Two tries took what they wanted of it; a third has to wait.
+    const left = lettersIn(store);
+    expect(left.length).toBeLessThan(6);
+    open.forEach(closeSync);
+    vi.setSystemTime(Date.now() + 31_000);
+    await watch.tick(signal);
+    await workers[0]!.tick(Date.now() + 2_000, signal);
+    expect(conditions(workers)).toEqual(['Ready=True Ready']);
+    expect(lettersIn(store)).toBe(left);
+    expect(said.at(-1)).toBe('info: the filesystem is no longer out of reach of its limits');
+  });
+
+  it('because something else fills it, is not held by anybody', async () => {
+    const disk = new SmallDisk('size=9m');
+    const store = disk.store();
+    largeEntry(disk.store('elsewhere'), key('z'), { sizeBytes: 6 * Mi });
+    const { watch, workers } = await aRig([store], { minFree: { count: 4 * Mi } });
+    await watch.tick(signal);
+    await workers[0]!.tick(Date.now() + 2_000, signal);
+    expect(conditions(workers)).toEqual(['Ready=False OverLimit', 'LimitUnreachable=True NotReclaimable']);
+    rmSync(join(disk.dir, 'elsewhere'), { recursive: true });
+    expect(await watch.tick(signal)).toBe(true);
+    await workers[0]!.tick(Date.now() + 2_000, signal);
+    expect(conditions(workers)).toEqual(['Ready=True Ready']);
+  });
+
+  it('for what was used just now is tried again as soon as that may go', async () => {
+    stepClock();
+    const disk = new SmallDisk('size=9m');
+    const store = disk.store();
+    for (const letter of 'abcdef') largeEntry(store, key(letter), { usedSecondsAgo: 0 });
+    const { watch } = await aRig([store], { minFree: { count: 4 * Mi } }, { minIdleMs: 5_000 });
+    await watch.tick(signal);
+    expect(lettersIn(store)).toBe('abcdef');
+    vi.setSystemTime(Date.now() + 6_000);
+    await watch.tick(signal);
+    expect(disk.availableBytes).toBeGreaterThanOrEqual(4 * Mi);
+  });
+});
+
+describe.runIf(asRoot)('a filesystem that runs out of inodes', () => {
+  it('gets them back in steps, and loses no more entries than a step too many', async () => {
+    const disk = new SmallDisk('size=64m,nr_inodes=600');
+    const store = disk.store();
+    for (const letter of letters) largeEntry(store, key(letter), { sizeBytes: 4096, usedSecondsAgo: 10_000 - 100 * letters.indexOf(letter), files: 30 });
+    const { watch } = await aRig([store], { minFreeInodes: { percent: 50 } });
+    expect(disk.inodesFree).toBeLessThan(200);
+    expect(await watch.settle(signal)).toBe(true);
+    expect(disk.inodesFree).toBeGreaterThanOrEqual(300);
+    // About 35 each: those that go are the least recently used, and two at once at most.
+    expect(disk.inodesFree).toBeLessThan(300 + 3 * 36);
+    expect(letters.endsWith(lettersIn(store))).toBe(true);
+  });
+});

@@ -1,0 +1,209 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import type { Claim, Demand, Filesystem, Tries } from '../../src/policy/free-space.ts';
+import { afterTry, isInVain, noTries, shareOut, shortLimits, wantedFree } from '../../src/policy/free-space.ts';
+import type { Limits } from '../../src/policy/limits.ts';
+import { planEviction } from '../../src/policy/plan.ts';
+import type { PlanInput } from '../../src/policy/plan.ts';
+import type { Entry } from '../../src/policy/snapshot.ts';
+import { entry, heldBy, hour, minute, noLimits, now, planInput, second } from './builders.ts';
+
+const disk: Filesystem = { capacityBytes: 10_000, availableBytes: 1_000, inodes: 1_000, inodesFree: 500 };
+
+interface Cache {
+  readonly entries: readonly Entry[];
+  readonly limits?: Partial<Limits>;
+  readonly but?: Parameters<typeof planInput>[1];
+  readonly trashBytes?: number;
+}
+
+function inputOf({ entries, limits = {}, but = {} }: Cache): PlanInput {
+  return planInput(entries, { ...but, ...limits });
+}
+
+function claim(cache: Cache): Claim {
+  const input = inputOf(cache);
+  return { limits: input.limits, entries: input.snapshot.entries, plan: planEviction(input), trashBytes: cache.trashBytes ?? 0, nowMs: now };
+}
+
+function demands(caches: readonly Cache[], filesystem: Partial<Filesystem> = {}, inodesPerEntry?: number): Demand[] {
+  return shareOut({ ...disk, ...filesystem }, caches.map(claim), inodesPerEntry);
+}
+
+/** What each cache evicts by its own plan, once it has been told what is demanded. */
+function evicted(caches: readonly Cache[], filesystem: Partial<Filesystem> = {}, inodesPerEntry?: number): string[][] {
+  const all = demands(caches, filesystem, inodesPerEntry);
+  return caches.map((cache, i) => [...planEviction({ ...inputOf(cache), demand: all[i]! }).evict].map(({ entry: { key }, reason }) => `${key} ${reason}`));
+}
+
+const fifth = { minFree: { percent: 20 } } as const;
+const a = (key: string, idleHours: number, sizeBytes = 500) => entry(key, { idleMs: idleHours * hour, sizeBytes });
+
+describe('what a filesystem has to have left', () => {
+  it('is a part of it or an amount, and nothing where nothing is asked for or inodes are not counted', () => {
+    expect(wantedFree({ ...noLimits, minFree: { percent: 20 }, minFreeInodes: { count: 7 } }, disk)).toEqual({ bytes: 2_000, inodes: 7 });
+    expect(wantedFree({ ...noLimits, minFree: { count: 123 }, minFreeInodes: { percent: 10 } }, disk)).toEqual({ bytes: 123, inodes: 100 });
+    expect(wantedFree(noLimits, disk)).toEqual({ bytes: 0, inodes: 0 });
+    expect(wantedFree({ ...noLimits, minFreeInodes: { percent: 99 } }, { capacityBytes: 1, availableBytes: 0 })).toEqual({ bytes: 0, inodes: 0 });
+  });
+
+  it('is short from one below it on, never where it is zero', () => {
+    const short = (limits: Partial<Limits>, filesystem: Partial<Filesystem>) => shortLimits({ ...noLimits, ...limits }, { ...disk, ...filesystem }).map(({ limit }) => limit);
+    expect(short(fifth, { availableBytes: 2_000 })).toEqual([]);
+    expect(short(fifth, { availableBytes: 1_999 })).toEqual(['MinFree']);
+    expect(short({ minFree: { percent: 0 }, minFreeInodes: { count: 0 } }, { availableBytes: 0, inodesFree: 0 })).toEqual([]);
+    expect(short({ minFreeInodes: { percent: 51 } }, {})).toEqual(['MinFreeInodes']);
+  });
+});
+
+describe('what is missing on a filesystem', () => {
+  it('is shared out by last use, whichever cache an entry lies in', () => {
+    const caches = [{ entries: [a('a9', 9), a('a3', 3), a('a1', 1)], limits: fifth }, { entries: [a('b5', 5), a('b2', 2)], limits: fifth }];
+    expect(evicted(caches)).toEqual([['a9 MinFree'], ['b5 MinFree']]);
+    expect(evicted(caches, { availableBytes: 400 })).toEqual([['a9 MinFree', 'a3 MinFree'], ['b5 MinFree', 'b2 MinFree']]);
+  });
+
+  it('is nothing where enough is free', () => {
+    expect(demands([{ entries: [a('a', 9)], limits: fifth }], { availableBytes: 2_000 })).toMatchObject([{ bytes: 0, entries: 0, unmet: [] }]);
+  });
+
+  it('is made up for by a cache for its own limit only', () => {
+    const [modest, bold] = [{ entries: [a('a9', 9), a('a8', 8)], limits: { minFree: { count: 1_200 } } }, { entries: [a('b5', 5), a('b4', 4)], limits: { minFree: { count: 2_400 } } }];
+    expect(evicted([modest, bold])).toEqual([['a9 MinFree'], ['b5 MinFree', 'b4 MinFree']]);
+    expect(evicted([{ ...modest, limits: {} }, bold])).toEqual([[], ['b5 MinFree', 'b4 MinFree']]);
+  });
+
+  it('goes beyond by the headroom, and not at all for headroom alone', () => {
+    const cache = { entries: [a('a9', 9), a('a8', 8), a('a7', 7), a('a6', 6)], limits: { ...fifth, headroomPercent: 25 } };
+    expect(evicted([cache])).toEqual([['a9 MinFree', 'a8 MinFree', 'a7 MinFree']]);
+    expect(evicted([cache], { availableBytes: 2_000 })).toEqual([[]]);
+  });
+
+  it('is less what rests in the trash, and what other limits evict anyway', () => {
+    const entries = [a('a9', 9), a('a8', 8), a('a7', 7)];
+    expect(evicted([{ entries, limits: fifth, trashBytes: 600 }])).toEqual([['a9 MinFree']]);
+    expect(demands([{ entries, limits: fifth, trashBytes: 1_000 }])).toMatchObject([{ bytes: 0 }]);
+    expect(evicted([{ entries, limits: { ...fifth, maxEntries: 2 } }])).toEqual([['a9 MaxEntries', 'a8 MinFree']]);
+    expect(evicted([{ entries: [a('b', 1)], limits: fifth }, { entries, limits: { maxEntries: 1 } }])).toEqual([[], ['a9 MaxEntries', 'a8 MaxEntries']]);
+  });
+
+  it('never takes what is in use, kept or recent, and says what stays short for that', () => {
+    const cache = {
+      entries: [a('used', 9), a('kept', 8), entry('recent', { idleMs: second, sizeBytes: 500 }), a('free', 7)], limits: fifth,
+      but: { holds: heldBy('box', 'used'), keep: [{ by: 'key', pattern: 'kept', untilMs: null, reason: '' }] as const },
+    };
+    expect(evicted([cache])).toEqual([['free MinFree']]);
+    expect(demands([cache])[0]?.unmet).toEqual([{ limit: 'MinFree', allowed: 2_000, remaining: 1_500 }]);
+    const plan = planEviction({ ...inputOf(cache), demand: demands([cache])[0]! });
+    expect(plan.unreachable).toEqual([{ limit: 'MinFree', allowed: 2_000, remaining: 1_500 }]);
+    expect([plan.nextFreeAtMs, plan.expiresAtMs]).toEqual([now - second + minute, now - second + minute]);
+  });
+
+  it('stays short by what is found to be in use only when it is to go', () => {
+    const cache = { entries: [a('a9', 9), a('a8', 8)], limits: fifth };
+    const plan = planEviction({ ...inputOf(cache), holds: heldBy('box', 'a9'), demand: demands([cache])[0]! });
+    expect(plan.unreachable).toEqual([{ limit: 'MinFree', allowed: 2_000, remaining: 1_500 }]);
+  });
+
+  it('of inodes goes in steps: first as if all in use were those of entries, then by what entries gave, and an eighth at most', () => {
+    const entries = Array.from({ length: 32 }, (_, i) => a(`k${i}`, 40 - i));
+    const limits = { minFreeInodes: { count: 600 } };
+    // 500 in use over 32 entries are 16 each: 7 entries for the 100 that are missing, of which an eighth of all may go at once.
+    expect(demands([{ entries, limits }])).toMatchObject([{ bytes: 0, entries: 4, unmet: [] }]);
+    expect(demands([{ entries, limits }], {}, 50)).toMatchObject([{ entries: 2 }]);
+    expect(demands([{ entries, limits }], {}, 1)).toMatchObject([{ entries: 4 }]);
+    expect(evicted([{ entries, limits }], {}, 50)).toEqual([['k0 MinFreeInodes', 'k1 MinFreeInodes']]);
+    expect(demands([{ entries: [], limits }])[0]?.unmet).toEqual([{ limit: 'MinFreeInodes', allowed: 600, remaining: 500 }]);
+    expect(demands([{ entries, limits }], { inodes: undefined as never, inodesFree: undefined as never })).toMatchObject([{ entries: 0, unmet: [] }]);
+  });
+});
+
+describe('for every set of caches on one filesystem, the shares', () => {
+  const caches = fc.array(
+    fc.record({
+      entries: fc.array(fc.record({ idleMs: fc.nat(20), sizeBytes: fc.integer({ min: 1, max: 10 }), held: fc.boolean() }), { maxLength: 8 }),
+      minFree: fc.option(fc.nat(60)),
+      headroomPercent: fc.constantFrom(0, 10, 50),
+      maxEntries: fc.option(fc.nat(8)),
+      trashBytes: fc.nat(5),
+    }),
+    { maxLength: 4 },
+  ).map((all) => all.map(({ entries, minFree, headroomPercent, maxEntries, trashBytes }, c): Cache => {
+    const made = entries.map(({ idleMs, sizeBytes }, i) => entry(`${c}-${i}`, { idleMs, sizeBytes }));
+    const held = made.filter((_, i) => entries[i]?.held).map(({ key }) => key);
+    return { entries: made, limits: { minFree: minFree === null ? null : { count: minFree }, headroomPercent, maxEntries }, but: { minIdleMs: 0, holds: heldBy('box', ...held) }, trashBytes };
+  }));
+
+  const outcome = (all: readonly Cache[], filesystem: Filesystem) => {
+    const shares = shareOut(filesystem, all.map(claim));
+    const plans = all.map((cache, i) => planEviction({ ...inputOf(cache), demand: shares[i]! }));
+    const given = plans.reduce((sum, plan, i) => sum + plan.before.totalBytes - plan.after.totalBytes + all[i]!.trashBytes!, 0);
+    return { shares, plans, free: filesystem.availableBytes + given };
+  };
+  const filesystems = fc.nat(40).map((availableBytes): Filesystem => ({ capacityBytes: 200, availableBytes }));
+
+  it('leave what each wants, or take all that may go and say what stays short', () => {
+    fc.assert(fc.property(caches, filesystems, (all, filesystem) => {
+      const { plans, shares, free } = outcome(all, filesystem);
+      for (const [i, { limits, trashBytes }] of all.map((cache) => ({ limits: inputOf(cache).limits, trashBytes: cache.trashBytes! })).entries()) {
+        const wanted = wantedFree(limits, filesystem).bytes;
+        const wasShort = filesystem.availableBytes + trashBytes < wanted;
+        expect(shares[i]!.unmet.length > 0).toBe(wasShort && free < wanted);
+        if (wasShort && free < wanted) expect([...plans[i]!.verdicts].some(({ reason }) => reason === 'WithinLimits')).toBe(false);
+      }
+    }), { numRuns: 500 });
+  });
+
+  it('take nothing that could have stayed: with any cache\'s last one back, something is missing', () => {
+    fc.assert(fc.property(caches, filesystems, (all, filesystem) => {
+      const { plans, free } = outcome(all, filesystem);
+      for (const [i, plan] of plans.entries()) {
+        const last = plan.evict.at(plan.evict.length - 1);
+        if (last?.reason !== 'MinFree') continue;
+        const { limits } = inputOf(all[i]!);
+        const goal = Math.min(filesystem.capacityBytes, Math.ceil((wantedFree(limits, filesystem).bytes * (100 + limits.headroomPercent)) / 100));
+        // Of two that were the last of their caches, only the one used later is the last of all.
+        const isLastOfAll = plans.every((other) => [...other.evict].every(({ entry, reason }) => reason !== 'MinFree' || entry.lastAccessedAtMs <= last.entry.lastAccessedAtMs));
+        const tied = plans.filter((other) => [...other.evict].some(({ entry, reason }) => reason === 'MinFree' && entry.lastAccessedAtMs === last.entry.lastAccessedAtMs)).length > 1;
+        if (isLastOfAll && !tied) expect(free - last.entry.sizeBytes).toBeLessThan(goal);
+      }
+    }), { numRuns: 500 });
+  });
+
+  it('take by last use: no entry that may go is kept for a limit of its cache while a later used one of the same limit goes', () => {
+    fc.assert(fc.property(caches, filesystems, (all, filesystem) => {
+      const same = all.map((cache) => ({ ...cache, limits: { ...cache.limits, minFree: { count: 50 }, headroomPercent: 0, maxEntries: null }, trashBytes: 0 }));
+      const { plans } = outcome(same, filesystem);
+      const uses = (verdict: string) => plans.flatMap((plan) => [...plan.verdicts].filter(({ reason, verdict: is }) => is === verdict && reason !== 'InUse').map(({ entry }) => entry.lastAccessedAtMs));
+      const [gone, kept] = [uses('evict'), uses('keep')];
+      if (gone.length > 0 && kept.length > 0) expect(Math.max(...gone)).toBeLessThanOrEqual(Math.min(...kept));
+    }), { numRuns: 500 });
+  });
+});
+
+describe('another try to free space', () => {
+  const after = (tries: Tries, gain: number | undefined, expiresAtMs: number | null = null) => afterTry(tries, { gain, nowMs: now, expiresAtMs });
+  const wait = ({ nextAtMs }: Tries) => nextAtMs - now;
+
+  it('follows at once where the last one gained something', () => {
+    expect(after({ inVain: 1, nextAtMs: 0 }, 0.03)).toEqual({ inVain: 0, nextAtMs: now });
+  });
+
+  it('follows once more where it gained next to nothing, and then waits longer each time, ten minutes at most', () => {
+    let tries = after(noTries, 0.029);
+    expect([isInVain(tries), wait(tries)]).toEqual([false, 0]);
+    const waits = [];
+    for (let i = 0; i < 8; i += 1) {
+      tries = after(tries, 0);
+      waits.push(wait(tries) / second);
+      expect(isInVain(tries)).toBe(true);
+    }
+    expect(waits).toEqual([30, 60, 120, 240, 480, 600, 600, 600]);
+  });
+
+  it('waits right away where nothing could be asked for, but not beyond the moment at which something may go', () => {
+    expect(wait(after(noTries, undefined))).toBe(30 * second);
+    expect(wait(after(noTries, undefined, now + 5 * second))).toBe(5 * second);
+    expect(wait(after(noTries, undefined, now - 1))).toBe(30 * second);
+  });
+});
