@@ -197,7 +197,7 @@ export interface NodeCache {
        */
       clockAhead?: number;
       /**
-       * Where the knowledge of what is in use comes from: Box (markers of the runtime's boxes), Mount (mounts that the agent sees), Flock (locks on entries).
+       * Where the knowledge of what is in use comes from: Box (markers of the runtime's boxes), Mount (mounts that the agent sees), Flock (locks on entries), Lease (open files of a directory cache).
        *
        * @maxItems 8
        */

@@ -99,6 +99,7 @@ export class Cache implements Disposable {
     const { allowedRoots, fault } = this.#options;
     // Without relief: the reserve of a full disk is there for what frees space.
     using root = openCacheRoot(this.#spec.root, this.#format, { allowedRoots, fault });
+    this.#refuseOther(root);
     using _lock = lockPasses(root);
     await this.index?.save(root, new Slices());
   }

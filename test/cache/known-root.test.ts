@@ -50,6 +50,7 @@ describe.runIf(asRoot)('a root', () => {
     unmounted(at);
     for (let pass = 0; pass < 3; pass += 1) await expect(cache.pass(enforce)).rejects.toMatchObject(mountChanged);
     await expect(cache.purge()).rejects.toMatchObject(mountChanged);
+    await expect(cache.save()).rejects.toMatchObject(mountChanged);
     expect(below.fingerprint).toBe(untouched);
     diskOver(at, content);
     expect((await takenUp(cache)).evicted).toHaveLength(1);
