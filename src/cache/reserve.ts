@@ -21,7 +21,7 @@ const reserveFile = 'reserve';
 const spareFolder = 'spare';
 const reserveBytes = 1024 * 1024;
 const sliceBytes = reserveBytes / 8;
-const spareDirectories = 16;
+const spareNames = Array.from({ length: 16 }, (_, n) => `${n}`);
 
 export class Reserve {
   #isWorking = false;
@@ -66,7 +66,7 @@ export class Reserve {
 function fillSpares(own: Dir): void {
   using spare = own.ensureDir(spareFolder, 0o700);
   const there = new Set(namesIn(spare));
-  for (let n = 0; n < spareDirectories; n += 1) if (!there.has(`${n}`)) spare.mkdir(`${n}`, 0o700);
+  for (const name of spareNames) if (!there.has(name)) spare.mkdir(name, 0o700);
 }
 
 function fillFile(own: Dir): void {
@@ -92,8 +92,7 @@ function shrinkFile(own: Dir): boolean {
 
 function removeSpare(own: Dir): boolean {
   using spare = own.openDirIfPresent(spareFolder);
-  const [name] = spare === undefined ? [] : namesIn(spare);
-  return spare !== undefined && name !== undefined && spare.rmdir(name);
+  return spare !== undefined && spareNames.some((name) => spare.rmdir(name));
 }
 
 function atDisk<T>(file: OpenFile, act: () => T): T {
