@@ -1,8 +1,8 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statfsSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { LoopOptions, PolicySource, ReportSink } from '../../src/agent/loop.ts';
 import { runLoop, runOnce } from '../../src/agent/loop.ts';
 import { createLog } from '../../src/observe/log.ts';
@@ -274,6 +274,27 @@ describe('a cache directory that is not there', () => {
     await agent.until(failing('RootSymlink'), 2);
     expect(readdirSync(join(canary, 'cache/rootfs')).filter((name) => !name.includes('.'))).toHaveLength(8);
     expect(existsSync(join(canary, 'cache/rootfs/.cachepolicy'))).toBe(false);
+  });
+});
+
+describe.runIf(asRoot)('a disk without a free inode', () => {
+  it('is made room on at once, without a rest, and what was counted is saved when it can be', async () => {
+    mkdirSync(home);
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=16m', 'tmpfs', home]);
+    unpackHome(dir);
+    const agent = new Agent(aPolicy({ maxEntries: 8 }), { restMs: 3_600_000 });
+    await agent.until(holding(8));
+    const { files, ffree } = statfsSync(home);
+    execFileSync('mount', ['-o', `remount,nr_inodes=${files - ffree}`, home]);
+    expect(() => writeFileSync(join(home, 'more'), '')).toThrow(/ENOSPC/);
+    agent.set(aPolicy({ maxEntries: 3, generation: 2 }));
+    expect(await agent.until(holding(3), 2)).toMatchObject({ problem: undefined, totals: { evictedEntries: 5 } });
+    await vi.waitFor(() => expect(statfsSync(home).ffree).toBeGreaterThan(50), patienceMs);
+    expect(readdirSync(join(home, 'cache/rootfs/.cachepolicy/trash'))).toEqual([]);
+    expect(left()).toEqual(['redis:8', 'alpine:3.22', 'nginx:1.27']);
+    await agent.stop();
+    await new Agent(aPolicy({ maxEntries: 3, generation: 3 })).until(holding(3), 3);
+    expect(JSON.parse(readFileSync(join(home, 'cache/rootfs/.cachepolicy/state'), 'utf8'))).toMatchObject({ totals: { evictedEntries: 5 } });
   });
 });
 
