@@ -182,7 +182,7 @@ export class CacheWorker implements Tenant, Disposable {
     const mark = rootMark(this.#options.spec.root);
     const before = performance.eventLoopUtilization();
     try {
-      this.#take(await this.#cache.pass({ mode, trigger, demand: this.#demand, signal, keepsUses: this.isEnforced }), mode);
+      this.#take(await this.#cache.pass({ mode, trigger, demand: this.#demand, signal }), mode);
       this.#busySinceMs = undefined;
     } catch (error) {
       if (signal.aborted) return;
@@ -263,12 +263,12 @@ export class CacheWorker implements Tenant, Disposable {
   /** So that the next start reads little. What cannot be saved is no reason to stop: the next start reads more, or it is saved later. */
   async #save(options?: { least: number }): Promise<void> {
     this.#savedAtMs = Date.now();
-    if (!this.isEnforced || this.#cache.index?.isWorthSaving(options) !== true) return;
+    if (!this.isEnforced || !this.#cache.isWorthSaving(options)) return;
     try {
       await this.#cache.save();
     } catch (error) {
       if (!(error instanceof OperatorError)) throw error;
-      this.#options.log.info({ cache: this.#options.spec.name, code: error.code }, `the index was not saved: ${error.message}`);
+      this.#options.log.info({ cache: this.#options.spec.name, code: error.code }, `what is remembered was not saved: ${error.message}`);
     }
   }
 

@@ -16,15 +16,10 @@ export const folderMode = 0o711;
  * @throws ERR_LOCK_BUSY where another process works in this cache
  */
 export function lockPasses(root: Dir): FileLock {
-  const lock = tryLockPasses(root);
+  using own = root.ensureDir(ownFolder, folderMode);
+  const lock = tryLock(own, lockName, 0o600);
   if (lock === undefined) throw new OperatorError('ERR_LOCK_BUSY', `another process works in ${shown(root.path)}`);
   return lock;
-}
-
-/** The same. @returns undefined where another process works in this cache */
-export function tryLockPasses(root: Dir): FileLock | undefined {
-  using own = root.ensureDir(ownFolder, folderMode);
-  return tryLock(own, lockName, 0o600);
 }
 
 /** The same, waiting for a pass to end. */

@@ -12,8 +12,6 @@ export interface PassOptions extends WorkOptions {
   readonly mode: Mode;
   /** FreeSpace meets the demand alone, and leaves all other limits to their own time. */
   readonly trigger: Trigger;
-  /** Where the mode is not Enforce: all the same keep on the disk when what was seen in use. For a policy that enforces, but not now. */
-  readonly keepsUses?: boolean;
   /** What has to go for the sake of the filesystem. */
   readonly demand?: Demand | undefined;
 }

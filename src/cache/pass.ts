@@ -34,7 +34,7 @@ import type { PassReport, PurgeReport } from './report.ts';
 import type { Clock, Site } from './site.ts';
 import { systemClock } from './site.ts';
 import { proveExchange } from './trash.ts';
-import { saveUses, saveUsesSeen, tellUses, withUsesSeen } from './uses.ts';
+import { saveUses, tellUses, withUsesSeen } from './uses.ts';
 
 export const defaultSettleMs = 2_000;
 const defaultLeftoverAgeMs = 86_400_000;
@@ -102,6 +102,14 @@ export class Cache implements Disposable {
     this.#refuseOther(root);
     using _lock = lockPasses(root);
     await this.index?.save(root, new Slices());
+    if (this.#format.kind === 'Store') return;
+    using own = root.openDir(ownFolder);
+    this.#format.save(own, this.#options.clock.now());
+  }
+
+  /** Whether anything is known by now that the next start would have to learn anew. */
+  isWorthSaving(options?: { least: number }): boolean {
+    return this.#format.kind === 'Plain' || this.index?.isWorthSaving(options) === true;
   }
 
   /** What lies there now. Reads only: takes no lock, writes nothing. */
@@ -135,17 +143,15 @@ export class Cache implements Disposable {
    *
    * Aborting brings back what has not left yet; before anything has begun to leave it rejects with the signal's reason.
    */
-  async pass({ mode, keepsUses = false, ...work }: PassOptions): Promise<PassReport> {
+  async pass({ mode, ...work }: PassOptions): Promise<PassReport> {
     const startedAtMs = this.#options.clock.now();
     using root = this.#openRoot();
     this.#refuseOther(root);
     const outcome = mode === 'Enforce' ? await this.#enforce(root, work) : lookedAt(await this.#plan(root, this.#holdersAt(root), work));
     this.#knownRoot.sawEntries(outcome.before.entries.length);
-    const errors = [...outcome.errors];
-    if (mode !== 'Enforce' && keepsUses) saveUsesSeen(this.#format, root, { nowMs: this.#options.clock.now(), errors });
     return {
       cacheName: this.#spec.name, root: this.#spec.root, trigger: work.trigger, mode, startedAtMs, finishedAtMs: this.#options.clock.now(),
-      filesystem: filesystemOf(root), ...outcome, errors,
+      filesystem: filesystemOf(root), ...outcome,
     };
   }
 

@@ -3,7 +3,7 @@ import type { Holds } from '../policy/holds.ts';
 import { mergeHolds, noHolds } from '../policy/holds.ts';
 import type { Plan } from '../policy/plan.ts';
 import type { Format } from './formats/format.ts';
-import { ownFolder, tryLockPasses } from './own-folder.ts';
+import { ownFolder } from './own-folder.ts';
 import type { PassError } from './report.ts';
 import { note } from './site.ts';
 
@@ -22,19 +22,9 @@ export function tellUses(format: Format, { verdicts }: Plan, nowMs: number): voi
 export function saveUses(format: Format, root: Dir, { nowMs, errors }: { nowMs: number; errors: PassError[] }): void {
   if (format.kind === 'Store') return;
   try {
+    if (!format.isSaveDue(nowMs)) return;
     using own = root.openDir(ownFolder);
     format.save(own, nowMs);
-  } catch (error) {
-    note(errors, error);
-  }
-}
-
-/** The same after a look that changed nothing else. Where another process works there, it is for the next look. */
-export function saveUsesSeen(format: Format, root: Dir, { nowMs, errors }: { nowMs: number; errors: PassError[] }): void {
-  if (format.kind === 'Store') return;
-  try {
-    using lock = tryLockPasses(root);
-    if (lock !== undefined) saveUses(format, root, { nowMs, errors });
   } catch (error) {
     note(errors, error);
   }

@@ -80,7 +80,7 @@ describe.each(Object.entries(scenarios))('wherever the disk stops during %s', (_
   test('and so it is where the disk stops again while that is finished', async () => {
     const whole = new StoppingDisk(Number.POSITIVE_INFINITY);
     await act(four(), whole.fault);
-    const stride = Math.ceil(whole.taken / 12);
+    const stride = Math.ceil(whole.taken / 6);
     for (let steps = 1; steps <= whole.taken; steps += stride) {
       for (let again = 0; ; again += stride) {
         const disk = four();

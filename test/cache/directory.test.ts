@@ -350,17 +350,39 @@ test('what is remembered is read again by the next agent, and one that cannot be
   }
 });
 
-test('what was seen in a look is kept, too, for a policy that enforces at other hours, and else a look writes nothing', async () => {
+test('what was seen in a look is kept where that is asked for, and else a look writes nothing', async () => {
   const disk = three();
   const clock = new SteppedClock();
   clock.advance(hourMs);
   const close = open(disk.root, 'a', 'config.json');
-  await disk.cache({}, { clock }).pass({ mode: 'DryRun', trigger: 'Change' });
+  using agent = disk.cache({}, { clock });
+  await agent.pass({ mode: 'DryRun', trigger: 'Change' });
   expect(existsSync(join(disk.root, '.cachepolicy'))).toBe(false);
-  await disk.cache({}, { clock }).pass({ mode: 'DryRun', trigger: 'Change', keepsUses: true });
+  expect(agent.isWorthSaving()).toBe(true);
+  await agent.save();
   close();
+  // One that stops before its first look knows nothing, and takes nothing away.
+  await disk.cache({}, { clock }).save();
   const [a] = [...(await disk.cache({}, { clock }).scan()).entries].filter(({ name }) => name === 'a');
   expect(a?.lastAccessedAtMs).toBe(clock.now());
+});
+
+test('what is remembered is of one directory, and not of another that takes its place for a while', async () => {
+  const disk = three();
+  const clock = new SteppedClock();
+  clock.advance(hourMs);
+  using agent = disk.cache({}, { clock });
+  const close = open(disk.root, 'a', 'config.json');
+  await agent.pass(enforce);
+  close();
+  const usedOf = async (name: string) => [...(await agent.scan()).entries].find((entry) => entry.name === name)?.lastAccessedAtMs;
+  renameSync(disk.root, `${disk.root}.away`);
+  mkdirSync(disk.root);
+  disk.folder('a');
+  expect(await usedOf('a')).toBeLessThan(clock.now() - hourMs);
+  rmSync(disk.root, { recursive: true });
+  renameSync(`${disk.root}.away`, disk.root);
+  expect(await usedOf('a')).toBe(clock.now());
 });
 
 test.runIf(asRoot)('an entry of which it cannot be asked who has it open stays, and says why', async () => {

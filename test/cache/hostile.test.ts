@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { FilesystemCache } from '../../src/cache/filesystem-cache.ts';
 import { asRoot, listing, makeDeep, mount, scratchDir } from '../disk/scratch.ts';
+import { DirectoryOnDisk } from './directory-on-disk.ts';
 import { SteppedClock } from './stepped-clock.ts';
 import { key, StoreOnDisk } from './store.ts';
 
@@ -138,6 +139,27 @@ describe('an entry with', () => {
     expect([purged.purgedEntries, purged.errors.length]).toEqual(fate === 'Gone' ? [2, 0] : fate === 'Left' ? [1, 1] : [1, 0]);
     expect([store.isServed(a), store.trash.length]).toEqual(fate === 'Gone' ? [false, 0] : fate === 'Left' ? [false, 1] : [true, 0]);
     if (fate === 'Left') expect((await cache.scan()).leftovers).toMatchObject([{ kind: 'Trash', removable: true }]);
+  });
+
+  test.for(contents)('%s goes from a directory, too, or stays and is told why', async ([what, makeTree, fate], { skip }) => {
+    const canary = new Canary();
+    const disk = new DirectoryOnDisk().folder('b');
+    const tree = join(disk.root, 'a');
+    mkdirSync(join(tree, 'etc'), { recursive: true });
+    for (const name of ['etc/file', 'data']) writeFileSync(join(tree, name), 'content');
+    if (!(await prepare(skip, () => makeTree(tree, canary)))) return;
+    // Nobody makes a cache of trees this deep: it is damage, and stays.
+    const isTooDeep = what === 'paths beyond PATH_MAX';
+    // Unlike a store of the runtime, it finds out itself what is mounted or open inside.
+    const stays = isTooDeep || fate === 'Held';
+    const cache = disk.cache({ maxEntries: 0 });
+    const { before, evicted, errors } = await cache.pass(enforce);
+    const purged = await cache.purge();
+    canary.expectWhole();
+    expect(before.damaged.map(({ reason }) => reason)).toEqual(isTooDeep ? ['EntryUnreadable'] : []);
+    expect(evicted.map((entry) => entry.key).toSorted()).toEqual(stays ? ['b'] : ['a', 'b']);
+    expect([errors, purged.errors.length]).toEqual([[], fate === 'Left' ? 1 : 0]);
+    expect([disk.names, disk.trash.length]).toEqual([stays ? ['a'] : [], fate === 'Left' ? 1 : 0]);
   });
 
   test.for(contents.filter(([, , , put]) => put !== 'NotHere'))('%s is put whole, or refused whole', async ([, makeTree, , put], { skip }) => {

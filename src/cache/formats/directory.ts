@@ -1,6 +1,7 @@
 import type { Dir } from '../../disk/dir.ts';
 import type { Slices } from '../../disk/slices.ts';
-import type { FileKind } from '../../disk/stat.ts';
+import type { FileKind, Stat } from '../../disk/stat.ts';
+import { isSameFile } from '../../disk/stat.ts';
 import { measureTree } from '../../disk/measure-tree.ts';
 import type { EntryRow } from '../../policy/entry-table.ts';
 import type { Hold } from '../../policy/holds.ts';
@@ -32,9 +33,10 @@ export class Directory implements PlainFormat {
   readonly holdSources = ['Mount', 'Flock', 'Lease'] as const;
   readonly evictionOrder = besideItsUsers;
   usesSeen: ReadonlyMap<EntryName, Hold> = new Map();
-  readonly #memory = new DirectoryMemory();
+  #memory = new DirectoryMemory();
   readonly #namesInTurn: number;
-  #isLoaded = false;
+  /** The directory that was looked at last. */
+  #root: Stat | undefined;
   #savedAtMs = 0;
 
   constructor({ namesInTurn = defaultNamesInTurn }: { readonly namesInTurn?: number } = {}) {
@@ -85,16 +87,23 @@ export class Directory implements PlainFormat {
     this.#memory.used(name, atMs);
   }
 
+  isSaveDue(nowMs: number): boolean {
+    return nowMs < this.#savedAtMs || nowMs >= this.#savedAtMs + this.#memory.size * saveMsARow;
+  }
+
   save(own: Dir, nowMs: number): void {
-    if (nowMs >= this.#savedAtMs && nowMs < this.#savedAtMs + this.#memory.size * saveMsARow) return;
+    // Nothing was looked at: what an agent before this one saved still stands.
+    if (this.#root === undefined) return;
     this.#savedAtMs = nowMs;
     this.#memory.save(own);
   }
 
-  /** What an agent before this one knew, before the first look. */
+  /** Before the first look at a directory: what an agent before this one knew of it. */
   #load(root: Dir): void {
-    if (this.#isLoaded) return;
-    this.#isLoaded = true;
+    const stat = root.stat();
+    if (this.#root !== undefined && isSameFile(this.#root, stat)) return;
+    this.#root = stat;
+    this.#memory = new DirectoryMemory();
     const own = root.openDirOrErrno(ownFolder);
     if (typeof own === 'number') return;
     using opened = own;

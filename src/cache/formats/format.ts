@@ -114,7 +114,9 @@ export interface PlainFormat extends AnyFormat {
   readonly usesSeen: ReadonlyMap<EntryName, Hold>;
   /** To be told by whoever found an entry in use: nothing on the disk remembers it. */
   sawInUse(name: EntryName, atMs: number): void;
-  /** Writes what is remembered beyond the disk into our folder, once in a while. Under the pass lock. @throws ERR_DISK_IO, ERR_DISK_FULL */
+  /** Whether it is time to `save` again: how much is remembered decides how often it is written. */
+  isSaveDue(nowMs: number): boolean;
+  /** Writes what is remembered beyond the disk into our folder. Under the pass lock. @throws ERR_DISK_IO, ERR_DISK_FULL */
   save(own: Dir, nowMs: number): void;
 }
 
