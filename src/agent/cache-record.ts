@@ -14,6 +14,8 @@ export class CacheRecord {
   #countedBefore: Totals | undefined;
   #recalled = false;
   #rememberedGeneration = 0;
+  /** Another policy was in force here last, and ours is only a copy: which of them is the later one nobody can tell. */
+  #mayBeGone = false;
 
   constructor(options: CacheWorkerOptions) {
     this.#options = options;
@@ -33,7 +35,7 @@ export class CacheRecord {
   }
 
   get #outdated(): boolean {
-    return this.#rememberedGeneration > this.#options.policy.policy.generation;
+    return this.#mayBeGone || this.#rememberedGeneration > this.#options.policy.policy.generation;
   }
 
   get #place(): MemoryPlace {
@@ -61,8 +63,11 @@ export class CacheRecord {
     this.#totals = own === undefined ? this.#toldTotals : larger(own.totals, this.#toldTotals);
     this.#countedBefore = this.#totals;
     this.#rememberedGeneration = own?.policy.generation ?? 0;
+    this.#mayBeGone = this.#options.origin === 'Copy' && memory !== undefined && own === undefined;
     this.#recalled = true;
-    if (this.#outdated) this.#options.log.warn({ cache: this.#options.spec.name, generation, enforced: this.#rememberedGeneration }, 'the policy is older than the one enforced last; nothing is evicted by it');
+    // From here on no older one is enforced, also where this one evicts nothing.
+    if (own !== undefined && !this.#outdated) this.count((totals) => totals);
+    if (this.#outdated) this.#options.log.warn({ cache: this.#options.spec.name, generation, enforced: this.#rememberedGeneration }, 'the policy may be older than the one in force last; nothing is evicted by it');
   }
 
   /** What was counted outlives the agent. A state that cannot be written is no reason to stop: it is written again after the next run. */

@@ -13,6 +13,8 @@ export interface CacheWorkerOptions {
   readonly tickMs?: number | undefined;
   /** When the policy's schedule is next due on this node after a moment; null without a schedule. */
   readonly nextDueAtMs: (afterMs: number) => number | null;
+  /** Copy: it is not known whether a later policy has been told here. */
+  readonly origin?: 'Source' | 'Copy' | undefined;
   /** What was known of the cache under the policy before, so that a change of limits leaves no gap in the reports. */
   readonly previous: CacheState | undefined;
   /** What a report says was counted here, where the disk no longer does. */

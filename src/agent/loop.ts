@@ -8,8 +8,11 @@ import type { Witness } from './metrics.ts';
 /** Where the policy in force comes from. */
 export interface PolicySource {
   /** Calls for the first policy and for each later one, and ends with the signal. */
-  follow(signal: AbortSignal, onPolicy: (policy: CompiledPolicy) => void): Promise<void>;
+  follow(signal: AbortSignal, onPolicy: (policy: CompiledPolicy, origin?: Origin) => void): Promise<void>;
 }
+
+/** A copy may be older than what was told before, even of a policy that is gone. Default: Source. */
+export type Origin = 'Source' | 'Copy';
 
 /** Where the state of the caches goes. Decides itself what is worth telling when; a delivery that fails is its own to repeat. */
 export interface ReportSink {
@@ -38,14 +41,14 @@ export async function runLoop(source: PolicySource, sink: ReportSink, signal: Ab
   let shift: Shift | undefined;
   // Policies are taken up one after another: the next waits until the last one's work has stopped at a safe step.
   let handover = Promise.resolve();
-  await source.follow(signal, (policy) => {
+  await source.follow(signal, (policy, origin) => {
     handover = handover.then(async () => {
       await shift?.end();
       if (signal.aborted) return;
       const { name, generation } = policy.policy;
       options.log.info({ policy: name, generation, mode: policy.mode, accepted: policy.accepted }, 'policy in force');
       const previous = shift?.policyUID === policy.policy.uid ? shift.states : [];
-      shift = new Shift(policy, sink, await workersFor(policy, options, previous), options);
+      shift = new Shift(policy, sink, await workersFor(policy, { ...options, origin }, previous), options);
     });
   });
   await handover;
@@ -63,7 +66,7 @@ export async function runOnce(policy: CompiledPolicy, options: LoopOptions, sign
   return all.map((worker) => worker.state);
 }
 
-async function workersFor(policy: CompiledPolicy, options: LoopOptions, previous: readonly CacheState[]): Promise<CacheWorker[]> {
+async function workersFor(policy: CompiledPolicy, options: LoopOptions & { readonly origin?: Origin | undefined }, previous: readonly CacheState[]): Promise<CacheWorker[]> {
   const nextDueAtMs = await nextDueOf(policy.schedule, options.nodeName);
   const known = await options.knownTotals?.(policy);
   return policy.caches.map((spec) => new CacheWorker({

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSy
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { LoopOptions, PolicySource, ReportSink } from '../../src/agent/loop.ts';
+import type { LoopOptions, Origin, PolicySource, ReportSink } from '../../src/agent/loop.ts';
 import { runLoop, runOnce } from '../../src/agent/loop.ts';
 import { createLog } from '../../src/observe/log.ts';
 import type { CompiledPolicy } from '../../src/policy/compiled.ts';
@@ -52,7 +52,7 @@ class Agent implements PolicySource, ReportSink {
   readonly log: string[] = [];
   readonly #stop = new AbortController();
   readonly #running: Promise<void>;
-  #onPolicy: (policy: CompiledPolicy) => void = () => undefined;
+  #onPolicy: (policy: CompiledPolicy, origin?: Origin) => void = () => undefined;
   #waiting: (() => void)[] = [];
 
   constructor(policy?: CompiledPolicy, options: Partial<LoopOptions> = {}) {
@@ -62,13 +62,13 @@ class Agent implements PolicySource, ReportSink {
     if (policy !== undefined) this.set(policy);
   }
 
-  follow(signal: AbortSignal, onPolicy: (policy: CompiledPolicy) => void): Promise<void> {
+  follow(signal: AbortSignal, onPolicy: (policy: CompiledPolicy, origin?: Origin) => void): Promise<void> {
     this.#onPolicy = onPolicy;
     return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
   }
 
-  set(policy: CompiledPolicy): void {
-    this.#onPolicy(policy);
+  set(policy: CompiledPolicy, origin?: Origin): void {
+    this.#onPolicy(policy, origin);
   }
 
   report(policy: CompiledPolicy, states: readonly CacheState[]): void {
@@ -379,10 +379,33 @@ describe('an agent that starts again', () => {
     const agent = new Agent(aPolicy({ maxEntries: 0, generation: 4 }));
     const state = await agent.until(({ look }) => look !== undefined, 4);
     expect(state).toMatchObject({ look: { stats: { entryCount: 7 }, wouldEvict: { entries: 6 } }, totals: { evictedEntries: 1 } });
-    expect(agent.log.join('')).toContain('older than the one enforced last');
+    expect(agent.log.join('')).toContain('older than the one in force last');
     expect(left()).toHaveLength(7);
     agent.set(aPolicy({ maxEntries: 6, generation: 6 }));
     await agent.until(holding(6), 6);
+  });
+
+  it('does not enforce an older generation than one that suspended it, either', async () => {
+    unpackHome(dir);
+    await once(aPolicy({ maxEntries: 7, generation: 5 }), 7);
+    const suspended = new Agent({ ...aPolicy({ maxEntries: 7, generation: 6 }), mode: 'Suspended' });
+    await suspended.until(({ look }) => look !== undefined, 6);
+    await suspended.stop();
+    const agent = new Agent(aPolicy({ maxEntries: 0, generation: 5 }));
+    await agent.until(({ look }) => look !== undefined, 5);
+    expect(left()).toHaveLength(7);
+  });
+
+  it('does not enforce a copy where another policy was in force last, and enforces the same from the source', async () => {
+    unpackHome(dir);
+    await once(aPolicy({ maxEntries: 7, uid: 'uid-2' }), 7);
+    const agent = new Agent();
+    agent.set(aPolicy({ maxEntries: 0, generation: 9 }), 'Copy');
+    const state = await agent.until(({ look }) => look !== undefined, 9);
+    expect(state.look).toMatchObject({ stats: { entryCount: 7 } });
+    expect(left()).toHaveLength(7);
+    agent.set(aPolicy({ maxEntries: 6, generation: 9 }));
+    await agent.until(holding(6), 9);
   });
 
   it('remembers the generation also where nothing had to go', async () => {

@@ -11,7 +11,7 @@ import { Store } from '../../kube/store.ts';
 import type { Log } from '../../observe/log.ts';
 import type { CompiledPolicy } from '../../policy/compiled.ts';
 import { parseCompiled, subjectOf } from '../../policy/compiled.ts';
-import type { PolicySource } from '../loop.ts';
+import type { Origin, PolicySource } from '../loop.ts';
 import { policyBelowHostRoot } from './host-root.ts';
 
 /** Without an answer of the API for this long at the start, the mounted copy of the policy is used until it answers. */
@@ -45,29 +45,30 @@ export class ConfigMapSource implements PolicySource {
     this.#options = options;
   }
 
-  async follow(signal: AbortSignal, onPolicy: (policy: CompiledPolicy) => void): Promise<void> {
+  async follow(signal: AbortSignal, onPolicy: (policy: CompiledPolicy, origin: Origin) => void): Promise<void> {
     const { client, namespace, policyName, log, onRefusal, clock = systemClock } = this.#options;
     const store = new Store<ConfigMap>({ log });
     let latest: string | undefined;
-    const take = (text: string | undefined, from: string) => {
+    const take = (text: string | undefined, origin: Origin) => {
       if (text === undefined) return;
       if (text === latest) return onRefusal(undefined);
       try {
         const policy = policyBelowHostRoot(parseCompiled(text));
-        latest = text;
+        // What was only a copy is told again, with certainty.
+        latest = origin === 'Source' ? text : undefined;
         onRefusal(undefined);
-        onPolicy(policy);
+        onPolicy(policy, origin);
       } catch (error) {
-        log.error({ err: error, from }, `the policy is not taken up, the last good one stays in force: ${messageOf(error)}`);
+        log.error({ err: error, origin }, `the policy is not taken up, the last good one stays in force: ${messageOf(error)}`);
         onRefusal({ message: messageOf(error), subject: subjectOf(text) });
       }
     };
-    const read = (object: ConfigMap) => take(object.data?.[compiledPolicyKey], 'ConfigMap');
+    const read = (object: ConfigMap) => take(object.data?.[compiledPolicyKey], 'Source');
     store.subscribe({ added: read, updated: read });
     const selection = { namespace, fieldSelector: `metadata.name=${childName(policyName)}` };
     const watching = new Reflector({ client, resource: configMaps, store, log, clock, ...selection }).run(signal);
     await Promise.race([store.synced, sleep(clock, mountedCopyAfterMs, signal)]);
-    if (!store.hasSynced && !signal.aborted) take(this.#readMounted(), this.#options.mountedFile);
+    if (!store.hasSynced && !signal.aborted) take(this.#readMounted(), 'Copy');
     await watching;
   }
 

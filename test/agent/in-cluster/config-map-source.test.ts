@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { ConfigMapSource } from '../../../src/agent/in-cluster/config-map-source.ts';
+import type { Origin } from '../../../src/agent/loop.ts';
 import type { CompiledPolicy } from '../../../src/policy/compiled.ts';
 import { collection, configMap, recordedLog, startServer } from '../../kube/rig.ts';
 import { busy, hang, status } from '../../kube/scripted-server.ts';
@@ -33,9 +34,13 @@ async function startSource({ before, mounted }: { before?: (server: ScriptedServ
     },
   });
   const ending = new AbortController();
-  const running = source.follow(ending.signal, ({ policy }: CompiledPolicy) => void said.push(policy.generation));
+  const origins: Origin[] = [];
+  const running = source.follow(ending.signal, ({ policy }: CompiledPolicy, origin) => {
+    said.push(policy.generation);
+    origins.push(origin);
+  });
   return {
-    ...rig, said, subjects,
+    ...rig, said, subjects, origins,
     async [Symbol.asyncDispose]() {
       ending.abort();
       await running;
@@ -105,6 +110,14 @@ describe.concurrent('the mounted copy of the policy', () => {
     source.server.behave();
     await source.clock.passUntil(() => source.said.includes(5), 120 * second);
     expect(source.said).toEqual(['fine', 4, 'fine', 5]);
+  });
+
+  it('is told again with certainty where the API server has the same', async () => {
+    await using source = await startSource({ mounted: text(4), before: (server) => (tell(server, text(4)), server.cue('list', hang, 1_000)) });
+    await source.clock.passUntil(() => source.origins.length === 1, 40 * second);
+    source.server.behave();
+    await source.clock.passUntil(() => source.origins.length === 2, 120 * second);
+    expect(source.origins).toEqual(['Copy', 'Source']);
   });
 
   it('is not asked for where the API server says that there is no policy', async () => {
