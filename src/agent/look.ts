@@ -7,12 +7,11 @@ import { statsOf } from '../policy/snapshot.ts';
 /** The figures of a pass, without its entries: what is left after it, and what it would still evict. */
 export function lookOf(report: PassReport): CacheLook {
   const { plan, after } = report;
-  const gone = new Set(report.evicted.map((entry) => entry.key));
   return {
     stats: statsOf(after),
     held: plan.held,
     inUseBy: plan.inUseBy,
-    wouldEvict: remaining(plan, gone),
+    wouldEvict: remaining(plan, report.evicted),
     unreachable: plan.unreachable,
     expiredPins: plan.expiredPins.length,
     allHeldBy: plan.allHeldBy?.detail,
@@ -26,16 +25,9 @@ export function lookOf(report: PassReport): CacheLook {
 }
 
 /** Of the planned evictions those that have not happened. */
-function remaining(plan: Plan, gone: ReadonlySet<string>): Tally {
-  if (gone.size === 0) return { entries: plan.evict.length, bytes: plan.before.totalBytes - plan.after.totalBytes };
-  let entries = 0;
-  let bytes = 0;
-  for (const { entry } of plan.evict) {
-    if (gone.has(entry.key)) continue;
-    entries += 1;
-    bytes += entry.sizeBytes;
-  }
-  return { entries, bytes };
+function remaining({ evict, before, after }: Plan, evicted: PassReport['evicted']): Tally {
+  const bytes = evicted.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  return { entries: evict.length - evicted.length, bytes: before.totalBytes - after.totalBytes - bytes };
 }
 
 function clockAheadIn({ entries: { lastAccessedAtMs, takenAtMs } }: Snapshot): number {

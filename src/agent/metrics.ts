@@ -3,6 +3,8 @@ import type { Metrics } from '../observe/metrics.ts';
 import type { CompiledPolicy } from '../policy/compiled.ts';
 import type { CacheState } from '../policy/node-report.ts';
 import { wantedFree } from '../policy/free-space.ts';
+import type { Tally } from '../policy/plan.ts';
+import type { EvictReason } from '../policy/reasons.ts';
 import { usageOf } from '../policy/usage.ts';
 import type { ReportSink } from './loop.ts';
 
@@ -67,6 +69,17 @@ function heldBy({ look }: CacheState): (readonly [source: string, { entries: num
   return look === undefined ? [] : [...look.inUseBy, ['Kept', look.held.kept], ['Recent', look.held.recent]];
 }
 
+function talliesByReason(evicted: PassReport['evicted']): ReadonlyMap<EvictReason, Tally> {
+  const tallies = new Map<EvictReason, { entries: number; bytes: number }>();
+  for (const { reason, sizeBytes } of evicted) {
+    const tally = tallies.get(reason) ?? { entries: 0, bytes: 0 };
+    tally.entries += 1;
+    tally.bytes += sizeBytes;
+    tallies.set(reason, tally);
+  }
+  return tallies;
+}
+
 /** Seconds. A look takes milliseconds, a run that evicts at least two settles. */
 const passBuckets = [0.005, 0.02, 0.1, 0.5, 2, 5, 10, 30, 120];
 
@@ -109,9 +122,9 @@ export class AgentMetrics implements ReportSink, Witness {
     this.#count.passes.observe({ cache, act: mode === 'Enforce' ? 'run' : 'look' }, Math.max(0, finishedAtMs - startedAtMs) / 1000);
     this.#count.filesRead.inc({ cache }, before.filesRead);
     this.#longestLockMs.set(cache, Math.max(longestLockMs, this.#longestLockMs.get(cache) ?? 0));
-    for (const { reason, sizeBytes } of evicted) {
-      this.#count.evictedEntries.inc({ cache, reason, trigger });
-      this.#count.evictedBytes.inc({ cache, reason, trigger }, sizeBytes);
+    for (const [reason, { entries, bytes }] of talliesByReason(evicted)) {
+      this.#count.evictedEntries.inc({ cache, reason, trigger }, entries);
+      this.#count.evictedBytes.inc({ cache, reason, trigger }, bytes);
     }
     this.#count.revived.inc({ cache }, revived);
     this.#count.raced.inc({ cache }, raced);

@@ -1,14 +1,28 @@
+import { Slices } from '../disk/slices.ts';
 import type { Plan } from '../policy/plan.ts';
 import type { EntryName, Snapshot } from '../policy/snapshot.ts';
-import type { EvictionResult } from './evict.ts';
+import type { EvictionResult, Victim } from './evict.ts';
 import type { EvictedEntry } from './report.ts';
 
-/** Of the planned evictions those that happened. */
-export function evictedOf(plan: Plan, { gone }: EvictionResult): EvictedEntry[] {
-  const names = new Set<EntryName>(gone.map(({ name }) => name));
-  if (names.size === 0) return [];
-  return [...plan.evict].flatMap(({ entry: { name, key, description, sizeBytes }, reason, detail }) =>
-    (names.has(name) ? [{ key, description, sizeBytes, reason, detail }] : []));
+/** Those that a plan wants gone. */
+export async function plannedVictims(plan: Plan): Promise<Victim[]> {
+  const slices = new Slices();
+  const victims: Victim[] = [];
+  for (const verdict of plan.evict) {
+    if (slices.over) await slices.yield();
+    const { entry } = verdict;
+    victims.push({ name: entry.name, entry, verdict });
+  }
+  return victims;
+}
+
+/** Of these the ones that went. */
+export function evictedOf({ gone }: EvictionResult): EvictedEntry[] {
+  return gone.flatMap(({ entry, verdict }) => {
+    if (entry === undefined || verdict === undefined) return [];
+    const { key, description, sizeBytes } = entry;
+    return [{ key, description, sizeBytes, reason: verdict.reason, detail: verdict.detail }];
+  });
 }
 
 /** What still stands of what was scanned. */

@@ -4,6 +4,7 @@ import { OperatorError } from '../errors.ts';
 import type { Holds } from '../policy/holds.ts';
 import { holdOf } from '../policy/holds.ts';
 import type { Entry, EntryName, MetadataStamp } from '../policy/snapshot.ts';
+import type { Eviction as Planned } from '../policy/verdicts.ts';
 import type { EvictionStep } from './formats/format.ts';
 import { lookAtEntry } from './entry-look.ts';
 import { hasMetadata } from './metadata-file.ts';
@@ -20,6 +21,8 @@ export interface Victim {
   readonly name: EntryName;
   /** The entry as it was planned; undefined for a directory without metadata, which leaves the same way. */
   readonly entry: Entry | undefined;
+  /** Why a plan wants it gone. */
+  readonly verdict?: Pick<Planned, 'reason' | 'detail'>;
 }
 
 export interface EvictionResult {

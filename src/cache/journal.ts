@@ -51,7 +51,7 @@ const maxTextLength = 255;
 /** Writes down what has left. Under the pass lock; a journal that cannot be written is noted, and hinders nothing. */
 export function tellEvicted(site: Site, evicted: readonly EvictedEntry[], trigger: Trigger): void {
   const atMs = site.clock.now();
-  tell(site, evicted.map(({ key, description, sizeBytes, reason }) => ({ atMs, event: 'Evicted', key, description, sizeBytes, reason, trigger })));
+  tell(site, evicted.slice(-maxRecords).map(({ key, description, sizeBytes, reason }) => ({ atMs, event: 'Evicted', key, description, sizeBytes, reason, trigger })));
 }
 
 /** The same for what had left, and came back. */

@@ -5,7 +5,7 @@ import { OperatorError } from '../errors.ts';
 import type { CompiledCache } from '../policy/compiled.ts';
 import type { Filesystem } from '../policy/free-space.ts';
 import type { Snapshot } from '../policy/snapshot.ts';
-import { evictedOf, without } from './aftermath.ts';
+import { evictedOf, plannedVictims, without } from './aftermath.ts';
 import { Backoff } from './backoff.ts';
 import { CacheIndex } from './cache-index.ts';
 import type { EvictionResult, Victim } from './evict.ts';
@@ -194,11 +194,11 @@ export class Cache implements Disposable {
     const revived = await recover(site, site.holders.read().holds);
     const { snapshot, plan, holds, errors } = await this.#plan(root, site.holders, work);
     const sweep = { snapshot, holds, leftoverAgeMs: this.#options.leftoverAgeMs };
-    const victims = this.#dueVictims(site, [...plan.evict[Symbol.iterator]().map(({ entry }) => ({ name: entry.name, entry })), ...abandonedDirectories(site, sweep)]);
+    const victims = this.#dueVictims(site, [...(await plannedVictims(plan)), ...abandonedDirectories(site, sweep)]);
     if (victims.length > 0) this.#refuseWithoutExchange(trash);
     const result = await evict(site, victims);
-    this.#remember(result, trash);
-    const evicted = evictedOf(plan, result);
+    await this.#remember(result, trash);
+    const evicted = evictedOf(result);
     tellEvicted(site, evicted, work.trigger);
     const stopped = work.signal?.aborted === true;
     const removed = stopped ? [] : await removeLeftovers(site, sweep);
@@ -216,7 +216,7 @@ export class Cache implements Disposable {
       holdSources: holds.sources,
       leftoversRemoved: removed.length + orphans.length,
       errors: [...errors, ...site.errors],
-      purgeDueAtMs: purgeDueAtMs(site, { ...this.#rest, retryMs: 0, backoff: this.#backoff }),
+      purgeDueAtMs: await purgeDueAtMs(site, { ...this.#rest, retryMs: 0, backoff: this.#backoff }),
     };
   }
 
@@ -234,8 +234,14 @@ export class Cache implements Disposable {
     return { restMs: this.#options.restMs, own: this.#own, isShort: this.#reserve.isShort };
   }
 
-  #remember({ gone, items, failed }: EvictionResult, trash: Dir): void {
-    this.#own = new Set([...this.#own, ...items].filter((id) => trash.statOf(id) !== undefined));
+  async #remember({ gone, items, failed }: EvictionResult, trash: Dir): Promise<void> {
+    const slices = new Slices();
+    const own = new Set<string>();
+    for (const id of [...this.#own, ...items]) {
+      if (slices.over) await slices.yield();
+      if (trash.statOf(id) !== undefined) own.add(id);
+    }
+    this.#own = own;
     for (const { name } of gone) this.#evictionBackoff.succeeded(name);
     for (const [name, error] of failed) this.#evictionBackoff.failed(name, error, this.#options.clock.now());
   }

@@ -42,7 +42,8 @@ export async function doomItems(site: Site, { only, ...rest }: Rest & { only?: E
   const garbage = new Map<string, { sizeBytes: number }>();
   const revived: EntryName[] = [];
   const nowMs = site.clock.now();
-  for (const item of contentOf(site.trash, site.format).items) {
+  for (const item of (await contentOf(site.trash, site.format, slices)).items) {
+    if (slices.over) await slices.yield();
     if (only !== undefined && item.name !== only) continue;
     try {
       const seen = look(site, item, holds);
@@ -64,7 +65,7 @@ export async function restingBytes(site: Site): Promise<number> {
   const { holds } = site.holders.read();
   const slices = new Slices(site.signal);
   let bytes = 0;
-  for (const item of contentOf(site.trash, site.format).items) {
+  for (const item of (await contentOf(site.trash, site.format, slices)).items) {
     const found = look(site, item, holds);
     if (found.isHeld || fateOf(found) !== 'Rest') continue;
     using dir = site.trash.openDir(item.id);
@@ -76,12 +77,17 @@ export async function restingBytes(site: Site): Promise<number> {
 }
 
 /** When there is something to purge, or null where the trash is empty. @param retryMs when to ask again for what is due and had to stay */
-export function purgeDueAtMs(site: Site, { retryMs, backoff, ...rest }: Rest & { retryMs: number; backoff: Backoff }): number | null {
+export async function purgeDueAtMs(site: Site, { retryMs, backoff, ...rest }: Rest & { retryMs: number; backoff: Backoff }): Promise<number | null> {
   const nowMs = site.clock.now();
-  const { items, garbage } = contentOf(site.trash, site.format);
-  const dueAtMs = items.map((item) => restsUntilMs(site, item, { ...rest, nowMs })).map((ms) => (ms <= nowMs ? nowMs + retryMs : ms));
-  const times = [...dueAtMs, ...garbage.map((name) => Math.max(nowMs, backoff.nextTryAtMs(name)))];
-  return times.length === 0 ? null : times.reduce((first, ms) => Math.min(first, ms));
+  const slices = new Slices();
+  const { items, garbage } = await contentOf(site.trash, site.format, slices);
+  let firstMs = garbage.reduce((first, name) => Math.min(first, Math.max(nowMs, backoff.nextTryAtMs(name))), Infinity);
+  for (const item of items) {
+    if (slices.over) await slices.yield();
+    const ms = restsUntilMs(site, item, { ...rest, nowMs });
+    firstMs = Math.min(firstMs, ms <= nowMs ? nowMs + retryMs : ms);
+  }
+  return firstMs === Infinity ? null : firstMs;
 }
 
 /** How soon to ask again whether a name that is held is free: a purge that finds nothing to do must not follow upon itself. */
@@ -112,13 +118,15 @@ async function doom(site: Site, item: ItemId, begun: Map<string, { sizeBytes: nu
  */
 export async function deleteGarbage(site: Site, doomed: Doomed, { backoff, ...rest }: Rest & { backoff: Backoff }): Promise<PurgeReport> {
   const { trash, format, clock, signal, errors, onProgress } = site;
-  const due = contentOf(trash, format).garbage.filter((name) => backoff.nextTryAtMs(name) <= clock.now());
+  const slices = new Slices(signal);
+  const due = (await contentOf(trash, format, slices)).garbage.filter((name) => backoff.nextTryAtMs(name) <= clock.now());
   let purgedEntries = 0;
   let purgedBytes = 0;
   for (const [done, name] of due.entries()) {
+    if (slices.over) await slices.yield();
     onProgress({ step: 'Purge', done, total: due.length });
     const sizeBytes = doomed.garbage.get(name)?.sizeBytes;
-    const { firstError } = await deleteTree(trash, name, { signal, totalBytes: sizeBytes });
+    const { firstError } = await deleteTree(trash, name, { slices, totalBytes: sizeBytes });
     if (firstError !== undefined) {
       backoff.failed(name, note(errors, firstError), clock.now());
       continue;
@@ -128,5 +136,5 @@ export async function deleteGarbage(site: Site, doomed: Doomed, { backoff, ...re
     purgedEntries += 1;
     purgedBytes += sizeBytes;
   }
-  return { purgedEntries, purgedBytes, revived: doomed.revived.length, revivedNames: doomed.revived, nextDueAtMs: purgeDueAtMs(site, { ...rest, retryMs, backoff }), errors };
+  return { purgedEntries, purgedBytes, revived: doomed.revived.length, revivedNames: doomed.revived, nextDueAtMs: await purgeDueAtMs(site, { ...rest, retryMs, backoff }), errors };
 }

@@ -1,3 +1,4 @@
+import { Slices } from '../disk/slices.ts';
 import type { Holds } from '../policy/holds.ts';
 import { holdOf } from '../policy/holds.ts';
 import type { EntryName } from '../policy/snapshot.ts';
@@ -61,7 +62,9 @@ export async function revive(site: Site, item: ItemId, { hasTree, inRoot }: Foun
  */
 export async function recover(site: Site, holds: Holds): Promise<number> {
   const revived: EntryName[] = [];
-  for (const item of contentOf(site.trash, site.format).items) {
+  const slices = new Slices();
+  for (const item of (await contentOf(site.trash, site.format, slices)).items) {
+    if (slices.over) await slices.yield();
     try {
       const found = look(site, item, holds);
       const fate = fateOf(found);

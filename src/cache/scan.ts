@@ -76,7 +76,7 @@ class Scan {
     await this.#lookAtKnown(rows);
     await this.#lookAtOthers();
     for (const { name, kind } of this.#unfinished) await this.#measureAge(name, kind);
-    this.#leftovers.push(...leftInTrash(this.#root, this.#format));
+    this.#leftovers.push(...(await leftInTrash(this.#root, this.#format, this.#options.slices)));
     // These are shown to people; entries may be 100,000, and the plan sorts them anyway.
     this.#damaged.sort(byName);
     this.#leftovers.sort(byName);

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import { namesIn } from '../disk/dir-entries.ts';
+import { batchesOf } from '../disk/dir-entries.ts';
 import type { Dir } from '../disk/dir.ts';
+import type { Slices } from '../disk/slices.ts';
 import { msOf } from '../disk/stat.ts';
 import type { EntryName, Leftover } from '../policy/snapshot.ts';
 import type { Format } from './formats/format.ts';
@@ -81,24 +82,28 @@ export interface TrashContent {
   readonly garbage: readonly string[];
 }
 
-export function contentOf(trash: Dir, format: Format): TrashContent {
+export async function contentOf(trash: Dir, format: Format, slices: Slices): Promise<TrashContent> {
   const items: ItemId[] = [];
   const garbage: string[] = [];
-  for (const id of namesIn(trash)) {
-    const item = itemIdOf(id, format);
-    if (item !== undefined) items.push(item);
-    // An item of another format's name cannot be given back here: left alone, like anything unrecognised.
-    else if (!id.includes('.')) garbage.push(id);
+  for (const batch of batchesOf(trash)) {
+    for (const { bytes } of batch) {
+      const id = bytes.toString();
+      const item = itemIdOf(id, format);
+      if (item !== undefined) items.push(item);
+      // An item of another format's name cannot be given back here: left alone, like anything unrecognised.
+      else if (!id.includes('.')) garbage.push(id);
+    }
+    if (slices.over) await slices.yield();
   }
   return { items, garbage };
 }
 
 /** What a purge could not delete, or has not yet. Nothing where the trash cannot be looked into: a scan needs no trash. */
-export function leftInTrash(root: Dir, format: Format): Leftover[] {
+export async function leftInTrash(root: Dir, format: Format, slices: Slices): Promise<Leftover[]> {
   const opened = root.openDirOrErrno(`${ownFolder}/${trashFolder}`);
   if (typeof opened === 'number') return [];
   using trash = opened;
-  return contentOf(trash, format).garbage.flatMap((name) => {
+  return (await contentOf(trash, format, slices)).garbage.flatMap((name) => {
     const stat = trash.statOf(name);
     return stat === undefined ? [] : [{ name: `${ownFolder}/${trashFolder}/${name}`, kind: 'Trash' as const, changedAtMs: msOf(stat.changedNs), removable: true }];
   });

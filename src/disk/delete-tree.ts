@@ -17,7 +17,8 @@ export interface Deletion {
 }
 
 export interface DeleteOptions {
-  readonly signal?: AbortSignal | undefined;
+  /** Of the whole work, of which this tree is one of perhaps thousands. */
+  readonly slices?: Slices;
   /** All bytes of the tree, where known: spares a stat for every file where none can be large. */
   readonly totalBytes?: number | undefined;
 }
@@ -38,8 +39,8 @@ const largeFileBytes = 256 * 1024 * 1024;
  * `container` must belong to the caller: parts of deep trees are moved there for a while, as `deep-<n>`, and stay after a crash.
  * @throws the signal's reason once it is aborted
  */
-export async function deleteTree(container: Dir, name: Name, { signal, totalBytes }: DeleteOptions = {}): Promise<Deletion> {
-  const walk = new DeleteWalk(container, new Slices(signal), totalBytes === undefined || totalBytes >= largeFileBytes);
+export async function deleteTree(container: Dir, name: Name, { slices = new Slices(), totalBytes }: DeleteOptions = {}): Promise<Deletion> {
+  const walk = new DeleteWalk(container, slices, totalBytes === undefined || totalBytes >= largeFileBytes);
   await walk.run(name);
   return walk;
 }

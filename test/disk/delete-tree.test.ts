@@ -5,6 +5,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { deleteTree } from '../../src/disk/delete-tree.ts';
+import { Slices } from '../../src/disk/slices.ts';
 import { unpackHome } from '../fixtures/homes.ts';
 import { asRoot, makeDeep, mount, pin, scratchDir } from './scratch.ts';
 
@@ -96,7 +97,7 @@ test('a walk that is called off stops, and can be taken up again', async () => {
   const root = pin(box, () => {
     if ((removed += 1) === 500) abort.abort();
   });
-  await expect(deleteTree(root, 'tree', { signal: abort.signal })).rejects.toThrow();
+  await expect(deleteTree(root, 'tree', { slices: new Slices(abort.signal) })).rejects.toThrow();
   const left = readdirSync(tree).length;
   expect(left).toBeGreaterThan(0);
   expect(await deleteTree(pin(box), 'tree')).toMatchObject({ removed: left + 1, failed: 0 });
@@ -240,4 +241,25 @@ describe.runIf(asRoot)('as root', () => {
     expect(execFileSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' }).trim()).toBe('0');
     expect(existsSync(tree)).toBe(false);
   });
+});
+
+test('thousands of small trees share their slices: none begins its time anew', async () => {
+  const { box, tree } = layout();
+  let yields = 0;
+  class Over extends Slices {
+    override get over(): boolean {
+      return true;
+    }
+
+    override async yield(): Promise<void> {
+      yields += 1;
+    }
+  }
+  const slices = new Over();
+  writeFileSync(join(tree, 'file'), '');
+  mkdirSync(join(box, 'other'));
+  writeFileSync(join(box, 'other', 'file'), '');
+  using root = pin(box);
+  for (const name of ['tree', 'other']) await deleteTree(root, name, { slices });
+  expect([yields, readdirSync(box)]).toEqual([2, []]);
 });

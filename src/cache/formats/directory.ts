@@ -56,7 +56,7 @@ export class Directory implements PlainFormat {
     const look = new DirectoryLook(root, this.#memory, { ...options, namesInTurn: this.#namesInTurn });
     const snapshot = await look.run();
     this.usesSeen = look.usesSeen;
-    return { ...snapshot, leftovers: leftInTrash(root, this) };
+    return { ...snapshot, leftovers: await leftInTrash(root, this, options.slices) };
   }
 
   nameOf(key: string): EntryName | undefined {
