@@ -259,7 +259,7 @@ test('thousands of small trees share their slices: none begins its time anew', a
   writeFileSync(join(tree, 'file'), '');
   mkdirSync(join(box, 'other'));
   writeFileSync(join(box, 'other', 'file'), '');
-  using root = pin(box);
+  const root = pin(box);
   for (const name of ['tree', 'other']) await deleteTree(root, name, { slices });
   expect([yields, readdirSync(box)]).toEqual([2, []]);
 });
