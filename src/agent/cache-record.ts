@@ -73,12 +73,14 @@ export class CacheRecord {
   /** What was counted outlives the agent. A state that cannot be written is no reason to stop: it is written again after the next run. */
   count(add: (totals: Totals) => Totals): void {
     const { uid, generation } = this.#options.policy.policy;
-    const totals = add(this.#totals ?? noTotals);
-    const unchanged = this.#rememberedGeneration === generation && isDeepStrictEqual(totals, this.#totals);
-    this.#totals = totals;
-    if (unchanged) return;
+    const before = this.#totals ?? noTotals;
+    this.#totals = add(before);
+    if (this.#rememberedGeneration === generation && isDeepStrictEqual(this.#totals, before)) return;
     try {
-      writeMemory(this.#place, { policy: { uid, generation }, totals });
+      // Another agent in the same cache may have counted meanwhile: what it wrote must not fall.
+      const memory = readMemory(this.#place);
+      const written = memory?.policy.uid === uid ? larger(memory.totals, before) : before;
+      writeMemory(this.#place, { policy: { uid, generation }, totals: add(written) });
       this.#rememberedGeneration = generation;
     } catch (error) {
       this.#options.log.warn({ cache: this.#options.spec.name, err: error }, 'the totals could not be saved; they are kept in memory');

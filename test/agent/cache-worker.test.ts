@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { CacheWorker } from '../../src/agent/cache-worker.ts';
 import { lockPasses } from '../../src/cache/own-folder.ts';
+import { readMemory } from '../../src/cache/state.ts';
 import { openRoot } from '../../src/disk/pinned-root.ts';
 import { silentLog } from '../../src/observe/log.ts';
 import type { CompiledPolicy } from '../../src/policy/compiled.ts';
@@ -28,20 +29,38 @@ interface WorkerOptions {
   nextDueAtMs?: (afterMs: number) => number | null;
   previous?: CacheState;
   home?: string;
+  maxEntries?: number;
 }
 
 /** A worker of a policy for a fresh home with eight entries, one of them in use; three may stay. */
 function aWorker(options: WorkerOptions = {}): CacheWorker {
-  const { mode = 'Enforce', nextDueAtMs = () => null, accepted = true, previous, home = unpackHome(dir) } = options;
+  const { mode = 'Enforce', nextDueAtMs = () => null, accepted = true, previous, home = unpackHome(dir), maxEntries = 3 } = options;
   const spec = {
     name: 'rootfs', format: 'a3s-rootfs', root: join(home, 'cache/rootfs'), home,
-    limits: { ...noLimits, maxEntries: 3 }, protect: { ...noProtection, minIdleMs: 5_000 },
+    limits: { ...noLimits, maxEntries }, protect: { ...noProtection, minIdleMs: 5_000 },
   } as const;
   const policy: CompiledPolicy = { formatVersion: 1, policy: { name: 'p', uid: 'u', generation: 1 }, accepted, mode, schedule: null, caches: [spec] };
   return new CacheWorker({ policy, spec, allowedRoots: [dir], settleMs: 20, restMs: 0, log: silentLog, nextDueAtMs, previous, knownTotals: undefined });
 }
 
 const entries = (worker: CacheWorker) => worker.state.look?.stats.entryCount;
+
+it('adds to what another worker in the same cache has written since it started, and takes nothing of that for its own', async () => {
+  const home = unpackHome(dir);
+  using worker = aWorker({ home });
+  using other = aWorker({ home, maxEntries: 1 });
+  const evicted = () => readMemory({ root: join(home, 'cache/rootfs'), allowedRoots: [dir] })?.totals.evictedEntries;
+  // Both know the cache as it was before either evicts.
+  using held = openRoot(join(home, 'cache/rootfs'), { allowedRoots: [dir] });
+  {
+    using _busy = lockPasses(held);
+    await other.tick(Date.now(), signal);
+  }
+  await worker.tick(Date.now(), signal);
+  expect(evicted()).toBe(5);
+  await other.tick(Date.now() + minute, signal);
+  expect([evicted(), worker.state.totals.evictedEntries, other.state.totals.evictedEntries]).toEqual([7, 5, 2]);
+});
 
 describe('a worker with a schedule', () => {
   it('looks before it is due, enforces when it is, and asks for the next time then', async () => {

@@ -14,6 +14,8 @@ import { noProtection } from '../../src/policy/limits.ts';
 
 const [a, b] = [key('a'), key('b')];
 const enforce = { mode: 'Enforce', trigger: 'Manual' } as const;
+/** Dozens of evictions, on a machine that has much else to do. */
+const patienceMs = 180_000;
 
 /** Moments of an eviction of a, in order. */
 const moments = ['BeforeThePass', 'FirstWait', 'SecondWait', 'AtRest', 'Purged'] as const;
@@ -122,7 +124,7 @@ describe('whenever a box finds an entry, mounts and marks it', () => {
     }
     expect(harmed).toEqual([]);
     expect(promised).toBeGreaterThan(60);
-  });
+  }, patienceMs);
 
   test('one that takes longer than it was promised finds none: the promise is no wider than it says', async () => {
     const late = { Looked: 'FirstWait', Read: 'FirstWait', Got: 'AtRest', Mounted: 'AtRest', Marking: 'AtRest' } as const;
@@ -201,7 +203,7 @@ describe('without', () => {
     const dir = mkdtempSync(join(tmpdir(), 'cachepolicy-'));
     for (const protection of protections) engines.set(protection, await loadEngine(await buildEngineWithout(protection, dir)));
     rmSync(dir, { recursive: true });
-  });
+  }, patienceMs);
 
   /** The first harm that a box meets. */
   async function firstHarm(Engine: typeof Cache): Promise<string | undefined> {
@@ -214,7 +216,7 @@ describe('without', () => {
 
   test.each(protections)('%s a box would be harmed', async (protection) => {
     expect(await firstHarm(engines.get(protection) ?? Cache)).toMatch(harms[protection]);
-  });
+  }, patienceMs);
 
   test('the first settle a put would be refused that comes right after the metadata has gone', async () => {
     const { result } = await putBeside(engines.get('the first settle') ?? Cache, 'FirstWait', { Published: 'FirstWait', Measured: 'FirstWait' });

@@ -37,6 +37,8 @@ const given: fc.Arbitrary<Given> = fc.record({
   ),
   limits: fc.record({
     maxEntries: fc.option(fc.nat(12)), maxBytes: fc.option(fc.nat(60)), maxIdleMs: fc.option(fc.nat(22_000)), headroomPercent: fc.constantFrom(0, 0, 10, 50),
+    // What is free on the disk of the test would decide: that is planned by itself.
+    minFree: fc.constant(null), minFreeInodes: fc.constant(null),
   }),
   protect: fc.record({
     minIdleMs: fc.constantFrom(0, 0, 5_000, 12_000),

@@ -25,7 +25,7 @@ async function main({ home, sources, images, maxEntries, seed }: DoomedOptions):
   const store = { name: 'rootfs', format: 'a3s-rootfs', root, home } as const;
   const options = { allowedRoots, settleMs: 3, restMs: 0 };
   const backend = new FilesystemCache(store, options);
-  using cache = new Cache({ ...store, limits: { ...noLimits, maxEntries }, protect: noProtection }, options);
+  using cache = new Cache({ ...store, limits: { ...noLimits, maxEntries }, protect: noProtection }, { ...options, remembers: true });
   const image = () => images[random.below(images.length)]!;
   const put = async () => {
     const { key, files } = image();
@@ -36,6 +36,10 @@ async function main({ home, sources, images, maxEntries, seed }: DoomedOptions):
     async () => {
       await cache.pass({ mode: 'Enforce', trigger: 'Start' });
       await cache.purge();
+    },
+    async () => {
+      await cache.scan();
+      await cache.save();
     },
     async () => await backend.invalidate(image().key),
     async () => await backend.get(image().key),

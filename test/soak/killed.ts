@@ -2,6 +2,7 @@ import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import type { CacheOptions } from '../../src/cache/pass.ts';
 import { Cache } from '../../src/cache/pass.ts';
 import type { Clock } from '../../src/cache/site.ts';
 import { systemClock } from '../../src/cache/site.ts';
@@ -123,12 +124,10 @@ class KilledCache {
 
   /** A start that nobody stops, days later: nothing that was begun remains. */
   async finish(when: string): Promise<void> {
-    const aheadMs = (this.#daysOn += 2) * aDayMs;
-    const clock: Clock = { ...systemClock, now: () => Date.now() + aheadMs, sleep: async () => {} };
-    using cache = new Cache(
-      { name: 'rootfs', format: 'a3s-rootfs', root: this.#root, home: this.#home, limits: noLimits, protect: noProtection },
-      { allowedRoots: [dirname(this.#home)], restMs: 0, clock },
-    );
+    using remembering = this.#cache({ remembers: true });
+    using cache = this.#cache({});
+    if (await indexed(remembering) !== await indexed(cache)) this.wrongs.push(`${when}: the saved index shows other entries than there are`);
+    this.#daysOn += 2;
     const { errors } = await cache.pass({ mode: 'Enforce', trigger: 'Start' });
     const purged = await cache.purge();
     this.look(when);
@@ -137,6 +136,19 @@ class KilledCache {
     const { leftovers, damaged } = await cache.scan();
     this.wrongs.push(...[...leftovers, ...damaged].map(({ name }) => `${when}: ${name} is left over or damaged`));
   }
+
+  /** Days on, by its own clock. */
+  #cache(options: Partial<CacheOptions>): Cache {
+    const clock: Clock = { ...systemClock, now: () => Date.now() + this.#daysOn * aDayMs, sleep: async () => {} };
+    return new Cache(
+      { name: 'rootfs', format: 'a3s-rootfs', root: this.#root, home: this.#home, limits: noLimits, protect: noProtection },
+      { allowedRoots: [dirname(this.#home)], restMs: 0, clock, ...options },
+    );
+  }
+}
+
+async function indexed(cache: Cache): Promise<string> {
+  return [...(await cache.scan()).entries].map(({ key, sizeBytes, lastAccessedAtMs }) => `${key} ${sizeBytes} ${lastAccessedAtMs}`).toSorted().join('\n');
 }
 
 export const killed: Soak = {
