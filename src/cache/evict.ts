@@ -71,6 +71,7 @@ class Eviction implements EvictionResult {
 
   readonly steps: Readonly<Record<EvictionStep, () => Promise<void>>> = {
     MoveMetadata: () => this.#beginAll(),
+    // The same for entries that have no metadata to move: whatever is not as planned any more is left alone.
     LookAgain: () => this.#beginAll(),
     Settle: () => this.#settle(),
     ExchangeForLink: () => this.#forEachUnwanted((leaving) => this.#exchangeForLink(leaving)),

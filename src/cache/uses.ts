@@ -13,8 +13,8 @@ export function withUsesSeen(format: Format, holds: Holds): Holds {
 }
 
 /** What is in use now was used now, also where nothing on the disk says so afterwards. */
-export function tellUses(format: Format, { verdicts }: Plan, nowMs: number): void {
-  if (format.kind === 'Store') return;
+export function tellUses(format: Format, { verdicts, held }: Plan, nowMs: number): void {
+  if (format.kind === 'Store' || held.inUse.entries === 0) return;
   for (const { entry, reason } of verdicts) if (reason === 'InUse') format.sawInUse(entry.name, nowMs);
 }
 

@@ -405,6 +405,8 @@ test('an entry is removed on demand, but not while it is open, unless that is fo
   await expect(cache.remove('a', { force: false })).rejects.toMatchObject({ code: 'ERR_ENTRY_IN_USE' });
   await expect(cache.remove('.cachepolicy', { force: true })).rejects.toMatchObject({ code: 'ERR_ENTRY_NAME' });
   await cache.remove('absent', { force: false });
+  for (const part of ['boxes', 'cache']) mkdirSync(join(disk.root, 'c', 'home', part), { recursive: true });
+  await expect(cache.remove('c', { force: true })).rejects.toMatchObject({ code: 'ERR_ENTRY_DAMAGED' });
   await cache.remove('a', { force: true });
   await cache.remove('b', { force: false });
   close();

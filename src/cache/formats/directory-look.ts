@@ -106,18 +106,18 @@ export class DirectoryLook {
 
   /** @returns whether anything went: then files that it shared with others are theirs alone now, and count more there */
   #forgetGone(): boolean {
-    const gone = [...this.#memory.names].filter((name) => !this.#found.has(name));
-    for (const name of gone) this.#memory.delete(name);
-    return gone.length > 0;
+    const before = this.#memory.size;
+    for (const name of this.#memory.names) if (!this.#found.has(name)) this.#memory.delete(name);
+    return this.#memory.size < before;
   }
 
   async #measureInTurn(mayHaveFreedLinks: boolean): Promise<void> {
-    const names = [...this.#memory.names].filter((name) => !this.#measured.has(name));
     let left = this.#options.namesInTurn;
-    for (const name of names) {
-      const known = this.#memory.get(name);
-      const isDue = left > 0 || (mayHaveFreedLinks && known !== undefined && (known.flags & isShared) !== 0);
-      if (isDue) left -= await this.#measure(name);
+    for (const name of this.#memory.names) {
+      // What is measured becomes the last: from here on all were, in this look.
+      if (this.#measured.has(name) || (left <= 0 && !mayHaveFreedLinks)) return;
+      const mayHaveGrown = mayHaveFreedLinks && ((this.#memory.get(name)?.flags ?? 0) & isShared) !== 0;
+      if (left > 0 || mayHaveGrown) left -= await this.#measure(name);
       if (this.#options.slices.over) await this.#options.slices.yield();
     }
   }
