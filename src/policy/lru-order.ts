@@ -17,6 +17,20 @@ export function lastUsesOf({ lastAccessedAtMs, takenAtMs, length }: EntryTable, 
   return times;
 }
 
+/** Long work that may be left and taken up again between any two of its steps, each of a few milliseconds. */
+export type Steps<R> = Generator<void, R, void>;
+
+/** All of it at once. */
+export function atOnce<R>(steps: Steps<R>): R {
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done === true) return value;
+  }
+}
+
+/** So many rows are one step; a power of two less one. */
+export const stepMask = 4_095;
+
 /** Up to here, moving rows one by one is faster than asking sort. */
 const shortRun = 16;
 
@@ -30,15 +44,21 @@ const shortRun = 16;
  * The loops are as plain as they are because the agent runs them without a compiler.
  */
 export function inLruOrder(table: EntryTable, nowMs: number): Uint32Array {
+  return atOnce(lruOrderSteps(table, lastUsesOf(table, nowMs)));
+}
+
+/** The same in steps. */
+export function* lruOrderSteps(table: EntryTable, lastUses: Float64Array): Steps<Uint32Array> {
   const count = table.length;
-  const lastUses = lastUsesOf(table, nowMs);
   const by = comparing(table, lastUses);
-  const packed = packedSeconds(lastUses);
+  const packed = yield* packedSeconds(lastUses);
   packed.sort();
+  yield;
   const rows = new Uint32Array(count);
   let start = 0;
   let second = -1;
   for (let i = 0; i < count; i += 1) {
+    if ((i & stepMask) === stepMask) yield;
     const number = packed[i]!;
     const row = number % count;
     rows[i] = row;
@@ -51,13 +71,14 @@ export function inLruOrder(table: EntryTable, nowMs: number): Uint32Array {
   return rows;
 }
 
-function packedSeconds(lastUses: Float64Array): Float64Array {
+function* packedSeconds(lastUses: Float64Array): Steps<Float64Array> {
   const count = lastUses.length;
   let earliestMs = Infinity;
   for (let row = 0; row < count; row += 1) if (lastUses[row]! < earliestMs) earliestMs = lastUses[row]!;
   const lastSecond = Math.floor(Number.MAX_SAFE_INTEGER / count) - 1;
   const packed = new Float64Array(count);
   for (let row = 0; row < count; row += 1) {
+    if ((row & stepMask) === stepMask) yield;
     const second = Math.floor((lastUses[row]! - earliestMs) / 1000);
     packed[row] = (second < lastSecond ? second : lastSecond) * count + row;
   }

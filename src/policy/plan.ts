@@ -6,7 +6,8 @@ import type { Pin } from './keep.ts';
 import { expiredPins, pinnedRows, pinsInForce } from './keep.ts';
 import type { LimitName, Limits, Protect } from './limits.ts';
 import { withHeadroom } from './limits.ts';
-import { idleMsOf, inLruOrder, lastUsesOf } from './lru-order.ts';
+import type { Steps } from './lru-order.ts';
+import { atOnce, idleMsOf, lastUsesOf, lruOrderSteps, stepMask } from './lru-order.ts';
 import type { EvictReason, KeepReason } from './reasons.ts';
 import { codeOf, firstEvictCode } from './reasons.ts';
 import type { CacheStats, Entry, Snapshot } from './snapshot.ts';
@@ -74,6 +75,8 @@ interface Candidate {
   idleMs: number;
   isInUse: boolean;
   isPinned: boolean;
+  /** One that may go was within all limits. */
+  isSettled: boolean;
   /** How long the first that nothing protects has not been used: no other has been idle for longer. */
   longestIdleMs: number | undefined;
   /** What still stands: all that is more recently used, and what was kept. */
@@ -128,16 +131,23 @@ function tooFewInodesFree({ entriesLeft }: Candidate, _: PlanInput, goals: Goals
  * something older. What is protected counts towards the limits; where that leaves a limit unmet, `unreachable` says so.
  */
 export function planEviction(input: PlanInput): Plan {
+  return atOnce(planSteps(input));
+}
+
+/** The same in steps: of 100,000 entries it would keep everything else waiting. */
+export function* planSteps(input: PlanInput): Steps<Plan> {
   const { snapshot: { entries }, nowMs } = input;
   const before = statsOf(input.snapshot);
-  const order = inLruOrder(entries, nowMs);
   const lastUses = lastUsesOf(entries, nowMs);
+  const order = yield* lruOrderSteps(entries, lastUses);
   const reasons = new Uint8Array(order.length);
   const goals = goalsOf(before, input);
   const isInUse = inUseAmong(input);
   const pinned = pinnedRows(entries, pinsInForce(input.protect.keep, nowMs));
-  const candidate: Candidate = { idleMs: 0, isInUse: false, isPinned: false, longestIdleMs: undefined, entriesLeft: before.entryCount, bytesLeft: before.totalBytes };
+  const candidate: Candidate = { idleMs: 0, isInUse: false, isPinned: false, isSettled: false, longestIdleMs: undefined, entriesLeft: before.entryCount, bytesLeft: before.totalBytes };
+  yield;
   for (let place = 0; place < order.length; place += 1) {
+    if ((place & stepMask) === stepMask) yield;
     const row = order[place]!;
     candidate.idleMs = Math.max(0, nowMs - lastUses[row]!);
     candidate.isInUse = isInUse(row);
@@ -182,8 +192,12 @@ function goalsOf({ entryCount, totalBytes }: CacheStats, { limits, demand }: Pla
 function reasonFor(candidate: Candidate, input: PlanInput, goals: Goals): EvictReason | KeepReason {
   const protection = firstOf(protections, candidate, input, goals);
   if (protection !== undefined) return protection;
+  // Whatever is used later has been idle for less, and nothing has gone since: no limit wants it either.
+  if (candidate.isSettled) return 'WithinLimits';
   candidate.longestIdleMs ??= candidate.idleMs;
-  return firstOf(limitRules, candidate, input, goals) ?? 'WithinLimits';
+  const wantedGone = firstOf(limitRules, candidate, input, goals);
+  candidate.isSettled = wantedGone === undefined;
+  return wantedGone ?? 'WithinLimits';
 }
 
 function firstOf<R>(rules: readonly Rule<R>[], candidate: Candidate, input: PlanInput, goals: Goals): R | undefined {

@@ -2,6 +2,9 @@ import type { Bench } from './bench.ts';
 
 /** Every bench, one line each: name, what, scale, target. */
 export const benches: readonly Bench[] = [
+  { name: 'plan-100000', what: 'plan', at: '100,000 entries', target: { atMost: 60, unit: 'ms' }, measure: async () => (await import('./plan.ts')).plan(100_000) },
+  { name: 'plan-1000000', what: 'plan', at: '1,000,000 entries', target: { atMost: 1_000, unit: 'ms' }, measure: async () => (await import('./plan.ts')).plan(1_000_000) },
+  { name: 'plan-agent', what: 'longest step of a plan by the agent', at: '100,000 entries', target: { atMost: 30, unit: 'ms' }, measure: async () => (await import('./plan.ts')).planStep(100_000), asAgent: true },
   { name: 'purge-tmpfs', what: 'purge', at: '1,000 trees of 100 files', target: { timesBaseline: 1.1 }, measure: async () => (await import('./purge.ts')).purge('tmpfs') },
   { name: 'purge-ext4', what: 'purge', at: '1,000 trees of 100 files', target: { timesBaseline: 1.1 }, measure: async () => (await import('./purge.ts')).purge('ext4') },
   { name: 'purge-agent', what: 'purge by the agent', at: '1,000 trees of 100 files', target: { timesBaseline: 1.1 }, measure: async () => (await import('./purge.ts')).purge('tmpfs'), asAgent: true },

@@ -2,8 +2,9 @@ import type { Dir } from '../../disk/dir.ts';
 import type { Slices } from '../../disk/slices.ts';
 import type { Hold } from '../../policy/holds.ts';
 import { mergeHolds, noHolds } from '../../policy/holds.ts';
+import type { Steps } from '../../policy/lru-order.ts';
 import type { Plan, PlanInput } from '../../policy/plan.ts';
-import { planEviction } from '../../policy/plan.ts';
+import { planSteps } from '../../policy/plan.ts';
 import type { EntryName } from '../../policy/snapshot.ts';
 import type { PassError } from '../report.ts';
 import type { Holders } from './holders.ts';
@@ -20,7 +21,7 @@ export async function planUnused(input: PlanInput, { root, holders, slices }: { 
   const asked = new Set<EntryName>();
   const errors: PassError[] = [];
   for (;;) {
-    const plan = planEviction({ ...input, holds: mergeHolds([input.holds, { ...noHolds, entries: found }]) });
+    const plan = await inSlices(planSteps({ ...input, holds: mergeHolds([input.holds, { ...noHolds, entries: found }]) }), slices);
     const before = found.size;
     for (const { entry: { name } } of plan.evict) {
       if (asked.has(name)) continue;
@@ -31,5 +32,13 @@ export async function planUnused(input: PlanInput, { root, holders, slices }: { 
       if (slices.over) await slices.yield();
     }
     if (found.size === before) return { plan, errors };
+  }
+}
+
+async function inSlices<R>(steps: Steps<R>, slices: Slices): Promise<R> {
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done === true) return value;
+    if (slices.over) await slices.yield();
   }
 }
