@@ -54,7 +54,8 @@ export class SimulatedAgent {
     let refused = false;
     this.#transport = stage.transport(token, {
       userAgent: 'cachepolicy-agent/bench',
-      onAnswer: (_, status) => {
+      onAnswer: ({ method }, status) => {
+        if (method === 'GET') return;
         answers.total += 1;
         if (status === 0) answers.unanswered += 1;
         if (status === 429) answers.refused += 1;
@@ -73,6 +74,11 @@ export class SimulatedAgent {
 
   get hasReported(): boolean {
     return this.#sink.hasReported;
+  }
+
+  /** Opens its connection. */
+  async connect(): Promise<void> {
+    await this.#transport.request({ method: 'GET', path: '/version', repeatable: true });
   }
 
   /** As src/agent/in-cluster/main.ts: the NodeCache first, then what was found. */
