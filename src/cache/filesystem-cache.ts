@@ -18,7 +18,7 @@ import type { Holders } from './holds/holders.ts';
 import { holdersOf } from './holds/holders.ts';
 import { descriptionIn, readMetadata, writeMetadata } from './metadata-file.ts';
 import { openTrash, waitForPasses } from './own-folder.ts';
-import type { CacheOptions } from './pass.ts';
+import type { CacheOptions } from './pass-options.ts';
 import { Cache, passPatienceMs } from './pass.ts';
 import type { PassError } from './report.ts';
 import type { Clock } from './site.ts';

@@ -1,6 +1,24 @@
+import type { Fault } from '../disk/dir.ts';
 import type { Mode } from '../policy/compiled.ts';
 import type { Demand } from '../policy/free-space.ts';
 import type { PassProgress, Trigger } from './report.ts';
+import type { Clock } from './site.ts';
+
+/** How a cache is worked on, for as long as it is. */
+export interface CacheOptions {
+  readonly allowedRoots: readonly string[];
+  /** How long whoever has just looked at an entry has to show it; waited for twice a batch. Default 2,000 ms. */
+  readonly settleMs?: number;
+  /** How long what this one evicted rests in the trash, in case it is wanted after all. Default 60,000 ms, which is the least for all else there. */
+  readonly restMs?: number;
+  /** How long nothing may have changed in what a put left behind before it goes. Default a day. */
+  readonly leftoverAgeMs?: number;
+  readonly clock?: Clock;
+  /** Keeps in memory what was found, so that the next scan reads only what changed: for who goes on for long. Default false. */
+  readonly remembers?: boolean;
+  /** For tests: called before every step that changes the disk. */
+  readonly fault?: Fault;
+}
 
 export interface WorkOptions {
   readonly signal?: AbortSignal | undefined;

@@ -1,4 +1,4 @@
-import type { Dir, Fault } from '../disk/dir.ts';
+import type { Dir } from '../disk/dir.ts';
 import { filesystemOf, identityOf } from '../disk/pinned-root.ts';
 import { Slices } from '../disk/slices.ts';
 import { OperatorError } from '../errors.ts';
@@ -22,7 +22,7 @@ import { hasMetadata } from './metadata-file.ts';
 import { openCacheRoot } from './cache-root.ts';
 import { lockPasses, openTrash, ownFolder, trashFolder, waitForPasses } from './own-folder.ts';
 import type { Outlook, PassOutcome } from './outlook.ts';
-import type { PassOptions, PlanOptions, PurgeOptions, WorkOptions } from './pass-options.ts';
+import type { CacheOptions, PassOptions, PlanOptions, PurgeOptions, WorkOptions } from './pass-options.ts';
 import { freeSpaceOnly, lookedAt, withoutTime } from './outlook.ts';
 import type { Rest } from './purge.ts';
 import { defaultRestMs, deleteGarbage, doomItems, purgeDueAtMs, restingBytes } from './purge.ts';
@@ -31,31 +31,16 @@ import { recover } from './recover.ts';
 import { Reserve } from './reserve.ts';
 import { removeEntry } from './remove-entry.ts';
 import type { PassReport, PurgeReport } from './report.ts';
-import type { Clock, Site } from './site.ts';
+import type { Site } from './site.ts';
 import { systemClock } from './site.ts';
 import { proveExchange } from './trash.ts';
-import { saveUses, tellUses, withUsesSeen } from './uses.ts';
+import { saveUses, tellUses, withUsesSeen, writeUses } from './uses.ts';
 
 export const defaultSettleMs = 2_000;
 const defaultLeftoverAgeMs = 86_400_000;
 
 /** How long to wait for a pass, which settles twice. */
 export const passPatienceMs = 60_000;
-
-export interface CacheOptions {
-  readonly allowedRoots: readonly string[];
-  /** How long whoever has just looked at an entry has to show it; waited for twice a batch. Default 2,000 ms. */
-  readonly settleMs?: number;
-  /** How long what this one evicted rests in the trash, in case it is wanted after all. Default 60,000 ms, which is the least for all else there. */
-  readonly restMs?: number;
-  /** How long nothing may have changed in what a put left behind before it goes. Default a day. */
-  readonly leftoverAgeMs?: number;
-  readonly clock?: Clock;
-  /** Keeps in memory what was found, so that the next scan reads only what changed: for who goes on for long. Default false. */
-  readonly remembers?: boolean;
-  /** For tests: called before every step that changes the disk. */
-  readonly fault?: Fault;
-}
 
 /**
  * One cache of a policy, for as long as its spec stands. Nothing but a watch of the root is open between two calls, and that only where
@@ -102,9 +87,7 @@ export class Cache implements Disposable {
     this.#refuseOther(root);
     using _lock = lockPasses(root);
     await this.index?.save(root, new Slices());
-    if (this.#format.kind === 'Store') return;
-    using own = root.openDir(ownFolder);
-    this.#format.save(own, this.#options.clock.now());
+    writeUses(this.#format, root, this.#options.clock.now());
   }
 
   /** Whether anything is known by now that the next start would have to learn anew. */

@@ -20,12 +20,17 @@ export function tellUses(format: Format, { verdicts, held }: Plan, nowMs: number
 
 /** What a format remembers beyond the disk outlives the agent. Under the pass lock. Where it cannot be written now, it is written later. */
 export function saveUses(format: Format, root: Dir, { nowMs, errors }: { nowMs: number; errors: PassError[] }): void {
-  if (format.kind === 'Store') return;
+  if (format.kind === 'Store' || !format.isSaveDue(nowMs)) return;
   try {
-    if (!format.isSaveDue(nowMs)) return;
-    using own = root.openDir(ownFolder);
-    format.save(own, nowMs);
+    writeUses(format, root, nowMs);
   } catch (error) {
     note(errors, error);
   }
+}
+
+/** The same at once. @throws ERR_DISK_IO, ERR_DISK_FULL */
+export function writeUses(format: Format, root: Dir, nowMs: number): void {
+  if (format.kind === 'Store') return;
+  using own = root.openDir(ownFolder);
+  format.save(own, nowMs);
 }

@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import type { CacheOptions } from '../../src/cache/pass.ts';
+import type { CacheOptions } from '../../src/cache/pass-options.ts';
 import { Cache } from '../../src/cache/pass.ts';
 import type { CompiledCache } from '../../src/policy/compiled.ts';
 import { scratchDir } from '../disk/scratch.ts';

@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, wri
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { FilesystemCache } from '../../src/cache/filesystem-cache.ts';
-import type { CacheOptions } from '../../src/cache/pass.ts';
+import type { CacheOptions } from '../../src/cache/pass-options.ts';
 import { diskError, errno } from '../../src/disk/disk-error.ts';
 import { tryLock } from '../../src/disk/lock.ts';
 import { OperatorError } from '../../src/errors.ts';

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import type { CacheOptions } from '../../src/cache/pass.ts';
+import type { CacheOptions } from '../../src/cache/pass-options.ts';
 import { Cache } from '../../src/cache/pass.ts';
 import type { Store } from '../../src/cache/filesystem-cache.ts';
 import type { CompiledCache } from '../../src/policy/compiled.ts';

@@ -190,6 +190,34 @@ describe.skipIf(reason !== undefined && process.env['REQUIRE'] !== 'all')('the o
     await node.sh(`rm -r ${rootfs}; mv ${rootfs}.away ${rootfs}`);
   });
 
+  it('prunes a directory of files that belong to others, never one that a process has open', async () => {
+    const [node] = nodes();
+    const models = '/var/lib/a3s-box/apart/models';
+    await node.sh(`mkdir -p ${models}; cd ${models}
+      for model in llama mistral phi; do mkdir -p $model; echo weights >$model/weights; touch -d '3 hours ago' $model/weights $model; done
+      chown -R 4242:4343 .
+      setsid sh -c 'exec 3<llama/weights; exec sleep 900' >/dev/null 2>&1 </dev/null & echo $! >../user`);
+    const caches = [{ name: 'models', directory: { path: models }, limits: { maxEntries: 0 }, protect: { minIdle: '0s' } }];
+    const spec = { nodeSelector: { [runtimeLabel]: 'true', 'kubernetes.io/hostname': node.name }, caches };
+    await cluster.kubectl(['apply', '-f', '-'], JSON.stringify({ apiVersion: 'cache.a3s.dev/v1alpha1', kind: 'CachePolicy', metadata: { name: 'models' }, spec }));
+    try {
+      await within(async () => {
+        expect(await node.sh(`ls ${models}`)).toBe('llama\n');
+        const report = JSON.parse(await kubectl('get', 'nodecache', `models.${node.name}`, '-o', 'json')) as NodeCache;
+        // That it is not failing says that it may ask about files of other owners.
+        expect(report.status?.caches?.[0]).toMatchObject({ protected: { inUse: { entries: 1 } }, totals: { evictedEntries: 2 }, holdSources: expect.arrayContaining(['Lease']) });
+        expect(report.status?.caches?.[0]?.problem).toBeUndefined();
+      }, 120_000);
+      await node.sh(`kill $(cat ${models}/../user); mkdir ${models}/gemma`);
+      await within(async () => expect(await node.sh(`ls ${models}`)).toBe(''), 120_000);
+    } finally {
+      await kubectl('delete', 'cachepolicy', 'models');
+      await node.sh(`kill $(cat ${models}/../user) 2>/dev/null || true`);
+      await within(async () => expect(await kubectl('get', 'pod', '-n', namespace, '-l', 'cache.a3s.dev/policy=models', '-o', 'name')).toBe(''), 90_000);
+      await node.sh('rm -r /var/lib/a3s-box/apart');
+    }
+  });
+
   it('leaves every cached byte when the policy is deleted, and nothing else', async () => {
     await apply({ limits: { maxEntries: 100 } });
     await Promise.all(nodes().map(fill));

@@ -2,7 +2,7 @@ import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import type { CacheOptions } from '../../src/cache/pass.ts';
+import type { CacheOptions } from '../../src/cache/pass-options.ts';
 import { Cache } from '../../src/cache/pass.ts';
 import type { Clock } from '../../src/cache/site.ts';
 import { systemClock } from '../../src/cache/site.ts';
