@@ -229,10 +229,10 @@ class Eviction implements EvictionResult {
   /** A crash after it: an item at rest, evicted. */
   #removeLink({ victim, item }: Leaving): boolean {
     const { root, trash, clock } = this.#site;
-    // From here on it rests, however long ago the exchange was: who came through the link at the last moment has the whole rest to show it.
-    trash.touch(item.id, clock.now());
     // Somebody may have removed it, and put a new entry in its place.
     if (isEvictionLink(root, item.name, item)) root.unlink(item.name);
+    // From here on it rests, however long ago the exchange was: who came through the link at the last moment has the whole rest to show it.
+    trash.touch(item.id, clock.now());
     this.gone.push(victim);
     return true;
   }
