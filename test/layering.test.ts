@@ -21,9 +21,8 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   'agent/': ['errors.ts', 'version.ts', 'api/', 'policy/', 'observe/', 'disk/', 'cache/'],
   // The two commands that run in a cluster.
   'cli/controller.ts': ['errors.ts', 'version.ts', 'api/', 'observe/', 'kube/', 'controller/', 'agent/', 'cli/'],
-  'cli/agent-in-cluster.ts': ['errors.ts', 'version.ts', 'api/', 'observe/', 'agent/', 'agent/in-cluster/', 'cli/'],
   // Imports each command only when it is the one to run.
-  'cli/program.ts': ['errors.ts', 'version.ts', 'api/', 'cli/', 'cli/controller.ts', 'cli/agent-in-cluster.ts'],
+  'cli/program.ts': ['errors.ts', 'version.ts', 'api/', 'cli/', 'cli/controller.ts'],
   'cli/': ['errors.ts', 'version.ts', 'api/', 'policy/', 'observe/', 'disk/', 'cache/', 'agent/'],
   'main.ts': ['cli/', 'cli/program.ts'],
 };

@@ -2,6 +2,7 @@ import { formatDuration } from '../api/duration.ts';
 import { formatBytes } from '../api/quantity.ts';
 import type { PassReport } from '../cache/report.ts';
 import { idleMsOf } from '../policy/lru-order.ts';
+import type { Verdict } from '../policy/verdicts.ts';
 import { headingText, shortKey, within } from './cache-text.ts';
 import type { ExitCode } from './exit.ts';
 import { demandsOn } from './free-space.ts';
@@ -15,19 +16,25 @@ import { table } from './table.ts';
 import { openTargets, titleOf } from './targets.ts';
 
 const heading = ['KEY', 'DESCRIPTION', 'SIZE', 'USED', 'VERDICT', 'REASON'];
+const verdictColumn = heading.indexOf('VERDICT');
+
+export interface ExplainOptions extends PolicyOptions {
+  /** Entries with this fate alone, and nothing that is no entry. */
+  readonly verdict?: Verdict['verdict'];
+}
 
 /** Shows the fate of everything in the caches, with the plan's own words for it. */
-export async function explain(options: PolicyOptions, io: Io): Promise<ExitCode> {
+export async function explain(options: ExplainOptions, io: Io): Promise<ExitCode> {
   const { targets } = await openTargets(options);
   const settings = { allowedRoots: options.allowedRoot };
   const outcomes = await passOver(targets, settings, look(io.stopSignal(), await demandsOn(targets, settings)));
-  if (options.output === 'json') outJson(io, { caches: outcomes.map(explainJson) });
-  else io.out(outcomes.map((outcome) => explainText(outcome, titleOf(outcome.target, targets), options.output === 'wide')).join('\n'));
+  if (options.output === 'json') outJson(io, { caches: outcomes.map((outcome) => explainJson(outcome, options)) });
+  else io.out(outcomes.map((outcome) => explainText(outcome, titleOf(outcome.target, targets), options)).join('\n'));
   return exitCodeOf(outcomes);
 }
 
-function explainJson(outcome: Outcome) {
-  const verdicts = [...(outcome.report?.plan.verdicts ?? [])];
+function explainJson(outcome: Outcome, { verdict: only }: ExplainOptions) {
+  const verdicts = [...(outcome.report?.plan.verdicts ?? [])].filter(({ verdict }) => only === undefined || verdict === only);
   const entries = verdicts.map(({ entry: { key, description, sizeBytes, cachedAtMs, lastAccessedAtMs, clockAhead }, verdict, reason, detail }) => ({
     key, description, sizeBytes, cachedAt: isoTime(cachedAtMs), lastAccessed: isoTime(lastAccessedAtMs), clockAhead, verdict, reason, detail,
   }));
@@ -38,15 +45,17 @@ function isoTime(ms: number): string {
   return new Date(ms).toISOString();
 }
 
-function explainText(outcome: Outcome, title: string, wholeKeys: boolean): string {
+function explainText(outcome: Outcome, title: string, { verdict, output }: ExplainOptions): string {
   const { report } = outcome;
   if (report === undefined) return headingText(outcome, title);
-  return `${headingText(outcome, title)}${table(heading, [...entryRows(report, wholeKeys), ...otherRows(report)])}`;
+  const entries = entryRows(report, output === 'wide');
+  const rows = verdict === undefined ? [...entries, ...otherRows(report)] : entries.filter((row) => row[verdictColumn] === verdict);
+  return `${headingText(outcome, title)}${table(heading, rows)}`;
 }
 
 function entryRows({ plan, before }: PassReport, wholeKeys: boolean): string[][] {
   return [...plan.verdicts].map(({ entry, verdict, reason, detail }) => [
-    wholeKeys ? entry.key : shortKey(entry.key), entry.description, formatBytes(entry.sizeBytes),
+    wholeKeys ? entry.key : shortKey(entry.key), entry.description || '-', formatBytes(entry.sizeBytes),
     entry.clockAhead ? 'ahead' : `${formatDuration(idleMsOf(entry, before.takenAtMs))} ago`, verdict, `${reason}: ${detail}`,
   ]);
 }

@@ -79,13 +79,16 @@ Examples:
     .action(async (options) => done(await (await import('./plan.ts')).plan(options, io)));
   program.command('explain')
     .description('show the fate of every entry, least recently used first, with the reason')
-    .addOption(fileOption().makeOptionMandatory()).addOption(outputOption('table', 'wide', 'json')).addOption(allowedRootOption())
+    .addOption(fileOption().makeOptionMandatory())
+    .addOption(new Option('--verdict <verdict>', 'only entries with this fate').choices(['evict', 'keep']))
+    .addOption(outputOption('table', 'wide', 'json')).addOption(allowedRootOption())
     .addHelpText('after', `
 Reasons to stay: InUse, Kept (pinned by protect.keep), Recent (used within protect.minIdle), WithinLimits. Reasons to go: MaxIdle, MaxEntries, MaxBytes, MinFree, MinFreeInodes.
 
 Examples:
   cachepolicy explain -f policy.yaml
-  cachepolicy explain -f policy.yaml -o wide     whole keys`)
+  cachepolicy explain -f policy.yaml --verdict evict     only what would go
+  cachepolicy explain -f policy.yaml -o wide             whole keys`)
     .action(async (options) => done(await (await import('./explain.ts')).explain(options, io)));
   program.command('stats')
     .description('show entries, bytes and usage of each cache')
@@ -145,25 +148,20 @@ Examples:
 
 function addServices(program: Command, io: Io, done: Done): void {
   program.command('agent')
-    .description('apply policies until stopped: those of a file to this machine, or in a pod those of the cluster to its node')
-    .addOption(fileOption())
-    .option('--once', 'with -f: one pass over every cache, then end')
-    .addOption(new Option('--policy <name>', 'in a pod: the policy to apply').conflicts('file'))
-    .addOption(new Option('--config <file>', 'in a pod: the compiled policy as mounted').conflicts('file'))
-    .addOption(new Option('--listen <address:port>', 'in a pod: where to serve health').default(':8080'))
-    .addOption(durationOption('--rest <duration>', 'with -f: how long evicted entries rest before they are deleted', 60_000, '60s'))
+    .description('apply the policies of a file to this machine until stopped')
+    .addOption(fileOption().makeOptionMandatory())
+    .option('--once', 'one pass over every cache, then end')
+    .addOption(durationOption('--rest <duration>', 'how long evicted entries rest before they are deleted', 60_000, '60s'))
     .addOption(settleOption())
     .addOption(allowedRootOption())
     .addHelpText('after', `
-With -f the file is read again when it changes; one that turns bad leaves the last good policies in force.
+The file is read again when it changes; one that turns bad leaves the last good policies in force. In a cluster the agents are pods of their
+own, which the controller starts.
 
 Examples:
   cachepolicy agent -f policy.yaml
   cachepolicy agent -f policy.yaml --once`)
-    .action(async (options) => {
-      if (options.file === undefined) done(await (await import('./agent-in-cluster.ts')).agentInCluster(options, io));
-      else done(await (await import('./agent-on-file.ts')).agentOnFile(options, io));
-    });
+    .action(async (options) => done(await (await import('./agent-on-file.ts')).agentOnFile(options, io)));
   program.command('controller')
     .description('turn the CachePolicies of a cluster into agents and sum up their reports')
     .option('--listen <address:port>', 'where to serve health and metrics', ':8080')

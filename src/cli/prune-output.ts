@@ -29,7 +29,7 @@ export function pruneText(outcome: Outcome, { title, mayEvict }: { title: string
 function evictedTable({ evicted }: PassReport): string {
   if (evicted.length === 0) return '';
   const rows = evicted.map(({ key, description, sizeBytes, reason, detail }) => {
-    return [shortKey(key), description, formatBytes(sizeBytes), `${reason}: ${detail}`];
+    return [shortKey(key), description || '-', formatBytes(sizeBytes), `${reason}: ${detail}`];
   });
   return table(['KEY', 'DESCRIPTION', 'SIZE', 'REASON'], rows, '  ');
 }

@@ -104,6 +104,7 @@ async function rest(untilMs: number, name: string, signal: AbortSignal, progress
 
 function show(progress: ProgressLine, name: string, { step, done, total, waitMs = 0 }: PassProgress): void {
   const entries = count(total, 'entry', 'entries');
+  if (step === 'Settle' && waitMs === 0) return;
   if (step === 'Settle') progress.show(`${name}: waiting ${formatDuration(waitMs)} for a sign that any of ${entries} is wanted`);
   else progress.show(`${name}: ${step === 'Evict' ? 'evicting' : 'deleting'} ${entries}`, total === 0 ? 1 : done / total);
 }

@@ -59,6 +59,15 @@ describe('plan', () => {
 });
 
 describe('explain', () => {
+  it('shows only what would go where that is asked for, in JSON too', async () => {
+    const { stdout } = await machine.run('explain', '-f', both, '--verdict', 'evict');
+    expect(stdout).toMatch(/ evict /);
+    expect(stdout).not.toMatch(/ keep /);
+    const { caches } = JSON.parse((await machine.run('explain', '-f', both, '--verdict', 'keep', '-o', 'json')).stdout) as { caches: { entries: { verdict: string }[] }[] };
+    expect(new Set(caches.flatMap(({ entries }) => entries.map(({ verdict }) => verdict)))).toEqual(new Set(['keep']));
+    expect(await machine.run('explain', '-f', both, '--verdict', 'gone')).toMatchObject({ code: 2, stderr: expect.stringContaining('evict, keep') });
+  });
+
   it('shows the fate of every entry, least recently used first', async () => {
     const { stdout } = await machine.run('explain', '-f', both);
     expect(steady(stdout)).toBe(`rootfs  /allowed/home/cache/rootfs
