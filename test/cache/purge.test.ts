@@ -52,6 +52,15 @@ test('it goes back at once, whether it has rested or not', async () => {
   expect([store.isServed(a), store.isWhole(a)]).toEqual([true, true]);
 });
 
+test('what rests goes at once where free space is short, and still not what came into use', async () => {
+  const { store, cache } = await evicted();
+  store.box('new', a);
+  expect(await cache.restingBytes()).toBe(22);
+  expect(await cache.purge({ now: true })).toMatchObject({ purgedEntries: 1, purgedBytes: 22, revived: 1, nextDueAtMs: null });
+  expect([store.isServed(a), store.isWhole(a), store.trash]).toEqual([true, true, []]);
+  expect(await cache.restingBytes()).toBe(0);
+});
+
 test('so it does at the start of a pass', async () => {
   const { store, clock } = await evicted();
   store.box('new', a);

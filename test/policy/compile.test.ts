@@ -27,7 +27,7 @@ describe('a compiled policy', () => {
   });
 
   it('has paths, numbers and nothing left open', () => {
-    const layers = cache({ name: 'layers', a3sBox: { home: '/var/cache/h', store: 'Layers' }, limits: { maxBytes: '1.5Gi', maxIdle: '7d', headroom: '10%' }, protect: { minIdle: '1h30m' } });
+    const layers = cache({ name: 'layers', a3sBox: { home: '/var/cache/h', store: 'Layers' }, limits: { maxBytes: '1.5Gi', maxIdle: '7d', minFree: '1.5Gi', minFreeInodes: '5%', headroom: '10%' }, protect: { minIdle: '1h30m' } });
     const schedule = { cron: '*/15 * * * *', timeZone: 'UTC', jitter: '90s' };
     expect(compilePolicy(policy({ mode: 'DryRun', schedule, caches: [cache(), layers] }), { accepted: true })).toEqual({
       formatVersion: 1,
@@ -42,7 +42,7 @@ describe('a compiled policy', () => {
         },
         {
           name: 'layers', format: 'a3s-layers', root: '/var/cache/h/cache/layers', home: '/var/cache/h',
-          limits: { ...noLimits, maxBytes: 1_610_612_736, maxIdleMs: 604_800_000, headroomPercent: 10 }, protect: { minIdleMs: 5_400_000, keep: [] },
+          limits: { ...noLimits, maxBytes: 1_610_612_736, maxIdleMs: 604_800_000, minFree: { count: 1_610_612_736 }, minFreeInodes: { percent: 5 }, headroomPercent: 10 }, protect: { minIdleMs: 5_400_000, keep: [] },
         },
       ],
     });
@@ -75,6 +75,10 @@ describe('a compiled policy', () => {
   it('is refused where a limit cannot be read, rather than left without it', () => {
     const broken = (limits: Cache['limits']) => () => compilePolicy(policy({ caches: [cache({ limits })] }), { accepted: true });
     expect(broken({ maxBytes: '10Gx' })).toThrow('spec.caches[0].limits.maxBytes: cannot read "10Gx"');
+    expect(broken({ minFree: '100%' })).toThrow('spec.caches[0].limits.minFree: cannot read "100%"');
+    expect(broken({ minFree: 'much' })).toThrow('spec.caches[0].limits.minFree: cannot read "much"');
+    expect(broken({ minFreeInodes: '1Gi' })).toThrow('spec.caches[0].limits.minFreeInodes: cannot read "1Gi"');
+    expect(broken({ headroom: '10' })).toThrow('spec.caches[0].limits.headroom: cannot read "10"');
     expect(broken({ maxIdle: 'soon' })).toThrow('spec.caches[0].limits.maxIdle: cannot read "soon"');
   });
 });
@@ -153,6 +157,8 @@ describe('a note says that the runtime prunes itself', () => {
     expect(notes({ limits: { maxEntries: 20, maxBytes: '8Gi' } })).toEqual([]);
     expect(notes({ limits: { maxEntries: 9 } })).toEqual([]);
     expect(notes({ limits: { maxEntries: 20, maxIdle: '7d' } })).toEqual([]);
+    expect(notes({ limits: { maxEntries: 20, minFree: '20%' } })).toEqual([]);
+    expect(notes({ limits: { minFreeInodes: '5%' } })).toEqual([]);
     expect(notes({ limits: { maxEntries: 20 }, a3sBox: { home: '/var/cache/h', store: 'Layers' } })).toEqual([]);
   });
 });

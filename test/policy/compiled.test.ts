@@ -56,9 +56,9 @@ describe('a compiled policy', () => {
     expect(parseCompiled(text).caches[0]?.limits.maxEntries).toBe(8);
   });
 
-  it('of a controller that knows neither headroom nor pins asks for none', () => {
+  it('of a controller that knows neither free space nor headroom nor pins asks for none', () => {
     const text = changed((policy) => {
-      delete policy.caches[0].limits.headroomPercent;
+      for (const field of ['minFree', 'minFreeInodes', 'headroomPercent']) delete policy.caches[0].limits[field];
       delete policy.caches[0].protect.keep;
     });
     expect(parseCompiled(text)).toEqual(compiled);
@@ -73,6 +73,14 @@ describe('a compiled policy', () => {
     for (const keep of [[], [pin], [{ ...pin, untilMs: null, by: 'description' }]]) expect(parseCompiled(withPins(keep)).caches[0]?.protect.keep).toEqual(keep);
     const wrong = [undefined, null, {}, [null], [{ ...pin, by: 'name' }], [{ ...pin, pattern: '' }], [{ ...pin, untilMs: -1 }], [{ ...pin, untilMs: '2027' }], [{ ...pin, reason: null }]];
     for (const keep of wrong) expect(refusal(withPins(keep))).toBe('the compiled policy has no valid caches');
+  });
+
+  it.each(['20%', 20, {}, { percent: 100 }, { percent: '20' }, { count: -1 }, { percent: 1, count: 1 }, []])('with %j as free space to be left is refused', (amount) => {
+    for (const field of ['minFree', 'minFreeInodes']) expect(refusal(changed((policy) => (policy.caches[0].limits[field] = amount)))).toBe('the compiled policy has no valid caches');
+  });
+
+  it.each([null, { percent: 0 }, { percent: 99 }, { count: 0 }])('keeps %j as free space to be left apart from anything else', (amount) => {
+    expect(parseCompiled(changed((policy) => (policy.caches[0].limits.minFree = amount))).caches[0]?.limits.minFree).toEqual(amount);
   });
 
   it.each(['10', -1, 100, 1.5, null])('with a headroom of %s is refused', (headroom) => {

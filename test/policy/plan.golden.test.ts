@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { parseDuration } from '../../src/api/duration.ts';
 import { parseQuantity } from '../../src/api/quantity.ts';
+import { shareOut } from '../../src/policy/free-space.ts';
 import { pinText } from '../../src/policy/keep.ts';
 import type { Plan, PlanInput } from '../../src/policy/plan.ts';
 import { planEviction } from '../../src/policy/plan.ts';
@@ -13,7 +14,9 @@ import { entry, heldBy, hour, now, planInput } from './builders.ts';
 const goldenDir = join(import.meta.dirname, '../golden/plan');
 
 interface Case {
-  limits: { maxEntries?: number; maxBytes?: string; maxIdle?: string; headroomPercent?: number };
+  limits: { maxEntries?: number; maxBytes?: string; maxIdle?: string; minFree?: string; headroomPercent?: number };
+  /** As statfs says it; what is missing of minFree has to go. */
+  disk?: { capacity: string; available: string };
   minIdle?: string;
   inUse?: Record<string, string>;
   keep?: { key?: string; description?: string; hoursLeft?: number; reason?: string }[];
@@ -21,14 +24,15 @@ interface Case {
 }
 
 function inputOf(file: string): PlanInput {
-  const { limits, minIdle = '60s', inUse = {}, keep = [], entries } = parse(readFileSync(file, 'utf8')) as Case;
+  const { limits, minIdle = '60s', inUse = {}, keep = [], disk, entries } = parse(readFileSync(file, 'utf8')) as Case;
   const made = entries.map(({ key, used, size, clockAhead = false }) =>
     entry(key, { idleMs: parseDuration(used) ?? NaN, sizeBytes: parseQuantity(size) ?? NaN, clockAhead }));
   const holds = Object.entries(inUse).map(([key, box]) => heldBy(box, key));
-  return planInput(made, {
+  const input = planInput(made, {
     maxEntries: limits.maxEntries ?? null,
     maxBytes: limits.maxBytes === undefined ? null : (parseQuantity(limits.maxBytes) ?? NaN),
     maxIdleMs: limits.maxIdle === undefined ? null : (parseDuration(limits.maxIdle) ?? NaN),
+    minFree: limits.minFree === undefined ? null : { count: parseQuantity(limits.minFree) ?? NaN },
     headroomPercent: limits.headroomPercent ?? 0,
     minIdleMs: parseDuration(minIdle) ?? NaN,
     keep: keep.map(({ key, description = '', hoursLeft, reason = '' }) => ({
@@ -36,6 +40,10 @@ function inputOf(file: string): PlanInput {
     })),
     holds: { entries: new Map(holds.flatMap((hold) => [...hold.entries])), byDescription: new Map(), everything: undefined, sources: ['Box'] },
   });
+  if (disk === undefined) return input;
+  const filesystem = { capacityBytes: parseQuantity(disk.capacity) ?? NaN, availableBytes: parseQuantity(disk.available) ?? NaN };
+  const claim = { limits: input.limits, entries: input.snapshot.entries, plan: planEviction(input), trashBytes: 0, nowMs: now };
+  return { ...input, demand: shareOut(filesystem, [claim])[0]! };
 }
 
 function describePlan(plan: Plan): string {
