@@ -4,6 +4,7 @@ import { createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { FilesystemCache } from '../../src/cache/filesystem-cache.ts';
+import { OperatorError } from '../../src/errors.ts';
 import { asRoot, listing, makeDeep, mount, scratchDir } from '../disk/scratch.ts';
 import { DirectoryOnDisk } from './directory-on-disk.ts';
 import { SteppedClock } from './stepped-clock.ts';
@@ -282,3 +283,55 @@ describe('under a name in the root', () => {
     canary.expectWhole();
   });
 });
+
+/** What may lie in our own folder. Refused: the whole pass ends with an error that says why. Works: b goes all the same. */
+const inOurFolder: readonly (readonly [what: string, make: (folder: string, canary: Canary) => void | Promise<void>, fate: 'Works' | 'Refused'])[] = [
+  ['a link in its place', (folder, { path }) => { rmSync(folder, { recursive: true }); symlinkSync(path, folder); }, 'Refused'],
+  ['a file in its place', (folder) => { rmSync(folder, { recursive: true }); writeFileSync(folder, ''); }, 'Refused'],
+  ['a link as the lock', (folder, { path }) => symlinkSync(join(path, 'whole'), join(folder, 'lock')), 'Refused'],
+  ['a directory as the lock', (folder) => mkdirSync(join(folder, 'lock')), 'Refused'],
+  ['a FIFO as the lock', (folder) => make('mkfifo', join(folder, 'lock')), 'Works'],
+  ['a link as the trash', (folder, { path }) => symlinkSync(path, join(folder, 'trash')), 'Refused'],
+  ['a file as the trash', (folder) => writeFileSync(join(folder, 'trash'), ''), 'Refused'],
+  ['a link as an item', (folder, { path }) => { mkdirSync(join(folder, 'trash')); symlinkSync(path, join(folder, `trash/0123456789ab.${a}`)); }, 'Works'],
+  ['a file as an item', (folder) => { mkdirSync(join(folder, 'trash')); writeFileSync(join(folder, `trash/0123456789ab.${a}`), ''); }, 'Works'],
+  ['an item whose tree is a link', (folder, { path }) => symlinkSync(path, join(itemIn(folder), 'd')), 'Works'],
+  ['an item whose tree is a FIFO', (folder) => make('mkfifo', join(itemIn(folder), 'd')), 'Works'],
+  ['an item whose metadata is a directory', (folder) => mkdirSync(join(itemIn(folder), 'meta')), 'Works'],
+  ['an item whose metadata is a FIFO', (folder) => make('mkfifo', join(itemIn(folder), 'meta')), 'Works'],
+  ['an item whose metadata is a link', (folder, { path }) => symlinkSync(join(path, 'whole'), join(itemIn(folder), 'meta')), 'Works'],
+  ['an item with more than is ours', (folder) => mkdirSync(join(itemIn(folder), 'more', 'below'), { recursive: true }), 'Works'],
+  ['an item with a name that is no UTF-8', (folder) => { mkdirSync(join(folder, 'trash')); mkdirSync(Buffer.concat([Buffer.from(`${folder}/trash/x.`), Buffer.from([0xff])])); }, 'Works'],
+  ['garbage that is a link', (folder, { path }) => { mkdirSync(join(folder, 'trash')); symlinkSync(path, join(folder, 'trash/gone-1')); }, 'Works'],
+  ['a FIFO as the state, the journal and the index', (folder) => make('mkfifo', ...['state', 'journal', 'index'].map((name) => join(folder, name))), 'Works'],
+  ['links as the state, the journal and the index', (folder, { path }) => { for (const name of ['state', 'journal', 'index']) symlinkSync(join(path, 'whole'), join(folder, name)); }, 'Works'],
+  ['directories as the state, the journal and the index', (folder) => { for (const name of ['state', 'journal', 'index']) mkdirSync(join(folder, name)); }, 'Works'],
+];
+
+/** An item of a, which is not in the root. */
+function itemIn(folder: string): string {
+  const item = join(folder, 'trash', `0123456789ab.${a}`);
+  mkdirSync(item, { recursive: true });
+  return item;
+}
+
+describe('in our own folder', () => {
+  test.for(inOurFolder)('%s leads nowhere, and holds nobody up', async ([, makeIt, fate], { skip }) => {
+    const canary = new Canary();
+    const store = new StoreOnDisk().entry(b);
+    const folder = join(store.root, '.cachepolicy');
+    mkdirSync(folder);
+    if (!(await prepare(skip, () => makeIt(folder, canary)))) return;
+    const cache = store.cache({ maxEntries: 0 }, { remembers: true });
+    const pass = cache.pass(enforce);
+    if (fate === 'Refused') await expect(pass).rejects.toBeInstanceOf(OperatorError);
+    else expect((await pass).evicted.map((entry) => entry.key)).toEqual([b]);
+    for (const act of [() => cache.purge(), () => cache.save()]) await act().catch(onlyKnownErrors);
+    expect(store.isServed(b)).toBe(fate === 'Refused');
+    canary.expectWhole();
+  });
+});
+
+function onlyKnownErrors(error: unknown): void {
+  if (!(error instanceof OperatorError)) throw error;
+}

@@ -159,6 +159,8 @@ class BesideRuntime {
       const { size_bytes: size } = JSON.parse(readFileSync(`${tree}.meta.json`, 'utf8')) as { size_bytes: number };
       if (size !== sizeOf(image)) this.#wrongs.push(`${image.key} at the end: its metadata says ${size} bytes, it has ${sizeOf(image)}`);
     }
+    // What has left was deleted, or came back: nothing else can have become of it.
+    if (removed.size === 0 && this.#evicted > this.#purged + this.#revived) this.#wrongs.push(`of ${this.#evicted} evicted ${this.#purged} were deleted and at most ${this.#revived} came back`);
     const left = readdirSync(root).filter((name) => name.startsWith('.') && name !== '.cachepolicy');
     this.#wrongs.push(...[...left, ...readdirSync(join(root, '.cachepolicy', 'trash'))].map((name) => `${name} was left`));
     if (readFileSync(this.#canary, 'utf8') !== 'canary') this.#wrongs.push('something outside was touched');
