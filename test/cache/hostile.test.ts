@@ -1,60 +1,16 @@
-import { execFileSync } from 'node:child_process';
-import { chmodSync, existsSync, linkSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { chmodSync, existsSync, linkSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { FilesystemCache } from '../../src/cache/filesystem-cache.ts';
 import { OperatorError } from '../../src/errors.ts';
-import { asRoot, listing, makeDeep, mount, scratchDir } from '../disk/scratch.ts';
+import { listing, makeDeep, mount } from '../disk/scratch.ts';
 import { DirectoryOnDisk } from './directory-on-disk.ts';
+import { Canary, fixed, make, needsRoot, prepare, socketAt } from './hostile-hands.ts';
 import { SteppedClock } from './stepped-clock.ts';
 import { key, StoreOnDisk } from './store.ts';
 
 const [a, b] = [key('a'), key('b')];
 const enforce = { mode: 'Enforce', trigger: 'Manual' } as const;
-
-/** A directory outside that nothing may touch: what it holds, and how it looks at the end. */
-class Canary {
-  readonly path = scratchDir();
-  readonly #before: string[];
-
-  constructor() {
-    mkdirSync(join(this.path, 'inner'));
-    for (const name of ['whole', 'inner/whole']) writeFileSync(join(this.path, name), 'canary', { mode: 0o640 });
-    this.#before = this.#look();
-  }
-
-  expectWhole(): void {
-    expect(this.#look()).toEqual(this.#before);
-  }
-
-  #look(): string[] {
-    // A hard link from outside changes the number of links, and nothing else.
-    return [...listing(this.path).map((line) => line.replace(/ \d+ (\d+ \S+ \S*)$/, ' $1')), readFileSync(join(this.path, 'whole'), 'utf8')];
-  }
-}
-
-/** What cannot be made here: no rights, or a filesystem that lacks it. */
-class CannotMake extends Error {}
-
-function make(file: string, ...args: readonly string[]): void {
-  try {
-    execFileSync(file, args, { stdio: 'pipe' });
-  } catch (error) {
-    throw new CannotMake(`${file} ${args.slice(0, 1).join(' ')} is refused here`, { cause: error });
-  }
-}
-
-function needsRoot(): void {
-  if (!asRoot) throw new CannotMake('only root can make it');
-}
-
-async function socketAt(path: string): Promise<void> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(path, resolve));
-  // The name stays when the server goes.
-  onTestFinished(() => void server.close());
-}
 
 type MakeTree = (tree: string, canary: Canary) => void | Promise<void>;
 
@@ -100,27 +56,6 @@ const contents: readonly (readonly [what: string, makeTree: MakeTree, fate: 'Gon
 
 function writeUnlessThere(path: string): void {
   if (!existsSync(path)) writeFileSync(path, '');
-}
-
-/** Marks a file, for the time of the test, wherever it is moved meanwhile. */
-function fixed(attribute: '+i' | '+a', path: string): void {
-  needsRoot();
-  make('chattr', attribute, path);
-  const inode = statSync(path).ino;
-  const top = dirname(dirname(dirname(path)));
-  onTestFinished(() => void execFileSync('find', [top, '-xdev', '-inum', `${inode}`, '-exec', 'chattr', attribute.replace('+', '-'), '{}', '+']));
-}
-
-/** Makes what a row says, or says why it cannot be made here. */
-async function prepare(skip: (note: string) => void, act: () => void | Promise<void>): Promise<boolean> {
-  try {
-    await act();
-    return true;
-  } catch (error) {
-    if (!(error instanceof CannotMake)) throw error;
-    skip(error.message);
-    return false;
-  }
 }
 
 describe('an entry with', () => {
