@@ -39,7 +39,7 @@ golden: $(INSTALLED) ## Write the golden decisions anew; review them as text
 bench: build ## Speed and memory, each against a baseline of the same run; ONLY=name,name chooses, BENCH_FULL=1 takes longer
 	node test/bench/run.ts
 
-soak: $(INSTALLED) ## Crashes, races and hostile hands for as long as it takes; SEED= repeats one, SCALE=0.01 tries it out
+soak: build ## Crashes, races and hostile hands for as long as it takes; SEED= repeats one, SCALE=0.01 tries it out
 	node test/soak/run.ts $(SOAK)
 
 bench-cluster: build ## A fleet of 5,000 agents and a controller on the embedded control plane (15 min); SCALE=small in 3

@@ -90,13 +90,15 @@ export class OutageRig implements AsyncDisposable {
     await delay(Math.max(0, beganAt + lastsMs - performance.now()));
     await this.#end(kind);
     this.#log('the API is back');
-    const reports = this.#countReports(watchedAfterMs);
+    const counting = this.#countReports(watchedAfterMs);
     const reported = async () => (await this.#reports()).every(({ entries, evicted }) => entries === secondLimit && evicted === this.#evicted);
     const reportedMs = await this.#until(reported, 'every node reports what it did');
+    const reports = await counting;
+    // Pods tell of restarts once they are ready again, which takes a report.
     const restarted = await this.#containerRestarts();
     const strayRestarts = restarted - this.#kills;
     this.#kills = restarted;
-    return { enforcedMs, keptByOutdated, strayRestarts, reportedMs, reports: await reports };
+    return { enforcedMs, keptByOutdated, strayRestarts, reportedMs, reports };
   }
 
   async #start(): Promise<void> {
