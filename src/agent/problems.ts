@@ -5,8 +5,12 @@ import { problemReason } from '../policy/node-report.ts';
 
 /** While it is unknown what is in use nothing is evicted: that is a failing cache, though its figures are known. */
 export function holdsProblem(report: PassReport): Problem | undefined {
-  const error = report.errors.find((each) => each.code === 'ERR_HOLDS_UNREADABLE');
-  return error && { reason: problemReason(error.code), message: error.message };
+  const errors = report.errors.filter(({ code }) => code === 'ERR_HOLDS_UNREADABLE');
+  const [first] = errors;
+  if (first === undefined) return undefined;
+  // What is told of one entry names it, and no name of an entry may stand in a status.
+  const ofEntries = `of ${errors.length} ${errors.length === 1 ? 'entry' : 'entries'} it cannot be told whether they are in use; the agent's log names them and says why`;
+  return { reason: problemReason(first.code), message: first.entry === undefined ? first.message : ofEntries };
 }
 
 export function isLockBusy(error: unknown): error is OperatorError {

@@ -1,0 +1,25 @@
+import { describe, expect, it } from 'vitest';
+import { holdsProblem } from '../../src/agent/problems.ts';
+import type { PassError, PassReport } from '../../src/cache/report.ts';
+
+function problemWith(...errors: PassError[]) {
+  return holdsProblem({ errors } as unknown as PassReport);
+}
+
+describe('the problem of a cache of which it is unknown what is in use', () => {
+  it('is none while it is known', () => {
+    expect(problemWith()).toBeUndefined();
+    expect(problemWith({ code: 'ERR_DISK_IO', message: 'cannot remove /c/a', entry: 'a' })).toBeUndefined();
+  });
+
+  it('says what is in the way where that is a file of the runtime', () => {
+    expect(problemWith({ code: 'ERR_HOLDS_UNREADABLE', message: 'the marker of box b is no key' })).toEqual({ reason: 'HoldsUnreadable', message: 'the marker of box b is no key' });
+  });
+
+  it('counts the entries that cannot be asked, and names none of them', () => {
+    const error = (entry: string): PassError => ({ code: 'ERR_HOLDS_UNREADABLE', message: `cannot ask whether /c/${entry}/weights is open`, entry });
+    const { message } = problemWith(error('secret-model'), error('other')) ?? expect.unreachable();
+    expect(message).toMatch(/^of 2 entries it cannot be told/);
+    expect(message).not.toContain('secret');
+  });
+});
