@@ -21,7 +21,7 @@ const reserveFile = 'reserve';
 const spareFolder = 'spare';
 const reserveBytes = 1024 * 1024;
 const sliceBytes = reserveBytes / 8;
-const spareNames = Array.from({ length: 16 }, (_, n) => `${n}`);
+const spareNames = Array.from({ length: 8 }, (_, n) => `${n}`);
 
 export class Reserve {
   #isWorking = false;
@@ -74,8 +74,8 @@ function fillFile(own: Dir): void {
   for (let size = file.stat().sizeBytes; size < reserveBytes; ) {
     own.step('write', reserveFile);
     // Random, because some filesystems keep no zeros.
-    const slice = randomBytes(Math.min(sliceBytes, reserveBytes - size));
-    size += atDisk(file, () => writeSync(file.fd, slice, 0, slice.length, size));
+    const missing = randomBytes(reserveBytes - size);
+    size += atDisk(file, () => writeSync(file.fd, missing, 0, missing.length, size));
   }
 }
 
