@@ -1,6 +1,7 @@
 /** The controller as it ships: the bundle, with the flags of its Deployment and the token of its account. */
 import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Child } from '../cluster/child.ts';
 import { operatorImage } from '../cluster/image.ts';
 import { startChild } from '../cluster/child.ts';
@@ -17,13 +18,21 @@ export interface LoopDelay {
   readonly net: LoopDelay['gross'];
 }
 
+/** Started again where it ends by itself, as kubelet does: one that loses its lease ends. */
 export class ControllerProcess implements AsyncDisposable {
-  readonly #child: Child;
+  /** How often it ended before it was told to. */
+  restarts = 0;
+  readonly #start: () => Promise<Child>;
   readonly #delayFile: string;
+  #child: Child;
+  #stopping = false;
+  readonly #running: Promise<void>;
 
-  private constructor(child: Child, delayFile: string) {
-    this.#child = child;
+  private constructor(start: () => Promise<Child>, first: Child, delayFile: string) {
+    this.#start = start;
+    this.#child = first;
     this.#delayFile = delayFile;
+    this.#running = this.#keepRunning();
   }
 
   /** @param probed whether its event loop is watched, which costs a percent of a core */
@@ -41,11 +50,8 @@ export class ControllerProcess implements AsyncDisposable {
     };
     const probe = join(import.meta.dirname, 'loop-delay-probe.cjs');
     const args = [...nodeFlags(), ...(probed ? [`--require=${probe}`] : []), join(root, 'dist/cachepolicy.cjs'), 'controller', '--listen=127.0.0.1:0', `--image=${operatorImage}`];
-    return new ControllerProcess(await startChild(process.execPath, args, { name: 'controller', env, logFile: join(dir, 'log') }), delayFile);
-  }
-
-  get log(): string {
-    return readFileSync(this.#child.logFile, 'utf8');
+    const start = () => startChild(process.execPath, args, { name: 'controller', env, logFile: join(dir, 'log') });
+    return new ControllerProcess(start, await start(), delayFile);
   }
 
   /** Resident memory in MiB, at present and at its highest. */
@@ -73,12 +79,22 @@ export class ControllerProcess implements AsyncDisposable {
     });
   }
 
-  /** @throws with the end of its log where it ended before it was told to */
   async [Symbol.asyncDispose](): Promise<void> {
-    const { exit } = this.#child;
-    if (exit !== undefined) throw new Error(`the controller ended by itself:\n${this.#child.tail()}`);
-    if (process.env['BENCH_LOG'] !== undefined) console.error(this.#child.tail(40));
+    this.#stopping = true;
     await this.#child.stop();
+    await this.#running;
+  }
+
+  async #keepRunning(): Promise<void> {
+    for (;;) {
+      await this.#child.exited;
+      if (this.#stopping) return;
+      this.restarts += 1;
+      console.error(`the controller ended by itself:\n${this.#child.tail(3)}`);
+      await sleep(1_000);
+      if (this.#stopping) return;
+      this.#child = await this.#start();
+    }
   }
 }
 

@@ -58,7 +58,7 @@ async function startAtOnce(stage: Stage, agents: readonly SimulatedAgent[], answ
   const reported = () => agents.filter((agent) => agent.hasReported).length;
   await eventually(() => {
     if (reported() < agents.length) throw new Error(`${agents.length - reported()} of ${agents.length} agents have not reported`);
-  }, 180_000);
+  }, 300_000);
   const deliveredMs = performance.now() - startedAtMs;
   await allReport(stage, agents.length);
   const shownMs = performance.now() - startedAtMs;
@@ -145,7 +145,7 @@ async function quiet(stage: Stage, { nodes, quietSeconds }: FleetOptions, log: L
 
 function controllerMemory(controller: ControllerProcess, nodes: number): Row {
   const { rss, highest } = controller.memory;
-  return { what: 'controller RSS', at: `${nodes} nodes`, unit: 'MiB', target: 150, value: rss, seen: { highest } };
+  return { what: 'controller RSS', at: `${nodes} nodes`, unit: 'MiB', target: 150, value: rss, seen: { highest, restarts: controller.restarts } };
 }
 
 async function sizes(stage: Stage, log: Log): Promise<void> {
