@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { expect, onTestFinished } from 'vitest';
 import { asRoot, listing, scratchDir } from '../disk/scratch.ts';
 
@@ -43,7 +43,10 @@ export function needsRoot(): void {
 
 export async function socketAt(path: string): Promise<void> {
   const server = createServer();
-  await new Promise<void>((resolve) => server.listen(path, resolve));
+  // A socket's path has at most 107 bytes; its directory can be named by a descriptor.
+  const dir = openSync(dirname(path), 'r');
+  onTestFinished(() => closeSync(dir));
+  await new Promise<void>((resolve) => server.listen(`/proc/self/fd/${dir}/${basename(path)}`, resolve));
   // The name stays when the server goes.
   onTestFinished(() => void server.close());
 }
