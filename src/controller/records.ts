@@ -35,10 +35,12 @@ export interface PodRecord extends Stored {
 
 /** Texts that every node repeats: the name of the policy and of its caches, its uid. One copy of each is kept, as long as the process lives. */
 const repeated = new Map<string, string>();
+/** More than any cluster has policies and caches: an agent gone mad, which may write what it likes into its report, must not fill the memory. */
+const mostRepeated = 10_000;
 
 function intern(text: string): string {
   const known = repeated.get(text);
-  if (known === undefined) repeated.set(text, text);
+  if (known === undefined && repeated.size < mostRepeated) repeated.set(text, text);
   return known ?? text;
 }
 

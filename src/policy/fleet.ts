@@ -25,7 +25,7 @@ export class Fleet {
   #vantage: Vantage | undefined;
   #agents = 0;
   #stale = 0;
-  #evictedEntries = 0;
+  #evictedEntries = 0n;
   #evictedBytes = 0n;
   readonly #evictions = new Foremost(1, byLastEviction);
   /** Reports that count, and the last words of nodes between two agents. */
@@ -44,7 +44,7 @@ export class Fleet {
 
   /** By all reports to this policy, fresh or not. */
   get evicted(): { readonly evictedEntries: number; readonly evictedBytes: number } {
-    return { evictedEntries: this.#evictedEntries, evictedBytes: Number(this.#evictedBytes) };
+    return { evictedEntries: Number(this.#evictedEntries), evictedBytes: Number(this.#evictedBytes) };
   }
 
   get lastEvictionTime(): string | undefined {
@@ -118,7 +118,7 @@ export class Fleet {
   }
 
   #countEvictions(report: NodeFigures, sign: 1 | -1): void {
-    this.#evictedEntries += sign * report.evictedEntries;
+    this.#evictedEntries += BigInt(sign * report.evictedEntries);
     this.#evictedBytes += BigInt(sign * report.evictedBytes);
     if (report.lastEvictionTime !== undefined) this.#evictions[sign === 1 ? 'add' : 'delete'](report);
   }

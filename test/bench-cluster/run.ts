@@ -12,7 +12,7 @@ import { holds, table } from './rows.ts';
 import type { Row } from './rows.ts';
 
 const full = {
-  fleet: { nodes: 5_000, reportsPerSecond: 20, busySeconds: 60, quietSeconds: 150 },
+  fleet: { nodes: 5_000, reportsPerSecond: 20, busySeconds: 60, quietSeconds: 240 },
   policy: { watches: 500, changes: 10 },
   large: { reports: 100_000 },
 };
