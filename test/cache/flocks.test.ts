@@ -2,9 +2,11 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { holdersOf } from '../../src/cache/holds/holders.ts';
 import { a3sLayers } from '../../src/cache/formats/a3s-layers.ts';
+import { errno } from '../../src/disk/disk-error.ts';
+import { Dir } from '../../src/disk/dir.ts';
 import { tryFlock } from '../../src/disk/libc.ts';
 import { Slices } from '../../src/disk/slices.ts';
 import { pin } from '../disk/scratch.ts';
@@ -57,6 +59,22 @@ test('an evicted entry that is locked in the trash comes back in place of being 
   await lockedElsewhere(join(store.root, '.cachepolicy/trash', item, 'd'), '--shared');
   expect(await cache.purge()).toMatchObject({ purgedEntries: 0, revived: 1 });
   expect(store.isServed(a) && store.isWhole(a)).toBe(true);
+});
+
+test('an entry that cannot be asked stays, something else goes, and the report says why', async () => {
+  const store = new StoreOnDisk().entry(a, { usedSecondsAgo: 3_000 }).entry(b);
+  const open = Dir.prototype.openFileOrErrno;
+  const broken = vi.spyOn(Dir.prototype, 'openFileOrErrno').mockImplementation(function (this: Dir, name, ...rest) {
+    return name === a ? -errno.EIO : open.call(this, name, ...rest);
+  });
+  onTestFinished(() => broken.mockRestore());
+  const message = `cannot ask whether ${store.root}/${a} is locked: input/output error (EIO)`;
+  for (const mode of ['DryRun', 'Enforce'] as const) {
+    const { plan, errors } = await store.cache({ maxEntries: 1 }).pass({ mode, trigger: 'Manual' });
+    expect([...plan.verdicts].map(({ entry, reason, detail }) => [entry.key, reason, detail])).toEqual([[a, 'InUse', message], [b, 'MaxEntries', expect.any(String)]]);
+    expect(errors).toEqual([{ code: 'ERR_DISK_IO', message, entry: a }]);
+  }
+  expect(store.isServed(a) && !store.isServed(b)).toBe(true);
 });
 
 test('asking leaves no lock behind, and what cannot be locked is used by nobody', async () => {

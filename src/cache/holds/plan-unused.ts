@@ -20,11 +20,11 @@ export async function planUnused(input: PlanInput, { root, holders, slices }: { 
   const found = new Map<EntryName, Hold>();
   const asked = new Set<EntryName>();
   const errors: PassError[] = [];
-  for (;;) {
+  for (let ahead = 0; ; ahead = Math.max(1, 2 * ahead)) {
     const plan = await inSlices(planSteps({ ...input, holds: mergeHolds([input.holds, { ...noHolds, entries: found }]) }), slices);
     const before = found.size;
-    for (const { entry: { name } } of plan.evict) {
-      if (asked.has(name)) continue;
+    // Where many that would go are in use one after another, each round asks twice as many of those behind them.
+    for (const name of [...going(plan, asked), ...nextInLine(plan, asked, ahead)]) {
       asked.add(name);
       const { hold, error } = await holders.probe({ parent: root, name }, slices);
       if (hold !== undefined) found.set(name, hold);
@@ -32,6 +32,21 @@ export async function planUnused(input: PlanInput, { root, holders, slices }: { 
       if (slices.over) await slices.yield();
     }
     if (found.size === before) return { plan, errors };
+  }
+}
+
+function* going({ evict }: Plan, asked: ReadonlySet<EntryName>): Generator<EntryName> {
+  for (const { entry: { name } } of evict) if (!asked.has(name)) yield name;
+}
+
+function* nextInLine({ verdicts }: Plan, asked: ReadonlySet<EntryName>, count: number): Generator<EntryName> {
+  if (count === 0) return;
+  let left = count;
+  for (const { entry: { name }, reason } of verdicts) {
+    if (reason !== 'WithinLimits' || asked.has(name)) continue;
+    yield name;
+    left -= 1;
+    if (left === 0) return;
   }
 }
 

@@ -1,0 +1,48 @@
+import { expect, test } from 'vitest';
+import type { Holders } from '../../src/cache/holds/holders.ts';
+import { planUnused } from '../../src/cache/holds/plan-unused.ts';
+import { Slices } from '../../src/disk/slices.ts';
+import { leastRecentlyUsedFirst, planInput } from '../policy/builders.ts';
+import { pin, scratchDir } from '../disk/scratch.ts';
+
+const names = Array.from({ length: 1_000 }, (_, n) => `e${n}`);
+
+/** Plans for one entry less than there are, with some in use as only they themselves can tell. */
+async function planned(isUsed: (name: string) => boolean) {
+  const base = planInput(leastRecentlyUsedFirst(...names), { maxEntries: names.length - 1 });
+  let rounds = 0;
+  const input = {
+    ...base,
+    // Read once for each plan that is made.
+    get nowMs() {
+      rounds += 1;
+      return base.nowMs;
+    },
+  };
+  const asked: string[] = [];
+  const holders: Holders = {
+    read: () => ({ holds: base.holds, error: undefined }),
+    probe: async ({ name }) => {
+      asked.push(name);
+      return { hold: isUsed(name) ? { source: 'Flock', detail: 'used' } : undefined, error: undefined };
+    },
+  };
+  const { plan } = await planUnused(input, { root: pin(scratchDir()), holders, slices: new Slices() });
+  return { evicted: [...plan.evict].map(({ entry }) => entry.key), rounds, asked };
+}
+
+test('asks only what would go', async () => {
+  expect(await planned(() => false)).toEqual({ evicted: ['e0'], rounds: 1, asked: ['e0'] });
+});
+
+test('gets past many in use in a few rounds, and asks nobody twice', async () => {
+  const { evicted, rounds, asked } = await planned((name) => Number(name.slice(1)) < 600);
+  expect(evicted).toEqual(['e600']);
+  expect(rounds).toBeLessThan(15);
+  expect(new Set(asked).size).toBe(asked.length);
+});
+
+test('ends where all are in use', async () => {
+  const { evicted, asked } = await planned(() => true);
+  expect({ evicted, asked: asked.length }).toEqual({ evicted: [], asked: names.length });
+});
