@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { CacheWorker } from '../../src/agent/cache-worker.ts';
 import { FreeSpaceWatch } from '../../src/agent/free-space-watch.ts';
+import { runLoop } from '../../src/agent/loop.ts';
 import type { Log } from '../../src/observe/log.ts';
 import { silentLog } from '../../src/observe/log.ts';
 import type { CompiledPolicy } from '../../src/policy/compiled.ts';
@@ -181,7 +182,36 @@ describe.runIf(asRoot)('a filesystem that stays short', () => {
   });
 });
 
+describe.runIf(asRoot)('an agent', () => {
+  it('watches the filesystems beside its caches', async () => {
+    const disk = new SmallDisk('size=17m');
+    const store = filled(disk.store());
+    const spec = { ...store.spec({ minFree: { count: 8 * Mi } }), protect: noProtection };
+    const policy: CompiledPolicy = {
+      formatVersion: 1, policy: { name: 'p', uid: 'u', generation: 1 }, accepted: true, mode: 'Enforce', schedule: { cron: '0 0 1 1 *', timeZone: 'UTC', jitterMs: 0 }, caches: [spec],
+    };
+    const stop = new AbortController();
+    const source = { follow: async (until: AbortSignal, onPolicy: (policy: CompiledPolicy) => void) => (onPolicy(policy), await new Promise<void>((resolve) => until.addEventListener('abort', () => resolve()))) };
+    const options = { allowedRoots: [disk.dir], log: silentLog, settleMs: 1, restMs: hour, tickMs: 20, freeSpaceEveryMs: 20, nodeName: 'node-1' };
+    const running = runLoop(source, { report: () => undefined }, stop.signal, options);
+    await vi.waitFor(() => expect(disk.availableBytes).toBeGreaterThanOrEqual(8 * Mi), { timeout: 20_000 });
+    stop.abort();
+    await running;
+    expect(letters.endsWith(lettersIn(store))).toBe(true);
+  }, 30_000);
+});
+
 describe.runIf(asRoot)('a filesystem that runs out of inodes', () => {
+  it('is never short of them where it does not count them', async () => {
+    const disk = new SmallDisk('size=16m,nr_inodes=0');
+    const store = filled(disk.store(), 'abc');
+    const { watch, workers } = await aRig([store], { minFreeInodes: { percent: 99 } });
+    expect(workers[0]!.filesystem()).not.toHaveProperty('inodes');
+    expect(await watch.tick(signal)).toBe(false);
+    expect(workers[0]!.state.look?.filesystem).toEqual({ capacityBytes: 16 * Mi, availableBytes: expect.any(Number) });
+    expect(lettersIn(store)).toBe('abc');
+  });
+
   it('gets them back in steps, and loses no more entries than a step too many', async () => {
     const disk = new SmallDisk('size=64m,nr_inodes=600');
     const store = disk.store();

@@ -77,6 +77,7 @@ describe('what is missing on a filesystem', () => {
     const cache = { entries: [a('a9', 9), a('a8', 8), a('a7', 7), a('a6', 6)], limits: { ...fifth, headroomPercent: 25 } };
     expect(evicted([cache])).toEqual([['a9 MinFree', 'a8 MinFree', 'a7 MinFree']]);
     expect(evicted([cache], { availableBytes: 2_000 })).toEqual([[]]);
+    expect(planEviction({ ...inputOf(cache), demand: demands([cache])[0]! }).unreachable).toEqual([]);
   });
 
   it('is less what rests in the trash, and what other limits evict anyway', () => {

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { errorKinds } from '../../src/errors.ts';
 import type { ErrorCode } from '../../src/errors.ts';
 import type { Limits } from '../../src/policy/limits.ts';
-import type { CacheState } from '../../src/policy/node-report.ts';
+import type { CacheLook, CacheState } from '../../src/policy/node-report.ts';
 import { isOverLimit, isoSeconds, nodeReport, noTotals, problemReason } from '../../src/policy/node-report.ts';
 import { aLook, hour, noLimits } from './builders.ts';
 
@@ -128,6 +128,31 @@ describe('a cache over a limit', () => {
     expect(words([aCache('models', { limits: { maxIdleMs: hour }, look })]).at(-1)).toBe(
       'LimitUnreachable=True HeldRecent: models: idle for 3h of 60m; in use 1 (1 entries), kept 0 (0), recent 3Gi (3)',
     );
+  });
+});
+
+describe('free space that stays short', () => {
+  const held = { inUse: { entries: 2, bytes: 2 * Gi }, kept: none, recent: none };
+  const gap = { limit: 'MinFree', allowed: 20 * Gi, remaining: 12.5 * Gi } as const;
+  const said = (look: Partial<CacheLook>) => words([aCache('models', { look: aLook(look) })]).at(-1);
+
+  it('is named by what holds the entries that might go', () => {
+    expect(said({ held, unreachable: [gap] })).toBe('LimitUnreachable=True HeldInUse: models: 12.5Gi free of 20Gi wanted; in use 2Gi (2 entries), kept 0 (0), recent 0 (0)');
+  });
+
+  it('is NotReclaimable where nothing is held, or what went gave nothing back', () => {
+    expect(said({ unreachable: [gap] })).toMatch(/^LimitUnreachable=True NotReclaimable: /);
+    expect(said({ held, unreachable: [{ ...gap, because: 'NotReclaimable' }] })).toMatch(/^LimitUnreachable=True NotReclaimable: /);
+    expect(said({ held, unreachable: [{ limit: 'MaxBytes', allowed: 1, remaining: 2 * Gi }, { ...gap, because: 'NotReclaimable' }] })).toMatch(/^LimitUnreachable=True HeldInUse: /);
+  });
+
+  it('of inodes is told in inodes', () => {
+    expect(said({ unreachable: [{ limit: 'MinFreeInodes', allowed: 500, remaining: 7 }] })).toContain('models: 7 inodes free of 500 wanted;');
+  });
+
+  it('makes a cache as full as its disk, and over its limit', () => {
+    const [report] = nodeReport([aCache('models', { limits: { minFree: { percent: 50 } }, look: aLook({ filesystem: { capacityBytes: 100 * Gi, availableBytes: 20 * Gi, inodes: 10, inodesFree: 4 } }) })]).caches;
+    expect(report).toMatchObject({ usage: '160%', overLimit: true, filesystem: { inodes: 10, inodesFree: 4 } });
   });
 });
 

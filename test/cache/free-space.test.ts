@@ -1,0 +1,129 @@
+import { describe, expect, it } from 'vitest';
+import type { FilesystemView, Tenant } from '../../src/cache/free-space.ts';
+import { byFilesystem, SpaceKeeper } from '../../src/cache/free-space.ts';
+import type { Outlook } from '../../src/cache/outlook.ts';
+import { OperatorError } from '../../src/errors.ts';
+import type { Demand } from '../../src/policy/free-space.ts';
+import { noLimits } from '../../src/policy/limits.ts';
+import type { Limits } from '../../src/policy/limits.ts';
+import { planEviction } from '../../src/policy/plan.ts';
+import type { Entry } from '../../src/policy/snapshot.ts';
+import { entry, hour, now, planInput } from '../policy/builders.ts';
+
+/** A cache in memory, on a filesystem in memory. */
+class Fake implements Tenant {
+  readonly limits: Limits;
+  entries: readonly Entry[];
+  /** What was asked for, round by round. */
+  readonly asked: string[] = [];
+  view: FilesystemView;
+  readonly #given: { readonly bytes: number; readonly inodes: number };
+
+  /** @param given what each entry gives back */
+  constructor(entries: number, limits: Partial<Limits>, view: Partial<FilesystemView> = {}, given = { bytes: 100, inodes: 10 }) {
+    this.limits = { ...noLimits, ...limits };
+    this.entries = Array.from({ length: entries }, (_, i) => entry(`k${i}`, { idleMs: (entries - i) * hour }));
+    this.view = { device: 'd', capacityBytes: 100_000, availableBytes: 40_000, inodes: 100_000, inodesFree: 40_000, ...view };
+    this.#given = given;
+  }
+
+  filesystem(): FilesystemView {
+    return this.view;
+  }
+
+  outlook(): Promise<Outlook> {
+    const input = planInput(this.entries, this.limits);
+    return Promise.resolve({ snapshot: input.snapshot, holds: input.holds, plan: planEviction(input), filesystem: this.view, errors: [] });
+  }
+
+  restingBytes(): Promise<number> {
+    return Promise.resolve(0);
+  }
+
+  free({ bytes, entries }: Demand): Promise<number> {
+    this.asked.push(bytes > 0 ? `${bytes} bytes` : `${entries} entries`);
+    const gone = Math.max(entries, Math.ceil(bytes / 100));
+    this.entries = this.entries.slice(gone);
+    const { availableBytes, inodesFree = 0 } = this.view;
+    this.view = { ...this.view, availableBytes: availableBytes + gone * this.#given.bytes, inodesFree: inodesFree + gone * this.#given.inodes };
+    return Promise.resolve(gone);
+  }
+
+  purge(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+async function rounds(tenant: Fake): Promise<SpaceKeeper<Fake>> {
+  const keeper = new SpaceKeeper<Fake>();
+  while (keeper.isDue(now) && (await keeper.round([tenant], () => now)));
+  return keeper;
+}
+
+describe('a keeper of a filesystem', () => {
+  it('asks for what is missing, and is done', async () => {
+    const tenant = new Fake(80, { minFree: { count: 41_050 } });
+    const keeper = await rounds(tenant);
+    expect(tenant.asked).toEqual(['1100 bytes']);
+    expect(keeper.unmetOf(tenant)).toBeUndefined();
+  });
+
+  it('asks again for what entries did not give, as long as they give something', async () => {
+    const tenant = new Fake(80, { minFree: { count: 41_000 } }, {}, { bytes: 50, inodes: 0 });
+    await rounds(tenant);
+    expect(tenant.asked).toEqual(['1000 bytes', '500 bytes', '300 bytes', '100 bytes', '100 bytes']);
+  });
+
+  it('learns from the first entry that goes how many inodes one has, and then goes on by eighths', async () => {
+    const tenant = new Fake(80, { minFreeInodes: { count: 40_300 } });
+    await rounds(tenant);
+    expect(tenant.asked).toEqual(['1 entries', '10 entries', '9 entries', '8 entries', '2 entries']);
+    expect(tenant.view.inodesFree).toBe(40_300);
+  });
+
+  it('gives up for a while after two rounds that gave next to nothing, and says what stays short', async () => {
+    const tenant = new Fake(80, { minFree: { count: 41_000 } }, {}, { bytes: 2, inodes: 0 });
+    const keeper = await rounds(tenant);
+    expect(tenant.asked).toHaveLength(2);
+    expect(keeper.isDue(now + 29_999)).toBe(false);
+    expect(keeper.isDue(now + 30_000)).toBe(true);
+    expect(keeper.unmetOf(tenant)?.unmet).toEqual([{ limit: 'MinFree', allowed: 41_000, remaining: tenant.view.availableBytes, because: 'NotReclaimable' }]);
+  });
+
+  it('waits right away where nothing may go', async () => {
+    const tenant = new Fake(0, { minFree: { count: 41_000 } });
+    const keeper = await rounds(tenant);
+    expect([tenant.asked, keeper.isDue(now + 29_999)]).toEqual([[], false]);
+    expect(keeper.unmetOf(tenant)?.unmet).toEqual([{ limit: 'MinFree', allowed: 41_000, remaining: 40_000 }]);
+  });
+
+  it('goes on without a cache that fails, and gives up where all do', async () => {
+    const [broken, whole] = [new Fake(80, { minFree: { count: 41_000 } }), new Fake(80, { minFree: { count: 41_000 } })];
+    broken.free = () => Promise.reject(new OperatorError('ERR_LOCK_BUSY', 'busy'));
+    const keeper = new SpaceKeeper<Fake>();
+    await keeper.round([whole, broken], () => now);
+    expect(whole.asked).toEqual(['500 bytes']);
+    for (let i = 0; i < 5; i += 1) if (keeper.isDue(now)) await keeper.round([broken], () => now);
+    expect(keeper.isDue(now)).toBe(false);
+  });
+
+  it('throws what is no trouble of a cache', async () => {
+    const tenant = new Fake(80, { minFree: { count: 41_000 } });
+    tenant.free = () => Promise.reject(new TypeError('a bug'));
+    await expect(new SpaceKeeper<Fake>().round([tenant], () => now)).rejects.toThrow(TypeError);
+  });
+});
+
+describe('caches by the filesystem they lie on', () => {
+  it('are those that ask for free space and can be opened', () => {
+    const one = new Fake(1, { minFree: { percent: 20 } });
+    const two = new Fake(1, { minFreeInodes: { percent: 20 } });
+    const elsewhere = new Fake(1, { minFree: { percent: 20 } }, { device: 'e' });
+    const indifferent = new Fake(1, { maxEntries: 0 });
+    const missing = new Fake(1, { minFree: { percent: 20 } });
+    missing.filesystem = () => {
+      throw new OperatorError('ERR_ROOT_MISSING', 'gone');
+    };
+    expect([...byFilesystem([one, indifferent, missing, elsewhere, two])]).toEqual([['d', [one, two]], ['e', [elsewhere]]]);
+  });
+});
