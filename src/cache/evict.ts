@@ -76,6 +76,7 @@ class Eviction implements EvictionResult {
     Settle: () => this.#settle(),
     ExchangeForLink: () => this.#forEachUnwanted((leaving) => this.#exchangeForLink(leaving)),
     RemoveLink: () => this.#forEachUnwanted((leaving) => this.#removeLink(leaving)),
+    AskAgain: () => this.#askAgain(),
   };
 
   constructor(site: Site, victims: readonly Victim[]) {
@@ -235,6 +236,22 @@ class Eviction implements EvictionResult {
     trash.touch(item.id, clock.now());
     this.gone.push(victim);
     return true;
+  }
+
+  /** A crash before it: items at rest, which are asked again right before they are deleted. */
+  async #askAgain(): Promise<void> {
+    if (this.#leaving.length === 0) return;
+    const { holds } = this.#site.holders.read();
+    for (const leaving of this.#leaving) {
+      if (this.#slices.over) await this.#slices.yield();
+      try {
+        if (!(await this.#isUsed(leaving, holds))) continue;
+        this.gone.splice(this.gone.indexOf(leaving.victim), 1);
+        await this.#giveBack(leaving);
+      } catch (error) {
+        note(this.#site.errors, error, leaving.victim.name);
+      }
+    }
   }
 }
 

@@ -265,6 +265,21 @@ describe('an entry of a directory comes back whole', () => {
     expect([disk.names, disk.trash, disk.isWhole('a')]).toEqual([['a', 'b', 'c'], [], true]);
   });
 
+  test('where it was opened at the very last, between the question and the end of the link', async () => {
+    const disk = three();
+    let openedAt: string | undefined;
+    using cache = disk.cache({ maxEntries: 2 }, {
+      fault: (step) => {
+        if (openedAt !== undefined || step !== `unlink ${disk.root}/a`) return;
+        openedAt = step;
+        open(disk.root, 'a', 'config.json');
+      },
+    });
+    const { evicted, revived, after } = await cache.pass(enforce);
+    expect([openedAt === undefined, evicted, revived]).toEqual([false, [], 1]);
+    expect([disk.names, disk.trash, disk.isWhole('a'), after.entries.length]).toEqual([['a', 'b', 'c'], [], true, 3]);
+  });
+
   test('where something was written into it while it left', async () => {
     const disk = three();
     const clock = new SteppedClock(() => writeFileSync(join(disk.root, 'a', 'shards', 'new'), 'new'));

@@ -16,8 +16,11 @@ import { refuseHomeIn, refuseNearHome } from './home-nearby.ts';
 /** What is remembered is written at most so often, by how much it is: a row is 150 bytes, so that is 25 KB a second. */
 const saveMsARow = 6;
 
-/** While a link stands in for it every path goes on reaching the whole tree; so whoever began to read it just before can go on, and is seen. */
-const besideItsUsers: readonly EvictionStep[] = ['LookAgain', 'ExchangeForLink', 'Settle', 'RemoveLink'];
+/**
+ * While a link stands in for it every path goes on reaching the whole tree; so whoever began to read it just before can go on, and is
+ * seen. Whoever came through the link at the very last gets it back a moment later, rather than when the rest is over.
+ */
+const besideItsUsers: readonly EvictionStep[] = ['LookAgain', 'ExchangeForLink', 'Settle', 'RemoveLink', 'AskAgain'];
 
 /**
  * A directory whose children are the entries: every folder and regular file that does not begin with a dot, named and described by its

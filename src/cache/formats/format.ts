@@ -31,7 +31,7 @@ export type Role =
  * One step of taking entries out. The order is the format's, because its reader decides what a hit is.
  * Crash safety and meaning of each: cache/evict.ts.
  */
-export type EvictionStep = 'MoveMetadata' | 'LookAgain' | 'Settle' | 'ExchangeForLink' | 'RemoveLink';
+export type EvictionStep = 'MoveMetadata' | 'LookAgain' | 'Settle' | 'ExchangeForLink' | 'RemoveLink' | 'AskAgain';
 
 export interface ScanOptions {
   readonly nowMs: number;
