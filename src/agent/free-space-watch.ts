@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { byFilesystem, shortageOf, SpaceKeeper } from '../cache/free-space.ts';
+import type { Household } from '../cache/free-space.ts';
+import { byFilesystem, isShort, shortageOf, SpaceKeeper } from '../cache/free-space.ts';
 import type { Log } from '../observe/log.ts';
 import { limitsFreeSpace } from '../policy/free-space.ts';
 import type { CacheWorker } from './cache-worker.ts';
@@ -37,10 +38,10 @@ export class FreeSpaceWatch {
     let changed = false;
     // A worker that has not looked yet has not read what was enforced before it.
     const ready = this.#workers.filter((worker) => worker.hasLooked);
-    for (const [device, workers] of byFilesystem(ready)) {
+    for (const household of byFilesystem(ready)) {
       if (signal.aborted) return changed;
-      const enforced = workers.filter((worker) => worker.isEnforced);
-      changed = (enforced.length > 0 ? await this.#keep(device, enforced, signal) : await this.#look(workers)) || changed;
+      const enforced = household.tenants.filter((worker) => worker.isEnforced);
+      changed = (enforced.length > 0 ? await this.#keep({ ...household, tenants: enforced }, signal) : await this.#look(household)) || changed;
     }
     return changed;
   }
@@ -55,10 +56,11 @@ export class FreeSpaceWatch {
     return wasShort;
   }
 
-  async #keep(device: string, workers: readonly CacheWorker[], signal: AbortSignal): Promise<boolean> {
+  async #keep(household: Household<CacheWorker>, signal: AbortSignal): Promise<boolean> {
+    const { filesystem: { device }, tenants: workers } = household;
     const keeper = this.#keepers.get(device) ?? new SpaceKeeper<CacheWorker>();
     this.#keepers.set(device, keeper);
-    if (!keeper.isDue(Date.now()) && keeper.isShort(workers)) return false;
+    if (isShort(household) ? !keeper.isDue(Date.now()) : keeper.isAtRest) return false;
     let wasShort: boolean;
     try {
       wasShort = await keeper.round(workers, Date.now, signal);
@@ -80,8 +82,8 @@ export class FreeSpaceWatch {
   }
 
   /** What would go, where nothing may. */
-  async #look(workers: readonly CacheWorker[]): Promise<boolean> {
-    const shortage = await shortageOf(workers, Date.now());
-    return workers.map((worker) => worker.expectDemand(shortage?.demands.get(worker))).includes(true);
+  async #look(household: Household<CacheWorker>): Promise<boolean> {
+    const shortage = isShort(household) ? await shortageOf(household.tenants, Date.now()) : undefined;
+    return household.tenants.map((worker) => worker.expectDemand(shortage?.demands.get(worker))).includes(true);
   }
 }

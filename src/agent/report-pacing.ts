@@ -26,7 +26,7 @@ function isMaterialChange(before: Cache | undefined, cache: Cache): boolean {
   // The conditions only say that a cache fails, and look the same when it fails in another way.
   if (cache.problem?.message !== before.problem?.message) return true;
   if (cache.stats?.entryCount !== before.stats?.entryCount) return true;
-  if (cache.damaged !== before.damaged || cache.leftovers !== before.leftovers) return true;
+  if (cache.expiredPins !== before.expiredPins || cache.damaged !== before.damaged || cache.leftovers !== before.leftovers) return true;
   if (cache.wouldEvict?.entries !== before.wouldEvict?.entries || cache.protected?.inUse.entries !== before.protected?.inUse.entries) return true;
   const [bytes, bytesBefore] = [cache.stats?.totalBytes ?? 0, before.stats?.totalBytes ?? 0];
   return Math.abs(bytes - bytesBefore) > materialBytes * bytesBefore;

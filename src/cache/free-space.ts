@@ -21,14 +21,27 @@ export interface Tenant {
   purge(signal?: AbortSignal): Promise<void>;
 }
 
+/** The caches of one filesystem, as it was when it was asked. */
+export interface Household<T extends Tenant> {
+  readonly filesystem: FilesystemView;
+  readonly tenants: readonly T[];
+}
+
 /** Caches by the filesystem they lie on; those that ask for no free space, or cannot be opened, are left out. */
-export function byFilesystem<T extends Tenant>(tenants: readonly T[]): ReadonlyMap<string, readonly T[]> {
-  const devices = new Map<string, T[]>();
+export function byFilesystem<T extends Tenant>(tenants: readonly T[]): readonly Household<T>[] {
+  const devices = new Map<string, Household<T>>();
   for (const tenant of tenants) {
-    const device = limitsFreeSpace(tenant.limits) ? viewOf(tenant)?.device : undefined;
-    if (device !== undefined) devices.set(device, [...(devices.get(device) ?? []), tenant]);
+    const filesystem = limitsFreeSpace(tenant.limits) ? viewOf(tenant) : undefined;
+    if (filesystem === undefined) continue;
+    const together = devices.get(filesystem.device)?.tenants ?? [];
+    devices.set(filesystem.device, { filesystem, tenants: [...together, tenant] });
   }
-  return devices;
+  return [...devices.values()];
+}
+
+/** Whether one of the caches wants more to be free. */
+export function isShort({ filesystem, tenants }: Household<Tenant>): boolean {
+  return tenants.some(({ limits }) => shortLimits(limits, filesystem).length > 0);
 }
 
 /** Undefined where the cache cannot be opened. */
@@ -52,7 +65,7 @@ export interface Shortage<T extends Tenant> {
 /** What is short on the filesystem of these caches, and whose entries make up for it; undefined where nothing is short. Reads only. */
 export async function shortageOf<T extends Tenant>(tenants: readonly T[], nowMs: number, inodesPerEntry?: number): Promise<Shortage<T> | undefined> {
   const filesystem = tenants.map(viewOf).find((view) => view !== undefined);
-  if (filesystem === undefined || tenants.every(({ limits }) => shortLimits(limits, filesystem).length === 0)) return undefined;
+  if (filesystem === undefined || !isShort({ filesystem, tenants })) return undefined;
   const present: T[] = [];
   const claims = [];
   for (const tenant of tenants) {
@@ -99,9 +112,9 @@ export class SpaceKeeper<T extends Tenant> {
     return nowMs >= this.#tries.nextAtMs;
   }
 
-  isShort(tenants: readonly T[]): boolean {
-    const filesystem = tenants.map(viewOf).find((view) => view !== undefined);
-    return filesystem !== undefined && tenants.some(({ limits }) => shortLimits(limits, filesystem).length > 0);
+  /** Nothing was short when it looked last. */
+  get isAtRest(): boolean {
+    return this.#tries === noTries;
   }
 
   /**
@@ -110,7 +123,8 @@ export class SpaceKeeper<T extends Tenant> {
    * @returns whether anything was short
    */
   async round(tenants: readonly T[], now: () => number, signal?: AbortSignal): Promise<boolean> {
-    if (!this.isShort(tenants)) return this.#rest();
+    const filesystem = tenants.map(viewOf).find((view) => view !== undefined);
+    if (filesystem === undefined || !isShort({ filesystem, tenants })) return this.#rest();
     for (const tenant of tenants) await unlessFailing(() => tenant.purge(signal));
     const shortage = await shortageOf(tenants, now(), this.#inodesPerEntry);
     if (shortage === undefined) return this.#rest();

@@ -16,7 +16,7 @@ export async function demandsOn(targets: readonly Target[], settings: CacheSetti
   using scope = new DisposableStack();
   const onlookers = targets.map((target) => new Onlooker(target, scope.use(new Cache(target.cache, settings))));
   const demands = new Map<Target, Demand>();
-  for (const together of byFilesystem(onlookers).values()) {
+  for (const { tenants: together } of byFilesystem(onlookers)) {
     const shortage = await shortageOf(together, Date.now());
     for (const [{ target }, demand] of shortage?.demands ?? []) demands.set(target, demand);
   }
@@ -69,7 +69,7 @@ export async function freeSpace(outcomes: readonly Outcome[], caches: ReadonlyMa
     const cache = caches.get(outcome.target);
     return cache === undefined || outcome.report === undefined ? [] : [new Pruner(outcome, cache, options)];
   });
-  for (const together of byFilesystem(pruners).values()) {
+  for (const { tenants: together } of byFilesystem(pruners)) {
     const keeper = new SpaceKeeper<Pruner>();
     try {
       while (await keeper.round(together, Date.now, options.signal)) if (!keeper.isDue(Date.now())) break;

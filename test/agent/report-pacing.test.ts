@@ -37,6 +37,7 @@ describe('a change worth a report at once', () => {
     ['an entry that may go', { wouldEvict: { entries: 1, bytes: 1 } }],
     ['a damaged entry', { damaged: 1 }],
     ['a leftover', { leftovers: 1 }],
+    ['a pin that has expired', { expiredPins: 1 }],
     ['a limit out of reach', { unreachable: [{ limit: 'MaxEntries', allowed: 2, remaining: 4 }] }],
   ] satisfies [string, Partial<CacheLook>][])('is %s', (_, look) => {
     expect(material(aCache(), aCache(look))).toBe(true);
