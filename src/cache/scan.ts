@@ -75,6 +75,7 @@ class Scan {
     this.#builder = new EntryTableBuilder(this.#known, this.#others.length);
     await this.#lookAtKnown(rows);
     await this.#lookAtOthers();
+    this.#others.free();
     for (const { name, kind } of this.#unfinished) await this.#measureAge(name, kind);
     this.#leftovers.push(...(await leftInTrash(this.#root, this.#format, this.#options.slices)));
     // These are shown to people; entries may be 100,000, and the plan sorts them anyway.

@@ -69,6 +69,11 @@ export class Columns {
     for (const column of [this.names, this.keys, this.descriptions]) column.remove(row);
   }
 
+  /** Gives back what texts were reserved for more. */
+  trim(): void {
+    for (const column of [this.names, this.keys, this.descriptions]) column.trim();
+  }
+
   /** All there is, as bytes to be written to a file in this order and read back into columns of the same length. */
   pieces(): Uint8Array[] {
     const { length } = this;

@@ -210,6 +210,7 @@ export class EntryTableBuilder {
   build(takenAtMs: number): EntryTable {
     // From behind: what takes the place of a dropped row is not itself one.
     for (const row of this.#dropped.toSorted((a, b) => b - a)) this.#writable().remove(row);
+    if (this.#columns !== this.#base?.columns) this.#columns.trim();
     return new EntryTable(this.#columns, takenAtMs);
   }
 

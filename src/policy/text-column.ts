@@ -1,8 +1,10 @@
 import { randomInt } from 'node:crypto';
 
+type Column = Uint32Array<ArrayBuffer>;
+
 /** Bytes one after another, in a buffer that only ever grows: what was written stays where it is. */
 class ByteStore {
-  bytes = Buffer.from(new ArrayBuffer(256));
+  bytes: Buffer<ArrayBuffer> = Buffer.from(new ArrayBuffer(256));
   used = 0;
 
   /** @returns where it begins */
@@ -20,6 +22,15 @@ class ByteStore {
     return at;
   }
 
+  /** Gives back what is not used. */
+  trim(): void {
+    if (this.used < this.bytes.length * 0.75) this.bytes = Buffer.from(this.bytes.buffer.transfer(this.used));
+  }
+
+  free(): void {
+    this.bytes.buffer.transfer(0);
+  }
+
   /** Moved rather than copied: the old buffer goes now, not at the next collection. */
   #grow(least: number): void {
     this.bytes = Buffer.from(this.bytes.buffer.transfer(Math.max(least, this.bytes.length * 2)));
@@ -32,11 +43,11 @@ class ByteStore {
  */
 export class TextColumn {
   #store: ByteStore;
-  #starts: Uint32Array;
-  #ends: Uint32Array;
+  #starts: Column;
+  #ends: Column;
   #length: number;
   /** Row + 1 by hash, 0 where free; made when the first row is looked for. */
-  #slots: Uint32Array | undefined;
+  #slots: Column | undefined;
 
   constructor(capacity = 16) {
     this.#store = new ByteStore();
@@ -88,6 +99,17 @@ export class TextColumn {
     this.#starts[row] = this.#starts[this.#length]!;
     this.#ends[row] = this.#ends[this.#length]!;
     this.#slots = undefined;
+  }
+
+  /** Gives back what was reserved for more. */
+  trim(): void {
+    this.#store.trim();
+  }
+
+  /** For a column of its own that nobody asks any more: the memory goes now, not at the next collection. */
+  free(): void {
+    this.#store.free();
+    for (const column of [this.#starts, this.#ends, this.#slots]) if (column !== undefined) free(column);
   }
 
   copy(): TextColumn {
@@ -180,9 +202,10 @@ export class TextColumn {
     this.#ends[row] = end;
     this.#length = row + 1;
     if (this.#slots === undefined) return;
-    // Half full at most: a name that is absent is found to be so after a step or two.
-    if (this.#length * 2 > this.#slots.length) this.#slots = this.#index();
-    else this.#occupy(this.#slots, row);
+    // Three quarters full at most: what is absent is found to be so after a few steps.
+    if (this.#length * 4 <= this.#slots.length * 3) return this.#occupy(this.#slots, row);
+    free(this.#slots);
+    this.#slots = this.#index();
   }
 
   #isAt(row: number, from: Uint8Array, start: number, end: number): boolean {
@@ -194,9 +217,9 @@ export class TextColumn {
     return true;
   }
 
-  #index(): Uint32Array {
+  #index(): Column {
     let size = 32;
-    while (size < this.#length * 4) size *= 2;
+    while (size < this.#length * 2) size *= 2;
     const slots = new Uint32Array(size);
     for (let row = 0; row < this.#length; row += 1) this.#occupy(slots, row);
     return slots;
@@ -247,8 +270,11 @@ function lastBytes(bytes: Uint8Array, start: number, end: number): number {
   return number;
 }
 
-function grown(column: Uint32Array): Uint32Array {
-  const larger = new Uint32Array(Math.max(16, column.length * 2));
-  larger.set(column);
-  return larger;
+function grown(column: Column): Column {
+  return new Uint32Array(column.buffer.transfer(Math.max(16, column.length * 2) * column.BYTES_PER_ELEMENT));
+}
+
+/** Now, and not at the next collection, which does not know how large it is. */
+function free(column: Column): void {
+  column.buffer.transfer(0);
 }
