@@ -13,6 +13,7 @@ import type { Limits } from '../policy/limits.ts';
 import type { CacheState } from '../policy/node-report.ts';
 import { CacheRecord } from './cache-record.ts';
 import type { CacheWorkerOptions } from './cache-worker-options.ts';
+import { compileFor, directoriesIn } from './compiler.ts';
 import { lookOf } from './look.ts';
 import { countedUp, evictedBytes, runSummary, withRevived } from './totals.ts';
 import { holdsProblem, isLockBusy, problemOf } from './problems.ts';
@@ -181,6 +182,7 @@ export class CacheWorker implements Tenant, Disposable {
     // Taken before the look: what changes during it is looked at again.
     const mark = rootMark(this.#options.spec.root);
     const before = performance.eventLoopUtilization();
+    compileFor(this.#state.look?.stats.entryCount ?? directoriesIn(this.#options.spec.root));
     try {
       this.#take(await this.#cache.pass({ mode, trigger, demand: this.#demand, signal }), mode);
       this.#busySinceMs = undefined;
@@ -190,10 +192,11 @@ export class CacheWorker implements Tenant, Disposable {
       else this.#fail(error);
     }
     this.#rootMark = mark;
+    const wasFirst = this.#first;
     this.#first = false;
     if (trigger === 'Schedule') this.#scheduleNext(nowMs);
-    // What it cost, without the settles it waited for: a pass that evicts is no reason to rest for long.
-    this.#lastLook = { endedAtMs: Date.now(), tookMs: performance.eventLoopUtilization(before).active };
+    // What it cost, without the settles it waited for: a pass that evicts is no reason to rest for long. Nor is the first, which reads what others remember.
+    this.#lastLook = { endedAtMs: Date.now(), tookMs: wasFirst ? 0 : performance.eventLoopUtilization(before).active };
   }
 
   /** A run that was due while something stood in its way is tried again, within its hour. */

@@ -23,7 +23,7 @@ const fullLookAtLeastEveryMs = 15 * 60_000;
  * metadata file has the stamp it had. Which names those are is heard from a watch of the root, where one is to be had; without it a
  * root whose own change time stands still has not changed.
  *
- * A hint: whoever acts on an entry looks at it again.
+ * A hint: whoever acts on an entry looks at it again. The entries of a snapshot stand until the next scan.
  */
 export class CacheIndex implements Disposable {
   readonly #format: StoreFormat;
@@ -67,6 +67,7 @@ export class CacheIndex implements Disposable {
       this.#forget();
       throw error;
     }
+    if (previous !== undefined && previous.snapshot.entries.columns !== this.#snapshot.entries.columns) previous.snapshot.entries.release();
     this.#unsaved += this.#snapshot.filesRead;
     this.#lookedAtMs = options.nowMs;
     this.#rootChangedNs = stat.changedNs;

@@ -72,10 +72,10 @@ class Scan {
     const { previous, nowMs } = this.#options;
     // First by name alone: nothing is opened before all names are known.
     const rows = previous?.changed === undefined ? await this.#sortAll() : this.#sortChanged(previous, previous.changed);
-    this.#builder = new EntryTableBuilder(this.#known, this.#others.length);
+    this.#builder = new EntryTableBuilder(this.#known.length === 0 ? undefined : this.#known, this.#others.length, this.#others);
     await this.#lookAtKnown(rows);
     await this.#lookAtOthers();
-    this.#others.free();
+    this.#others.freeRows();
     for (const { name, kind } of this.#unfinished) await this.#measureAge(name, kind);
     this.#leftovers.push(...(await leftInTrash(this.#root, this.#format, this.#options.slices)));
     // These are shown to people; entries may be 100,000, and the plan sorts them anyway.

@@ -13,14 +13,14 @@ export interface StampWords {
 /** The columns of an EntryTable, for its builder to fill. */
 export class Columns {
   length = 0;
-  sizeBytes: Float64Array;
-  cachedAtMs: Float64Array;
-  lastAccessedAtMs: Float64Array;
+  sizeBytes: Float64Array<ArrayBuffer>;
+  cachedAtMs: Float64Array<ArrayBuffer>;
+  lastAccessedAtMs: Float64Array<ArrayBuffer>;
   /** Low and high word of each. */
-  inodes: Uint32Array;
-  changedSeconds: Float64Array;
-  changedNanoseconds: Uint32Array;
-  fileSizes: Uint32Array;
+  inodes: Uint32Array<ArrayBuffer>;
+  changedSeconds: Float64Array<ArrayBuffer>;
+  changedNanoseconds: Uint32Array<ArrayBuffer>;
+  fileSizes: Uint32Array<ArrayBuffer>;
   names = new TextColumn();
   keys = new TextColumn();
   descriptions = new TextColumn();
@@ -69,6 +69,13 @@ export class Columns {
     for (const column of [this.names, this.keys, this.descriptions]) column.remove(row);
   }
 
+  /** For good. What copies share stays. */
+  free(): void {
+    this.length = 0;
+    for (const column of [this.sizeBytes, this.cachedAtMs, this.lastAccessedAtMs, this.changedSeconds, this.changedNanoseconds, this.fileSizes, this.inodes]) column.buffer.transfer(0);
+    for (const column of [this.names, this.keys, this.descriptions]) column.freeRows();
+  }
+
   /** Gives back what texts were reserved for more. */
   trim(): void {
     for (const column of [this.names, this.keys, this.descriptions]) column.trim();
@@ -112,7 +119,7 @@ export class Columns {
   }
 }
 
-function resized<T extends Float64Array | Uint32Array>(from: T, length: number, to: T): T {
+function resized<T extends Float64Array<ArrayBuffer> | Uint32Array<ArrayBuffer>>(from: T, length: number, to: T): T {
   to.set(from.subarray(0, length));
   return to;
 }

@@ -9,6 +9,8 @@ class ByteStore {
 
   /** @returns where it begins */
   append(from: Uint8Array, start: number, end: number): number {
+    // It is here already.
+    if (from === this.bytes) return start;
     const at = this.reserve(end - start);
     // Most texts are short: a loop is faster than a view and a call.
     for (let i = start, to = at; i < end; i += 1, to += 1) this.bytes[to] = from[i]!;
@@ -25,10 +27,6 @@ class ByteStore {
   /** Gives back what is not used. */
   trim(): void {
     if (this.used < this.bytes.length * 0.75) this.bytes = Buffer.from(this.bytes.buffer.transfer(this.used));
-  }
-
-  free(): void {
-    this.bytes.buffer.transfer(0);
   }
 
   /** Moved rather than copied: the old buffer goes now, not at the next collection. */
@@ -106,10 +104,18 @@ export class TextColumn {
     this.#store.trim();
   }
 
-  /** For a column of its own that nobody asks any more: the memory goes now, not at the next collection. */
-  free(): void {
-    this.#store.free();
+  /** Without rows, but where the bytes of this one are at hand. */
+  emptyCopy(): TextColumn {
+    const copy = new TextColumn();
+    copy.#store = this.#store;
+    return copy;
+  }
+
+  /** For a column that nobody asks any more: the memory of its rows goes now, not at the next collection. The bytes may be another's, too. */
+  freeRows(): void {
     for (const column of [this.#starts, this.#ends, this.#slots]) if (column !== undefined) free(column);
+    this.#slots = undefined;
+    this.#length = 0;
   }
 
   copy(): TextColumn {

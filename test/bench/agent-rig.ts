@@ -15,7 +15,7 @@ import { noLimits, noProtection } from '../../src/policy/limits.ts';
 import { selfSigned } from '../kube/certificate.ts';
 import { ScriptedServer } from '../kube/scripted-server.ts';
 import { SteppedClock } from '../kube/stepped-clock.ts';
-import { agentFlags } from './agent-flags.ts';
+import { agentEnv, agentFlags } from './agent-flags.ts';
 
 const bundle = join(import.meta.dirname, '..', '..', 'dist', 'agent.cjs');
 const namespace = 'cachepolicy-system';
@@ -64,7 +64,7 @@ export class AgentRig implements AsyncDisposable {
       ...agentFlags(), ...preload, bundle, '--policy=bench', `--config=${join(options.dir, 'absent')}`, `--listen=127.0.0.1:${port}`, `--allowed-root=${options.dir}`,
     ], {
       env: {
-        ...options.env, NODE_NAME: 'node', POD_NAME: 'cachepolicy-bench-abcde', POD_NAMESPACE: namespace, POD_UID: 'pod-uid',
+        ...agentEnv(), ...options.env, NODE_NAME: 'node', POD_NAME: 'cachepolicy-bench-abcde', POD_NAMESPACE: namespace, POD_UID: 'pod-uid',
         KUBERNETES_SERVICE_HOST: '127.0.0.1', KUBERNETES_SERVICE_PORT: server.url.port, CACHEPOLICY_SERVICE_ACCOUNT_DIR: account,
       },
       stdio: ['ignore', 'ignore', 'inherit'],
