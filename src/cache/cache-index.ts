@@ -23,7 +23,7 @@ const fullLookAtLeastEveryMs = 15 * 60_000;
  * metadata file has the stamp it had. Which names those are is heard from a watch of the root, where one is to be had; without it a
  * root whose own change time stands still has not changed.
  *
- * A hint: whoever acts on an entry looks at it again. The entries of a snapshot stand until the next scan.
+ * A hint: whoever acts on an entry looks at it again. The entries of a snapshot stand until the next scan, unless it was lent.
  */
 export class CacheIndex implements Disposable {
   readonly #format: StoreFormat;
@@ -33,6 +33,7 @@ export class CacheIndex implements Disposable {
   #snapshot: Snapshot | undefined;
   /** What changed before this is known as it is. */
   #settledAtMs = 0;
+  #isLent = false;
   #rootChangedNs = 0n;
   #lookedAtMs = 0;
   #fullLookDueMs = 0;
@@ -67,7 +68,10 @@ export class CacheIndex implements Disposable {
       this.#forget();
       throw error;
     }
-    if (previous !== undefined && previous.snapshot.entries.columns !== this.#snapshot.entries.columns) previous.snapshot.entries.release();
+    if (previous?.snapshot.entries.columns !== this.#snapshot.entries.columns) {
+      if (!this.#isLent) previous?.snapshot.entries.release();
+      this.#isLent = false;
+    }
     this.#unsaved += this.#snapshot.filesRead;
     this.#lookedAtMs = options.nowMs;
     this.#rootChangedNs = stat.changedNs;
@@ -77,6 +81,11 @@ export class CacheIndex implements Disposable {
       this.#fullLookDueMs = nowMs + Math.min(fullLookAtLeastEveryMs, Math.max(fullLookEveryMs, fullLookRest * (nowMs - startedMs)));
     }
     return this.#snapshot;
+  }
+
+  /** Whoever has the last snapshot goes on with it beside the next scan: its rows stay. */
+  lend(): void {
+    this.#isLent = true;
   }
 
   /** Whether it pays to save it: a start from what was saved would read one file in a hundred, or more. @param least 1: whatever changed */

@@ -98,13 +98,17 @@ export class Cache implements Disposable {
   /** What lies there now. Reads only: takes no lock, writes nothing. */
   async scan(signal?: AbortSignal): Promise<Snapshot> {
     using root = this.#openRoot();
-    return await this.#scan(root, signal);
+    const snapshot = await this.#scan(root, signal);
+    this.index?.lend();
+    return snapshot;
   }
 
   /** What a pass would do now. Reads only, too. */
   async plan(options: Partial<PlanOptions> = {}): Promise<Outlook> {
     using root = this.#openRoot();
-    return await this.#plan(root, this.#holdersAt(root), { trigger: 'Manual', ...options });
+    const outlook = await this.#plan(root, this.#holdersAt(root), { trigger: 'Manual', ...options });
+    this.index?.lend();
+    return outlook;
   }
 
   /** Bytes of what was evicted before, and that a purge will give because nobody wants it. Reads only. */

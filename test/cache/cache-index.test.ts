@@ -73,6 +73,24 @@ describe.each(['heard from a watch', 'seen at the times of the root'])('what cha
     );
   }, 120_000);
 
+  test('a snapshot that was handed out stays as it is, whatever the next ones find', async () => {
+    const store = new StoreOnDisk().entry(key('a')).entry(key('b'));
+    using cache = remembering(store);
+    const first = await cache.scan();
+    const content = contentOf(first);
+    await cache.pass({ mode: 'DryRun', trigger: 'Change' });
+    use(store, key('a'));
+    await cache.pass({ mode: 'DryRun', trigger: 'Change' });
+    use(store, key('b'));
+    const { before } = await cache.pass({ mode: 'DryRun', trigger: 'Change' });
+    expect(contentOf(first)).toEqual(content);
+    expect(before.entries).toHaveLength(2);
+    use(store, key('b'));
+    await cache.scan();
+    expect(before.entries).toHaveLength(0);
+    expect(() => before.entries.at(0)).toThrow(RangeError);
+  });
+
   test('another directory in the place of the root is read anew', async () => {
     const store = new StoreOnDisk().entry(key('a'));
     using cache = remembering(store);
