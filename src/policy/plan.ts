@@ -138,12 +138,16 @@ export function planEviction(input: PlanInput): Plan {
 export function* planSteps(input: PlanInput): Steps<Plan> {
   const { snapshot: { entries }, nowMs } = input;
   const before = statsOf(input.snapshot);
+  yield;
   const lastUses = lastUsesOf(entries, nowMs);
+  yield;
   const order = yield* lruOrderSteps(entries, lastUses);
   const reasons = new Uint8Array(order.length);
   const goals = goalsOf(before, input);
+  yield;
   const isInUse = inUseAmong(input);
-  const pinned = pinnedRows(entries, pinsInForce(input.protect.keep, nowMs));
+  yield;
+  const pinned = yield* pinnedRows(entries, pinsInForce(input.protect.keep, nowMs));
   const candidate: Candidate = { idleMs: 0, isInUse: false, isPinned: false, isSettled: false, longestIdleMs: undefined, entriesLeft: before.entryCount, bytesLeft: before.totalBytes };
   yield;
   for (let place = 0; place < order.length; place += 1) {
@@ -158,6 +162,7 @@ export function* planSteps(input: PlanInput): Steps<Plan> {
     candidate.entriesLeft -= 1;
     candidate.bytesLeft -= entries.sizeBytes[row]!;
   }
+  yield;
   const decided = { input, order, reasons };
   const after = { entryCount: candidate.entriesLeft, totalBytes: candidate.bytesLeft };
   const unreachable = [...unreachableLimits(after, decided), ...unmetDemand(after, before, input)];
