@@ -8,6 +8,9 @@ import type { CacheWorker } from './cache-worker.ts';
 /** How often the filesystems are asked how much is free; one statfs each. */
 const defaultEveryMs = 5_000;
 
+/** Where nothing may be evicted it is enough to say once a minute what would be. */
+const lookAgainMs = 60_000;
+
 export interface FreeSpaceWatchOptions {
   readonly log: Log;
   readonly everyMs?: number | undefined;
@@ -18,6 +21,8 @@ export class FreeSpaceWatch {
   readonly #workers: readonly CacheWorker[];
   readonly #options: FreeSpaceWatchOptions;
   readonly #keepers = new Map<string, SpaceKeeper<CacheWorker>>();
+  /** By filesystem, where nothing may be evicted. */
+  readonly #nextLooksAtMs = new Map<string, number>();
 
   constructor(workers: readonly CacheWorker[], options: FreeSpaceWatchOptions) {
     this.#workers = workers.filter(({ limits }) => limitsFreeSpace(limits));
@@ -83,6 +88,10 @@ export class FreeSpaceWatch {
 
   /** What would go, where nothing may. */
   async #look(household: Household<CacheWorker>): Promise<boolean> {
+    const { device } = household.filesystem;
+    if (!isShort(household)) this.#nextLooksAtMs.delete(device);
+    else if (Date.now() < (this.#nextLooksAtMs.get(device) ?? 0)) return false;
+    else this.#nextLooksAtMs.set(device, Date.now() + lookAgainMs);
     const shortage = isShort(household) ? await shortageOf(household.tenants, Date.now()) : undefined;
     return household.tenants.map((worker) => worker.expectDemand(shortage?.demands.get(worker))).includes(true);
   }

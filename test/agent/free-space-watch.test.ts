@@ -88,7 +88,8 @@ describe.runIf(asRoot)('a filesystem that has less free than a policy wants', ()
     expect(await watch.tick(signal)).toBe(false);
   });
 
-  it('shows in mode DryRun what would go, and evicts nothing', async () => {
+  it('shows in mode DryRun what would go, once a minute, and evicts nothing', async () => {
+    stepClock();
     const disk = new SmallDisk('size=17m');
     const store = filled(disk.store());
     const { watch, workers: [worker] } = await aRig([store], { minFree: { count: 8 * Mi } }, { mode: 'DryRun' });
@@ -96,7 +97,11 @@ describe.runIf(asRoot)('a filesystem that has less free than a policy wants', ()
     expect(await watch.tick(signal)).toBe(false);
     await worker!.tick(Date.now() + 10_000, signal);
     expect(worker!.state.look).toMatchObject({ wouldEvict: { entries: 5, bytes: 5 * Mi }, stats: { entryCount: 12 } });
-    expect(lettersIn(store)).toBe(letters);
+    largeEntry(store, key('m'));
+    expect(await watch.tick(signal)).toBe(false);
+    vi.setSystemTime(Date.now() + 60_000);
+    expect(await watch.tick(signal)).toBe(true);
+    expect(lettersIn(store)).toBe(`${letters}m`);
   });
 
   it('evicts nothing where what rests in the trash is enough', async () => {
