@@ -23,7 +23,7 @@ import { Cache, passPatienceMs } from './pass.ts';
 import type { PassError } from './report.ts';
 import type { Clock } from './site.ts';
 import { systemClock } from './site.ts';
-import { itemMetadata, itemTree, newGarbageName, newItemId } from './trash.ts';
+import { isEvictionLink, itemMetadata, itemTree, newGarbageName, newItemId } from './trash.ts';
 import { noLimits, noProtection } from '../policy/limits.ts';
 
 /** Where a store of the A3S runtime lies. */
@@ -173,6 +173,8 @@ export class FilesystemCache implements CacheBackend {
    * back, for its path may have been handed out a moment ago.
    */
   #publish(root: Dir, staging: Dir, name: EntryName, metadata: Metadata): void {
+    // Left by an eviction that was stopped, for none goes on now. What it leads to is replaced like any other, and rests already.
+    if (isEvictionLink(root, name)) root.unlink(name);
     const before = root.statOf(name);
     if (before !== undefined && before.kind !== 'Directory') throw new OperatorError('ERR_ENTRY_DAMAGED', `${root.pathOf(name)} is no directory`);
     // A crash after it: the old directory without metadata, which is a miss.

@@ -261,6 +261,22 @@ test('wherever the disk stops while the journal is shortened, every line is one 
   expect(seen.at(-1)?.records.at(-1)?.sizeBytes).toBe(n);
 });
 
+test('wherever an eviction was stopped, a put of the entry lands, and what was evicted half way goes', async () => {
+  let steps = 0;
+  for (; ; steps += 1) {
+    const store = three();
+    const stopped = await stops(steps, (fault) => store.cache({ maxEntries: 1 }, { fault }).pass(enforce));
+    const source = tree(250);
+    await onDisk(store).put(a, source, 'put again');
+    expect(store.isServed(a)).toBe(true);
+    await finishes(store, { days: 2 });
+    expect([store.isServed(a), listing(join(store.root, a))]).toEqual([true, listing(source)]);
+    isTidy(store);
+    if (!stopped) break;
+  }
+  expect(steps).toBeGreaterThan(10);
+}, patienceMs);
+
 async function stepsOf(store: StoreOnDisk, act: Scenario['act']): Promise<number> {
   const disk = new StoppingDisk(Number.POSITIVE_INFINITY);
   await act(store, disk.fault);
