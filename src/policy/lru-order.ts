@@ -41,7 +41,7 @@ const shortRun = 16;
  * Second and row are packed into one number each: these sort without calling back, a million in 0.1 s where a comparator takes 0.7 s.
  * Rows of the same second then stand side by side and are compared in full. However coarse the packing, the order is exact.
  *
- * The loops are as plain as they are because the agent runs them without a compiler.
+ * The loops are as plain as they are because the agent of a small cache runs them without an optimising compiler.
  */
 export function inLruOrder(table: EntryTable, nowMs: number): Uint32Array {
   return atOnce(lruOrderSteps(table, lastUsesOf(table, nowMs)));

@@ -10,7 +10,7 @@ export interface Bench {
   readonly target: Target;
   /** Runs in a process of its own. The module is loaded only there. */
   readonly measure: () => Promise<readonly Measurement[]>;
-  /** With the agent's flags (no JIT, a small heap), as one bundle. By default as the command line runs. */
+  /** With the agent's flags (no optimising compiler, a small heap), as one bundle. By default as the command line runs. */
   readonly asAgent?: boolean;
 }
 

@@ -2,6 +2,11 @@ import type { Bench } from './bench.ts';
 
 /** Every bench, one line each: name, what, scale, target. */
 export const benches: readonly Bench[] = [
+  { name: 'scan', what: 'full scan without an index', at: '100,000 entries', target: { timesBaseline: 1 }, measure: async () => (await import('./scan.ts')).fullScan(100_000) },
+  { name: 'rescan', what: 're-scan, nothing changed', at: '100,000 entries', target: { atMost: 5, unit: 'ms' }, measure: async () => (await import('./scan.ts')).rescan(100_000) },
+  { name: 'rescan-one', what: 're-scan after one change, with inotify', at: '100,000 entries', target: { atMost: 50, unit: 'ms' }, measure: async () => (await import('./scan.ts')).oneChange(100_000, true) },
+  { name: 'rescan-one-polled', what: 're-scan after one change, without inotify', at: '100,000 entries', target: { timesBaseline: 1 }, measure: async () => (await import('./scan.ts')).oneChange(100_000, false) },
+  { name: 'restart', what: 'after a restart, 1 % changed', at: '100,000 entries', target: { atMost: 1_010, unit: 'files' }, measure: async () => (await import('./scan.ts')).restart(100_000) },
   { name: 'plan-100000', what: 'plan', at: '100,000 entries', target: { atMost: 60, unit: 'ms' }, measure: async () => (await import('./plan.ts')).plan(100_000) },
   { name: 'plan-1000000', what: 'plan', at: '1,000,000 entries', target: { atMost: 1_000, unit: 'ms' }, measure: async () => (await import('./plan.ts')).plan(1_000_000) },
   { name: 'plan-agent', what: 'longest step of a plan by the agent', at: '100,000 entries', target: { atMost: 30, unit: 'ms' }, measure: async () => (await import('./plan.ts')).planStep(100_000), asAgent: true },

@@ -74,7 +74,7 @@ describe('the bundle, outside the checkout', () => {
   });
 
   it('of the agent starts, and asks for what a pod gives it', async () => {
-    const agent = await run(process.execPath, ['--jitless', join(outside, 'agent.cjs')]);
+    const agent = await run(process.execPath, ['--single-threaded', '--no-turbofan', '--no-maglev', join(outside, 'agent.cjs')]);
     expect(agent).toMatchObject({ code: 2, stderr: expect.stringContaining('--policy NAME and --config FILE are needed') as string });
   });
 });
