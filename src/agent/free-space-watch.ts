@@ -81,7 +81,7 @@ export class FreeSpaceWatch {
     const standing = keeper.unmetOf(worker);
     if (!worker.expectDemand(standing)) return false;
     const { log } = this.#options;
-    if (standing === undefined) log.info({ cache: worker.name }, 'the filesystem is no longer out of reach of its limits');
+    if (standing === undefined) log.info({ cache: worker.name }, 'the filesystem can be kept within its limits again');
     for (const { limit, allowed, remaining } of standing?.unmet ?? []) log.warn({ cache: worker.name, limit, wanted: allowed, free: remaining }, 'nothing more may go, and the filesystem has less free than it has to');
     return true;
   }

@@ -18,13 +18,13 @@ export class ClockWatch {
     this.#clock = clock;
   }
 
-  /** To be asked once a pass. @returns false where the wall clock jumped lately */
-  isTrusted(): boolean {
+  /** To be asked once a pass. @param isPass false where somebody only looks in between. @returns false where the wall clock jumped lately */
+  isTrusted({ isPass = true } = {}): boolean {
     const offsetMs = this.#clock.now() - this.#clock.monotonicMs();
     if (this.#offsetMs !== undefined && Math.abs(offsetMs - this.#offsetMs) > jumpMs) this.#distrusted = distrustedPasses;
     this.#offsetMs = offsetMs;
     if (this.#distrusted === 0) return true;
-    this.#distrusted -= 1;
+    if (isPass) this.#distrusted -= 1;
     return false;
   }
 }

@@ -239,7 +239,7 @@ export class Cache implements Disposable {
   }
 
   async #plan(root: Dir, holders: Holders, { trigger, demand, signal }: PlanOptions): Promise<Outlook> {
-    const { limits: all, protect } = this.#clockWatch.isTrusted() ? this.#spec : withoutTime(this.#spec);
+    const { limits: all, protect } = this.#clockWatch.isTrusted({ isPass: trigger !== 'FreeSpace' }) ? this.#spec : withoutTime(this.#spec);
     const snapshot = await this.#scan(root, signal);
     const { holds: read, error } = holders.read();
     const holds = withUsesSeen(this.#format, read);

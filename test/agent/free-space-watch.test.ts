@@ -156,7 +156,7 @@ describe.runIf(asRoot)('a filesystem that stays short', () => {
     await workers[0]!.tick(Date.now() + 2_000, signal);
     expect(conditions(workers)).toEqual(['Ready=True Ready']);
     expect(lettersIn(store)).toBe(left);
-    expect(said.at(-1)).toBe('info: the filesystem is no longer out of reach of its limits');
+    expect(said.at(-1)).toBe('info: the filesystem can be kept within its limits again');
   });
 
   it('because something else fills it, is not held by anybody', async () => {

@@ -56,6 +56,18 @@ describe('a pass', () => {
     expect((await cache.pass(enforce)).evicted).toHaveLength(3);
   });
 
+  test('lets no pin expire when the wall clock has just jumped, however often free space is looked after meanwhile', async () => {
+    const clock = new SteppedClock();
+    const store = three();
+    const keep = [{ by: 'description', pattern: '*', untilMs: clock.now() + 3_600_000, reason: '' }] as const;
+    using cache = new Cache({ ...store.spec({ maxEntries: 0 }), protect: { minIdleMs: 0, keep } }, { allowedRoots: [dirname(store.home)], clock });
+    expect((await cache.pass(enforce)).evicted).toEqual([]);
+    clock.jump(30 * 86_400_000);
+    for (let round = 0; round < 3; round += 1) expect((await cache.plan({ trigger: 'FreeSpace' })).plan.held.kept.entries).toBe(3);
+    for (let pass = 0; pass < 2; pass += 1) expect((await cache.pass(enforce)).evicted).toEqual([]);
+    expect((await cache.pass(enforce)).evicted).toHaveLength(3);
+  });
+
   test('evicts layers by their digests', async () => {
     const home = unpackHome(scratchDir());
     const root = join(home, 'cache/layers');
