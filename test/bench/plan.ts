@@ -38,7 +38,7 @@ export async function planStep(entries: number): Promise<readonly Figure[]> {
   }
   return [{
     value: quantile(longest, 0.5), unit: 'ms', baseline: { what: 'all steps', value: quantile(whole, 0.5) },
-    note: `CPU without a JIT, median of ${runs}`,
+    note: `CPU, median of ${runs}`,
   }];
 }
 
