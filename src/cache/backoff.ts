@@ -6,13 +6,26 @@ interface Failure {
   readonly error: PassError;
 }
 
+const maxWaitMs = 3_600_000;
+
 /** What failed is tried again after 1 min, 2 min, … up to an hour. Kept between passes, by name. */
 export class Backoff {
   readonly #failures = new Map<string, Failure>();
 
   failed(name: string, error: PassError, nowMs: number): void {
+    this.#forgetGone(nowMs);
     const count = (this.#failures.get(name)?.count ?? 0) + 1;
-    this.#failures.set(name, { count, nextTryAtMs: nowMs + Math.min(3_600_000, 60_000 * 2 ** (count - 1)), error });
+    this.#failures.set(name, { count, nextTryAtMs: nowMs + Math.min(maxWaitMs, 60_000 * 2 ** (count - 1)), error });
+  }
+
+  /** What was due for so long and has neither failed nor succeeded is not there any more. */
+  #forgetGone(nowMs: number): void {
+    for (const [name, { nextTryAtMs }] of this.#failures) if (nextTryAtMs + 2 * maxWaitMs < nowMs) this.#failures.delete(name);
+  }
+
+  /** How many are remembered. */
+  get size(): number {
+    return this.#failures.size;
   }
 
   succeeded(name: string): void {
