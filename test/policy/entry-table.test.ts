@@ -1,6 +1,7 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { EntryTable } from '../../src/policy/entry-table.ts';
-import type { EntryRow } from '../../src/policy/entry-table.ts';
+import { EntryTable, EntryTableBuilder } from '../../src/policy/entry-table.ts';
+import type { EntryRow, RawRow } from '../../src/policy/entry-table.ts';
 import type { EntryName } from '../../src/policy/snapshot.ts';
 import { entry, hour, now } from './builders.ts';
 
@@ -56,3 +57,53 @@ describe('a table of entries', () => {
     expect([...EntryTable.of([], now)]).toEqual([]);
   });
 });
+
+describe('a table made from another', () => {
+  const act = fc.record({ what: fc.constantFrom('add', 'replace', 'drop'), name: fc.integer({ min: 0, max: 30 }), description: fc.string({ unit: 'grapheme', maxLength: 100 }) });
+
+  it('has the rows that were put in last, finds each by its name, and leaves the other as it was', () => {
+    fc.assert(
+      fc.property(fc.array(fc.array(act, { maxLength: 20 }), { maxLength: 12 }), (generations) => {
+        let table = EntryTable.of([], now);
+        let model = new Map<string, string>();
+        for (const acts of generations) {
+          const [before, expected] = [table, [...model]];
+          const builder = new EntryTableBuilder(before);
+          const touched = new Set<string>();
+          model = new Map(model);
+          for (const { what, name: number, description } of acts) {
+            const name = `name-${number}`;
+            // As a scan does: each name once.
+            if (touched.has(name)) continue;
+            touched.add(name);
+            const row = before.rowOf(name);
+            if (what === 'add' && row === -1) builder.add(entry(name, { description }));
+            else if (what === 'replace' && row !== -1) builder.replaceRaw(row, rawRow(name, description));
+            else if (what === 'drop' && row !== -1) builder.drop(row);
+            else continue;
+            if (what === 'drop') model.delete(name);
+            else model.set(name, description);
+          }
+          table = builder.build(now);
+          expect(contentOf(before)).toEqual(expected.toSorted());
+          expect(contentOf(table)).toEqual([...model].toSorted());
+          for (const [name, description] of model) expect(table.descriptionAt(table.rowOf(name))).toBe(description);
+          expect(table.rowOf('name-99')).toBe(-1);
+        }
+      }),
+      { numRuns: 200 },
+    );
+  });
+});
+
+function contentOf(table: EntryTable): [string, string][] {
+  return [...table].map(({ name, description }): [string, string] => [name, description]).toSorted();
+}
+
+function rawRow(name: string, description: string): RawRow {
+  const [names, texts] = [Buffer.from(name), Buffer.from(description)];
+  return {
+    names, nameStart: 0, nameEnd: names.length, texts, keyStart: 0, keyEnd: 0, descriptionStart: 0, descriptionEnd: texts.length, sizeBytes: 1, cachedAtMs: 1,
+    lastAccessedAtMs: 1, stamp: { inodeLow: 1, inodeHigh: 0, changedSeconds: 1, changedNanoseconds: 0, size: 1 },
+  };
+}
