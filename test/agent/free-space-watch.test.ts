@@ -187,6 +187,18 @@ describe.runIf(asRoot)('a filesystem that stays short', () => {
   });
 });
 
+describe.runIf(asRoot)('a cache', () => {
+  it('does one thing after another: what free space wants waits for a pass that is under way', async () => {
+    const disk = new SmallDisk('size=17m');
+    const store = filled(disk.store(), 'abcd');
+    const { workers: [worker] } = await aRig([store], { minFree: { count: Mi } });
+    const demand = { filesystem: worker!.filesystem(), bytes: Mi, entries: 0, unmet: [] };
+    expect(await Promise.all([worker!.free(demand), worker!.tick(Date.now() + 10_000, signal), worker!.free(demand)])).toEqual([1, true, 1]);
+    expect(lettersIn(store)).toBe('cd');
+    expect(worker!.state).toMatchObject({ problem: undefined, totals: { evictedEntries: 2 } });
+  });
+});
+
 describe.runIf(asRoot)('an agent', () => {
   it('watches the filesystems beside its caches', async () => {
     const disk = new SmallDisk('size=17m');
