@@ -195,6 +195,8 @@ const leastGain = 0.03;
 const triesInVain = 2;
 const firstWaitMs = 30_000;
 const longestWaitMs = 10 * 60_000;
+/** Where nothing may go a try costs a look and takes nothing: what is in use may be free at any moment. */
+const longestLookWaitMs = 60_000;
 
 /** Whether trying on is known to lead nowhere. */
 export function isInVain({ inVain }: Tries): boolean {
@@ -210,6 +212,6 @@ export function afterTry(tries: Tries, { gain, nowMs, expiresAtMs }: { gain: num
   if (gain !== undefined && gain >= leastGain) return { inVain: 0, nextAtMs: nowMs };
   const inVain = tries.inVain + 1;
   const waits = gain === undefined ? inVain : inVain - triesInVain + 1;
-  const waitMs = waits < 1 ? 0 : Math.min(longestWaitMs, firstWaitMs * 2 ** (waits - 1));
+  const waitMs = waits < 1 ? 0 : Math.min(gain === undefined ? longestLookWaitMs : longestWaitMs, firstWaitMs * 2 ** (waits - 1));
   return { inVain, nextAtMs: Math.min(nowMs + waitMs, expiresAtMs !== null && expiresAtMs > nowMs ? expiresAtMs : Infinity) };
 }

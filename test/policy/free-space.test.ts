@@ -202,7 +202,8 @@ describe('another try to free space', () => {
     expect(waits).toEqual([30, 60, 120, 240, 480, 600, 600, 600]);
   });
 
-  it('waits right away where nothing could be asked for, but not beyond the moment at which something may go', () => {
+  it('waits right away where nothing could be asked for, a minute at most, and not beyond the moment at which something may go', () => {
+    expect(wait(after({ inVain: 9, nextAtMs: 0 }, undefined))).toBe(minute);
     expect(wait(after(noTries, undefined))).toBe(30 * second);
     expect(wait(after(noTries, undefined, now + 5 * second))).toBe(5 * second);
     expect(wait(after(noTries, undefined, now - 1))).toBe(30 * second);
