@@ -30,6 +30,12 @@ describe('a policy that is right by itself', () => {
     expect(accepted).toMatch(/^True Accepted: in force; rootfs: the runtime itself keeps at most 10 entries/);
   });
 
+  it('is told which of its pins have expired, without what they name', async () => {
+    const keep = [{ key: 'secret', until: '2026-06-01T11:59:59Z' }, { description: 'secret', until: '2026-06-01T12:00:01Z' }];
+    const { accepted } = await admitted(aPolicy({ caches: [aCacheSpec({ protect: { minIdle: '60s', keep } })] }));
+    expect(accepted).toBe('True Accepted: in force; rootfs: protect.keep[0] expired at 2026-06-01T11:59:59Z and holds nothing any more');
+  });
+
   it('keeps its schedule', async () => {
     const { compiled } = await admitted(aPolicy({ schedule: { cron: '*/15 * * * *', timeZone: 'Europe/Berlin', jitter: '60s' } }));
     expect(compiled.schedule).toEqual({ cron: '*/15 * * * *', timeZone: 'Europe/Berlin', jitterMs: 60_000 });

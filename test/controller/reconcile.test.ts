@@ -31,6 +31,20 @@ async function running(...nodes: string[]): Promise<void> {
 
 const compiled = () => JSON.parse(scenario.child('ConfigMap').data?.['policy.json'] ?? '');
 
+describe('a pin that expires', () => {
+  it('is told in the status with the next look, and changes nothing else', async () => {
+    scenario.edit((spec) => {
+      spec.caches[0]!.protect = { minIdle: '60s', keep: [{ key: 'secret', until: new Date(scenario.clock.wallMs() + 90 * second).toISOString() }] };
+    });
+    await scenario.calls();
+    const accepted = () => scenario.status.conditions?.find(({ type }) => type === 'Accepted')?.message;
+    expect(accepted()).toBe('in force');
+    scenario.clock.jump(90 * second);
+    expect(await scenario.calls()).toEqual([status]);
+    expect(accepted()).toMatch(/^in force; rootfs: protect\.keep\[0\] expired at /);
+  });
+});
+
 describe('a new policy', () => {
   it('gets its ConfigMap, its agents and a status, in this order', async () => {
     expect(await scenario.reconcile()).toEqual({ calls: [configMap, daemonSet, status], again: 30 * second });
