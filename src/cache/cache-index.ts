@@ -14,9 +14,9 @@ import type { Clock } from './site.ts';
 const settleMs = 2_000;
 /** All names and stamps are looked at this often, whatever the signs say: the signs are a hint, this is the truth. */
 const fullLookEveryMs = 60_000;
-/** What that costs stays below 1/300 of a core, and it is never put off for longer than this. */
-const fullLookRest = 300;
-const fullLookAtLeastEveryMs = 15 * 60_000;
+/** What that costs stays below a thousandth of a core, but it is never put off for longer than this. */
+const fullLookRest = 1_000;
+const fullLookPutOffMs = 15 * 60_000;
 
 /**
  * What the last scan of one root found, so that the next reads only what changed: an entry whose name did not change and whose
@@ -78,7 +78,7 @@ export class CacheIndex implements Disposable {
     if (previous?.changed === undefined) {
       this.#settledAtMs = options.nowMs - settleMs;
       const nowMs = this.#clock.monotonicMs();
-      this.#fullLookDueMs = nowMs + Math.min(fullLookAtLeastEveryMs, Math.max(fullLookEveryMs, fullLookRest * (nowMs - startedMs)));
+      this.#fullLookDueMs = nowMs + Math.min(fullLookPutOffMs, Math.max(fullLookEveryMs, fullLookRest * (nowMs - startedMs)));
     }
     return this.#snapshot;
   }
