@@ -4,7 +4,7 @@ import { tryLock, waitForLock } from '../disk/lock.ts';
 import { shown } from '../disk/disk-error.ts';
 import { OperatorError } from '../errors.ts';
 
-/** What we keep below a cache root: `lock`, `state`, `index` (index-file.ts), `trash/` and the reserve (reserve.ts). The runtime skips dot names. */
+/** What we keep below a cache root: `lock`, `state`, `index` (index-file.ts), `journal`, `trash/` and the reserve (reserve.ts). The runtime skips dot names. */
 export const ownFolder = '.cachepolicy';
 export const trashFolder = 'trash';
 const lockName = 'lock';
