@@ -62,7 +62,7 @@ export interface LoopDelayOptions {
  * Fails where the event loop turned late by more than the limit, on average over the last window, so that the process is of no use.
  * A single long pause is no reason to restart.
  */
-export function loopDelayCheck(signal: AbortSignal, { limitMs = 1_000, windowMs = 10_000, tickMs = 100, onDelay = () => {} }: LoopDelayOptions = {}): Check {
+export function loopDelayCheck(signal: AbortSignal, { limitMs = 1_000, windowMs = 10_000, tickMs = 500, onDelay = () => {} }: LoopDelayOptions = {}): Check {
   let windowStartMs = performance.now();
   let dueMs = windowStartMs + tickMs;
   let lateMs = 0;

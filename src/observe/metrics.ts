@@ -68,7 +68,7 @@ export class Metrics {
 /** Takes how late the event loop turned, for `loopDelayCheck` to call. */
 export function timeLoop(metrics: Metrics): (lateMs: number) => void {
   const delays = metrics.histogram(
-    { name: 'event_loop_delay_seconds', help: 'How late the event loop turned, looked at ten times a second.' },
+    { name: 'event_loop_delay_seconds', help: 'How late the event loop turned, looked at twice a second.' },
     [0.001, 0.005, 0.01, 0.03, 0.1, 0.3, 1, 3, 10],
   );
   return (lateMs) => delays.observe(lateMs / 1000);
