@@ -1,3 +1,4 @@
+import { controller } from './controller.ts';
 import { everyStep } from './every-step.ts';
 import { killed } from './killed.ts';
 import { linkSwaps } from './link-swaps.ts';
@@ -7,4 +8,4 @@ import { outage } from './outage.ts';
 import type { Soak } from './soak.ts';
 
 /** Every soak there is, in the order they run. */
-export const soaks: readonly Soak[] = [liveRuntime, missedProtections, liveModels, everyStep, killed, linkSwaps, outage];
+export const soaks: readonly Soak[] = [liveRuntime, missedProtections, liveModels, everyStep, killed, linkSwaps, outage, controller];
