@@ -46,7 +46,7 @@ export const cachePolicySchema: unknown = {
           },
           "x-kubernetes-validations": [
             {
-              "rule": "self.all(k, k.size() <= 317 && k.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$'))",
+              "rule": "self.all(k, k.size() <= 317 && k.indexOf('/') <= 253 && k.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))",
               "message": "every key of nodeSelector must be a label key, such as a3s-box.io/runtime"
             }
           ]
@@ -78,7 +78,12 @@ export const cachePolicySchema: unknown = {
                 "type": "string",
                 "description": "Taint key the toleration applies to. Empty matches every key; then operator must be Exists.",
                 "maxLength": 317,
-                "pattern": "^(([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
+                "x-kubernetes-validations": [
+                  {
+                    "rule": "self == '' || (self.indexOf('/') <= 253 && self.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))",
+                    "message": "key must be a taint key, such as node.kubernetes.io/unreachable"
+                  }
+                ]
               },
               "operator": {
                 "type": "string",
