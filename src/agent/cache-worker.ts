@@ -9,6 +9,7 @@ import { messageOf, OperatorError } from '../errors.ts';
 import { nextAct } from '../policy/cadence.ts';
 import type { Mode } from '../policy/compiled.ts';
 import type { Demand } from '../policy/free-space.ts';
+import { essenceOf } from '../policy/free-space.ts';
 import type { Limits } from '../policy/limits.ts';
 import type { CacheState } from '../policy/node-report.ts';
 import { CacheRecord } from './cache-record.ts';
@@ -78,7 +79,7 @@ export class CacheWorker implements Tenant, Disposable {
       if (await this.tick(Date.now(), signal)) onChange();
       await sleep(tickMs, undefined, { signal }).catch(() => undefined);
     }
-    await this.#save({ least: 1 });
+    await this.#alone(() => this.#save({ least: 1 }));
   }
 
   /** @returns true where the state may have changed */
@@ -159,10 +160,15 @@ export class CacheWorker implements Tenant, Disposable {
 
   /** What a report says of free space. @returns whether that is news */
   expectDemand(demand: Demand | undefined): boolean {
-    const isNews = !isDeepStrictEqual(essence(demand), essence(this.#demand));
+    const isNews = !isDeepStrictEqual(essenceOf(demand), essenceOf(this.#demand));
     this.#demand = demand;
     if (isNews) this.#expiresAtMs = 0;
     return isNews;
+  }
+
+  /** Where entries may go, `free` alone meets what free space wants: a pass for the other limits must not meet it once more. */
+  get #demandToTell(): Demand | undefined {
+    return this.#demand && this.isEnforced ? { ...this.#demand, bytes: 0, entries: 0 } : this.#demand;
   }
 
   /** Anything else than this changes nothing below the root. */
@@ -184,7 +190,7 @@ export class CacheWorker implements Tenant, Disposable {
     const before = performance.eventLoopUtilization();
     compileFor(this.#state.look?.stats.entryCount ?? directoriesIn(this.#options.spec.root));
     try {
-      this.#take(await this.#cache.pass({ mode, trigger, demand: this.#demand, signal }), mode);
+      this.#take(await this.#cache.pass({ mode, trigger, demand: this.#demandToTell, signal }), mode);
       this.#busySinceMs = undefined;
     } catch (error) {
       if (signal.aborted) return;
@@ -226,7 +232,7 @@ export class CacheWorker implements Tenant, Disposable {
   async #lookBeside(busy: OperatorError, nowMs: number, signal: AbortSignal): Promise<void> {
     this.#busySinceMs ??= nowMs;
     try {
-      this.#take(await this.#cache.pass({ mode: 'DryRun', trigger: 'Change', demand: this.#demand, signal }), 'DryRun');
+      this.#take(await this.#cache.pass({ mode: 'DryRun', trigger: 'Change', demand: this.#demandToTell, signal }), 'DryRun');
       if (nowMs - this.#busySinceMs >= busyIsProblemMs) this.#state = { ...this.#state, problem: problemOf(busy) };
       this.#expiresAtMs = Date.now() + failingLookMs;
     } catch (error) {
@@ -291,9 +297,4 @@ export class CacheWorker implements Tenant, Disposable {
   [Symbol.dispose](): void {
     this.#cache[Symbol.dispose]();
   }
-}
-
-/** Without the figures, which change all the time. */
-function essence(demand: Demand | undefined) {
-  return demand && { entries: demand.entries, bytes: demand.bytes, unmet: demand.unmet.map(({ limit, because }) => [limit, because]) };
 }

@@ -65,7 +65,9 @@ export class FreeSpaceWatch {
     const { filesystem: { device }, tenants: workers } = household;
     const keeper = this.#keepers.get(device) ?? new SpaceKeeper<CacheWorker>();
     this.#keepers.set(device, keeper);
-    if (isShort(household) ? !keeper.isDue(Date.now()) : keeper.isAtRest) return false;
+    const isDue = isShort(household) ? keeper.isDue(Date.now()) : !keeper.isAtRest;
+    // Also then, for what was told before this keeper looked: while nothing might be evicted yet, or by the keeper of another filesystem.
+    if (!isDue) return this.#tellAll(workers, keeper);
     let wasShort: boolean;
     try {
       wasShort = await keeper.round(workers, Date.now, signal);
@@ -73,7 +75,11 @@ export class FreeSpaceWatch {
       if (signal.aborted) return false;
       throw error;
     }
-    return workers.map((worker) => this.#tell(worker, keeper)).includes(true) || wasShort;
+    return this.#tellAll(workers, keeper) || wasShort;
+  }
+
+  #tellAll(workers: readonly CacheWorker[], keeper: SpaceKeeper<CacheWorker>): boolean {
+    return workers.map((worker) => this.#tell(worker, keeper)).includes(true);
   }
 
   /** Said once: what stays short stands in the status as long as it does. @returns whether it is news */

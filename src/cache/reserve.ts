@@ -71,6 +71,7 @@ function fillSpares(own: Dir): void {
 
 function fillFile(own: Dir): void {
   using file = own.openFile(reserveFile, constants.O_WRONLY | constants.O_NONBLOCK | constants.O_CREAT, 0o600);
+  if (!isOurs(file)) throw new OperatorError('ERR_DISK_IO', `${file.path} is no file of ours alone; remove it`);
   for (let size = file.stat().sizeBytes; size < reserveBytes; ) {
     own.step('write', reserveFile);
     // Random, because some filesystems keep no zeros.
@@ -84,10 +85,16 @@ function shrinkFile(own: Dir): boolean {
   if (typeof file === 'number') return false;
   using opened = file;
   const { sizeBytes } = opened.stat();
-  if (sizeBytes === 0) return false;
+  if (sizeBytes === 0 || !isOurs(opened)) return false;
   own.step('truncate', reserveFile);
   atDisk(opened, () => ftruncateSync(opened.fd, Math.max(0, sizeBytes - sliceBytes)));
   return true;
+}
+
+/** What has another name, too, may be anybody's file. */
+function isOurs(file: OpenFile): boolean {
+  const { kind, nlink } = file.stat();
+  return kind === 'File' && nlink === 1;
 }
 
 function removeSpare(own: Dir): boolean {

@@ -23,6 +23,11 @@ export interface Demand {
   readonly unmet: readonly UnreachableLimit[];
 }
 
+/** Without the figures, which change all the time. */
+export function essenceOf(demand: Demand | undefined): unknown {
+  return demand && { entries: demand.entries, bytes: demand.bytes, unmet: demand.unmet.map(({ limit, because }) => [limit, because]) };
+}
+
 /** What a cache wants to be left on its filesystem, without headroom; 0 where it asks for nothing. */
 export function wantedFree({ minFree, minFreeInodes }: Limits, { capacityBytes, inodes }: Filesystem): { readonly bytes: number; readonly inodes: number } {
   return { bytes: amountOf(minFree, capacityBytes), inodes: inodes === undefined ? 0 : amountOf(minFreeInodes, inodes) };

@@ -1,4 +1,4 @@
-import { closeSync, openSync, rmSync } from 'node:fs';
+import { closeSync, openSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { CacheWorker } from '../../src/agent/cache-worker.ts';
@@ -32,19 +32,20 @@ interface Rig {
   readonly said: string[];
 }
 
-/** Workers of one policy that have had their first look; a schedule is far away, evicted entries would rest for an hour. */
-async function aRig(stores: readonly StoreOnDisk[], limits: Partial<Limits>, { mode = 'Enforce', minIdleMs = 0 }: { mode?: CompiledPolicy['mode']; minIdleMs?: number } = {}): Promise<Rig> {
+/** Workers of one policy that have had their first look; unless told otherwise a schedule is far away; evicted entries would rest for an hour. */
+async function aRig(stores: readonly StoreOnDisk[], limits: Partial<Limits>, { mode = 'Enforce', minIdleMs = 0, isScheduled = true, beforeFirstLook = () => undefined }: { mode?: CompiledPolicy['mode']; minIdleMs?: number; isScheduled?: boolean; beforeFirstLook?: () => void } = {}): Promise<Rig> {
   const caches = stores.map((store, i) => ({ ...store.spec(limits), name: `cache-${i}`, limits: { ...noLimits, ...limits }, protect: { ...noProtection, minIdleMs } }));
   const policy: CompiledPolicy = { formatVersion: 1, policy: { name: 'p', uid: 'u', generation: 1 }, accepted: true, mode, schedule: null, caches };
   const said: string[] = [];
   const note = (level: string) => (_: unknown, words: string) => void said.push(`${level}: ${words}`);
   const log = { ...silentLog, warn: note('warn'), info: note('info') } as Log;
   const workers = caches.map((spec) => new CacheWorker({
-    policy, spec, allowedRoots: stores.map(({ home }) => join(home, '..')), settleMs: 1, restMs: hour, log, nextDueAtMs: (afterMs) => afterMs + 1_000 * hour, previous: undefined, knownTotals: undefined,
+    policy, spec, allowedRoots: stores.map(({ home }) => join(home, '..')), settleMs: 1, restMs: hour, log, nextDueAtMs: (afterMs) => (isScheduled ? afterMs + 1_000 * hour : null), previous: undefined, knownTotals: undefined,
   }));
   onTestFinished(() => workers.forEach((worker) => worker[Symbol.dispose]()));
   // The reserve takes its MiB before anything is measured.
   for (const store of stores) await store.cache().pass({ mode: 'Enforce', trigger: 'Manual' });
+  beforeFirstLook();
   for (const worker of workers) await worker.tick(Date.now(), signal);
   return { watch: new FreeSpaceWatch(workers, { log }), workers, said };
 }
@@ -196,6 +197,43 @@ describe.runIf(asRoot)('a cache', () => {
     expect(await Promise.all([worker!.free(demand), worker!.tick(Date.now() + 10_000, signal), worker!.free(demand)])).toEqual([1, true, 1]);
     expect(lettersIn(store)).toBe('cd');
     expect(worker!.state).toMatchObject({ problem: undefined, totals: { evictedEntries: 2 } });
+  });
+});
+
+describe.runIf(asRoot)('a cache whose directory comes late', () => {
+  it('loses to its first passes nothing that free space wanted of it before', async () => {
+    const disk = new SmallDisk('size=17m');
+    const store = filled(disk.store());
+    const away = `${store.root}.away`;
+    const { watch, workers: [worker] } = await aRig([store], { minFree: { count: 8 * Mi } }, { isScheduled: false, beforeFirstLook: () => renameSync(store.root, away) });
+    expect(worker!.state.problem?.reason).toBe('RootMissing');
+    renameSync(away, store.root);
+    // Seen before the worker knows what was enforced here.
+    expect(await watch.tick(signal)).toBe(true);
+    for (let i = 1; i <= 3; i += 1) await worker!.tick(Date.now() + i * 10_000, signal);
+    expect(lettersIn(store)).toBe(letters);
+    await watch.settle(signal);
+    for (let i = 4; i <= 6; i += 1) await worker!.tick(Date.now() + i * 10_000, signal);
+    expect(lettersIn(store)).toBe('fghijkl');
+    expect(conditions([worker!])).toEqual(['Ready=True Ready']);
+  });
+});
+
+describe.runIf(asRoot)('a cache of which something was told before it could be enforced', () => {
+  it('is told of it no more once the filesystem has enough', async () => {
+    const disk = new SmallDisk('size=9m');
+    const store = disk.store();
+    largeEntry(disk.store('elsewhere'), key('z'), { sizeBytes: 6 * Mi });
+    const away = `${store.root}.away`;
+    const { watch, workers } = await aRig([store], { minFree: { count: 4 * Mi } }, { isScheduled: false, beforeFirstLook: () => renameSync(store.root, away) });
+    renameSync(away, store.root);
+    await watch.tick(signal);
+    await workers[0]!.tick(Date.now() + 10_000, signal);
+    expect(conditions(workers)).toEqual(['Ready=False OverLimit', 'LimitUnreachable=True NotReclaimable']);
+    rmSync(join(disk.dir, 'elsewhere'), { recursive: true });
+    expect(await watch.tick(signal)).toBe(true);
+    await workers[0]!.tick(Date.now() + 20_000, signal);
+    expect(conditions(workers)).toEqual(['Ready=True Ready']);
   });
 });
 

@@ -240,6 +240,8 @@ const inOurFolder: readonly (readonly [what: string, make: (folder: string, cana
   ['garbage that is a link', (folder, { path }) => { mkdirSync(join(folder, 'trash')); symlinkSync(path, join(folder, 'trash/gone-1')); }, 'Works'],
   ['a FIFO as the state, the journal and the index', (folder) => make('mkfifo', ...['state', 'journal', 'index'].map((name) => join(folder, name))), 'Works'],
   ['links as the state, the journal and the index', (folder, { path }) => { for (const name of ['state', 'journal', 'index']) symlinkSync(join(path, 'whole'), join(folder, name)); }, 'Works'],
+  ['another name of a file outside as the reserve', (folder, { path }) => linkSync(join(path, 'whole'), join(folder, 'reserve')), 'Works'],
+  ['a link as the reserve', (folder, { path }) => symlinkSync(join(path, 'whole'), join(folder, 'reserve')), 'Works'],
   ['directories as the state, the journal and the index', (folder) => { for (const name of ['state', 'journal', 'index']) mkdirSync(join(folder, name)); }, 'Works'],
 ];
 
