@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { CacheMemory, MemoryPlace } from '../cache/state.ts';
-import { readMemory, writeMemory } from '../cache/state.ts';
+import { hasMemory, readMemory, writeMemory } from '../cache/state.ts';
 import { OperatorError } from '../errors.ts';
 import type { Totals } from '../policy/node-report.ts';
 import { noTotals } from '../policy/node-report.ts';
@@ -14,7 +14,7 @@ export class CacheRecord {
   #countedBefore: Totals | undefined;
   #recalled = false;
   #rememberedGeneration = 0;
-  /** Another policy was in force here last, and ours is only a copy: which of them is the later one nobody can tell. */
+  /** Another policy was in force here last, or one that cannot be read any more, and ours is only a copy: which is the later one nobody can tell. */
   #mayBeGone = false;
 
   constructor(options: CacheWorkerOptions) {
@@ -52,8 +52,10 @@ export class CacheRecord {
     if (this.#recalled) return;
     const { uid, generation } = this.#options.policy.policy;
     let memory: CacheMemory | undefined;
+    let isFirst: boolean;
     try {
       memory = readMemory(this.#place);
+      isFirst = !hasMemory(this.#place);
     } catch (error) {
       // The look that follows meets the same obstacle, and says so.
       if (error instanceof OperatorError) return;
@@ -63,7 +65,7 @@ export class CacheRecord {
     this.#totals = own === undefined ? this.#toldTotals : larger(own.totals, this.#toldTotals);
     this.#countedBefore = this.#totals;
     this.#rememberedGeneration = own?.policy.generation ?? 0;
-    this.#mayBeGone = this.#options.origin === 'Copy' && memory !== undefined && own === undefined;
+    this.#mayBeGone = this.#options.origin === 'Copy' && !isFirst && own === undefined;
     this.#recalled = true;
     // From here on no older one is enforced, also where this one evicts nothing.
     if (own !== undefined && !this.#outdated) this.count((totals) => totals);

@@ -28,16 +28,16 @@ export class KnownRoot {
     this.#isEmpty = count === 0;
   }
 
-  /** @throws ERR_ROOT_REPLACED, and knows the new one from then on; ERR_ROOT_MOUNT_CHANGED, each time */
-  check(root: Dir): void {
+  /** @throws ERR_ROOT_REPLACED, and knows the new one from then on, if by a pass; ERR_ROOT_MOUNT_CHANGED, each time */
+  check(root: Dir, { isPass }: { isPass: boolean }): void {
     const now = identityOf(root);
     const before = this.#known;
     if (before !== undefined && isSameRoot(before.identity, now)) return;
     const mountPoint = mountPointOf(now);
     if (before !== undefined) this.#refuseOtherDisk(before, mountPoint, root);
-    this.#known = { identity: now, mountPoint };
+    if (before === undefined || isPass) this.#known = { identity: now, mountPoint };
     if (before === undefined) return;
-    this.#isEmpty = true;
+    this.#isEmpty ||= isPass;
     throw new OperatorError('ERR_ROOT_REPLACED', `${shown(root.path)} is another directory than in the pass before`);
   }
 

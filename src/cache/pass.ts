@@ -84,7 +84,7 @@ export class Cache implements Disposable {
     const { allowedRoots, fault } = this.#options;
     // Without relief: the reserve of a full disk is there for what frees space.
     using root = openCacheRoot(this.#spec.root, this.#format, { allowedRoots, fault });
-    this.#refuseOther(root);
+    this.#refuseOther(root, { isPass: false });
     using _lock = lockPasses(root);
     await this.index?.save(root, new Slices());
     writeUses(this.#format, root, this.#options.clock.now());
@@ -133,7 +133,7 @@ export class Cache implements Disposable {
   async pass({ mode, ...work }: PassOptions): Promise<PassReport> {
     const startedAtMs = this.#options.clock.now();
     using root = this.#openRoot();
-    this.#refuseOther(root);
+    this.#refuseOther(root, { isPass: true });
     const outcome = mode === 'Enforce' ? await this.#enforce(root, work) : lookedAt(await this.#plan(root, this.#holdersAt(root), work));
     this.#knownRoot.sawEntries(outcome.before.entries.length);
     return {
@@ -148,7 +148,7 @@ export class Cache implements Disposable {
    */
   async purge({ now = false, ...work }: PurgeOptions = {}): Promise<PurgeReport> {
     using root = this.#openRoot();
-    this.#refuseOther(root);
+    this.#refuseOther(root, { isPass: false });
     using trash = root.openDirIfPresent(`${ownFolder}/${trashFolder}`);
     if (trash === undefined) return { purgedEntries: 0, purgedBytes: 0, revived: 0, revivedNames: [], nextDueAtMs: null, errors: [] };
     const site = this.#siteAt(root, trash, work);
@@ -272,9 +272,9 @@ export class Cache implements Disposable {
     }
   }
 
-  #refuseOther(root: Dir): void {
+  #refuseOther(root: Dir, by: { isPass: boolean }): void {
     try {
-      this.#knownRoot.check(root);
+      this.#knownRoot.check(root, by);
     } catch (error) {
       this.#canExchange = false;
       throw error;

@@ -21,16 +21,20 @@ export interface MemoryPlace {
 const formatVersion = 1;
 const maxBytes = 4096;
 
-/**
- * Reads `<root>/.cachepolicy/state`. Undefined where there is none, or one that cannot be read: it only counts, nothing is decided by its absence.
- * @throws ERR_ROOT_*
- */
+/** Reads `<root>/.cachepolicy/state`. Undefined where there is none, or one that cannot be read; `hasMemory` tells these apart. @throws ERR_ROOT_* */
 export function readMemory({ root, allowedRoots }: MemoryPlace): CacheMemory | undefined {
   using dir = openRoot(root, { allowedRoots });
   using own = dir.openDirIfPresent(ownFolder);
   if (own === undefined) return undefined;
   const file = readSmallFile(own, 'state', maxBytes);
   return file.outcome === 'Read' ? parse(file.bytes.toString('utf8')) : undefined;
+}
+
+/** Whether anything was ever remembered there, readable or not. @throws ERR_ROOT_* */
+export function hasMemory({ root, allowedRoots }: MemoryPlace): boolean {
+  using dir = openRoot(root, { allowedRoots });
+  using own = dir.openDirIfPresent(ownFolder);
+  return own?.statOf('state') !== undefined;
 }
 
 /** @throws ERR_ROOT_*, ERR_DISK_IO, ERR_DISK_FULL; then what was there before stands */

@@ -408,6 +408,19 @@ describe('an agent that starts again', () => {
     await agent.until(holding(6), 9);
   });
 
+  it('does not enforce a copy where it cannot be read which policy was in force last', async () => {
+    unpackHome(dir);
+    await once(aPolicy({ maxEntries: 7, generation: 4 }), 7);
+    writeFileSync(join(home, 'cache/rootfs/.cachepolicy/state'), 'torn');
+    const agent = new Agent();
+    agent.set(aPolicy({ maxEntries: 0, generation: 3 }), 'Copy');
+    const state = await agent.until(({ look }) => look !== undefined, 3);
+    expect(state.look).toMatchObject({ stats: { entryCount: 7 } });
+    expect(left()).toHaveLength(7);
+    agent.set(aPolicy({ maxEntries: 6, generation: 5 }));
+    await agent.until(holding(6), 5);
+  });
+
   it('remembers the generation also where nothing had to go', async () => {
     unpackHome(dir);
     await once(aPolicy({ maxEntries: 8, generation: 4 }), 8);

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdirSync } from 'node:fs';
+import { cpSync, mkdirSync, renameSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import type { Cache } from '../../src/cache/pass.ts';
@@ -36,6 +36,19 @@ async function takenUp(cache: Cache): Promise<PassReport> {
     return await cache.pass(enforce);
   }
 }
+
+test('another directory in the place of a root loses nothing to the pass that notices, also where a purge came first', async () => {
+  const store = three(join(scratchDir(), 'home'));
+  const cache = store.cache({ maxEntries: 2 });
+  expect((await cache.pass(enforce)).evicted).toHaveLength(1);
+  renameSync(store.root, `${store.root}.away`);
+  three(store.home);
+  const replaced = { code: 'ERR_ROOT_REPLACED' };
+  for (let purge = 0; purge < 2; purge += 1) await expect(cache.purge({ now: true })).rejects.toMatchObject(replaced);
+  await expect(cache.save()).rejects.toMatchObject(replaced);
+  await expect(cache.pass({ mode: 'Enforce', trigger: 'FreeSpace' })).rejects.toMatchObject(replaced);
+  expect((await cache.pass(enforce)).evicted).toHaveLength(1);
+});
 
 describe.runIf(asRoot)('a root', () => {
   test.each(['the store', 'the home', 'a directory above'])('whose disk is unmounted at %s is left alone until it is back, and so is what lay below it', async (where) => {
