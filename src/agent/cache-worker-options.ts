@@ -9,6 +9,8 @@ export interface CacheWorkerOptions {
   readonly allowedRoots: readonly string[];
   readonly settleMs?: number | undefined;
   readonly restMs?: number | undefined;
+  /** How many entries one pass takes out at most. Default: all that have to go. */
+  readonly mostAtOnce?: number | undefined;
   readonly log: Log;
   readonly tickMs?: number | undefined;
   /** When the policy's schedule is next due on this node after a moment; null without a schedule. */

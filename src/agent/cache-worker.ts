@@ -46,6 +46,8 @@ export class CacheWorker implements Tenant, Disposable {
   #expiresAtMs: number | null = null;
   #purgeDueAtMs: number | null = 0;
   #busySinceMs: number | undefined;
+  /** The last pass left some of what has to go to the next. */
+  #unfinished = false;
   /** What free space wants of the cache, as far as a report tells it. */
   #demand: Demand | undefined;
   /** One thing after another: its own ticks, and what is done for the sake of the filesystem. */
@@ -54,9 +56,9 @@ export class CacheWorker implements Tenant, Disposable {
   #state: Pick<CacheState, 'look' | 'lastRun' | 'problem'>;
 
   constructor(options: CacheWorkerOptions) {
-    const { spec, allowedRoots, settleMs, restMs, previous } = options;
+    const { spec, allowedRoots, settleMs, restMs, mostAtOnce = Infinity, previous } = options;
     this.#options = options;
-    this.#cache = new Cache(spec, { allowedRoots, remembers: true, ...(settleMs !== undefined && { settleMs }), ...(restMs !== undefined && { restMs }) });
+    this.#cache = new Cache(spec, { allowedRoots, mostAtOnce, remembers: true, ...(settleMs !== undefined && { settleMs }), ...(restMs !== undefined && { restMs }) });
     this.#record = new CacheRecord(options);
     this.#dueAtMs = options.nextDueAtMs(Date.now());
     this.#state = { look: previous?.look, lastRun: previous?.lastRun, problem: previous?.problem };
@@ -209,6 +211,7 @@ export class CacheWorker implements Tenant, Disposable {
   #scheduleNext(nowMs: number): void {
     const failed = this.#state.problem !== undefined || this.#busySinceMs !== undefined;
     if (failed) this.#retryAtMs = nowMs + failingLookMs;
+    else if (this.#unfinished) this.#dueAtMs = nowMs;
     else this.#dueAtMs = this.#options.nextDueAtMs(nowMs);
   }
 
@@ -218,7 +221,8 @@ export class CacheWorker implements Tenant, Disposable {
     const problem = holdsProblem(report);
     this.#tellExpiredPins(report.plan.expiredPins.length);
     this.#state = { look: lookOf(report), lastRun, problem };
-    this.#expiresAtMs = problem === undefined ? report.plan.expiresAtMs : Date.now() + failingLookMs;
+    this.#unfinished = report.unfinished;
+    this.#expiresAtMs = report.unfinished ? 0 : problem === undefined ? report.plan.expiresAtMs : Date.now() + failingLookMs;
     if (mode === 'Enforce') this.#count(report);
   }
 

@@ -1,6 +1,7 @@
 import type { Log } from '../observe/log.ts';
 import type { CompiledPolicy, Schedule } from '../policy/compiled.ts';
 import type { CacheState, Totals } from '../policy/node-report.ts';
+import type { CacheWorkerOptions } from './cache-worker-options.ts';
 import { CacheWorker } from './cache-worker.ts';
 import { FreeSpaceWatch } from './free-space-watch.ts';
 import type { Witness } from './metrics.ts';
@@ -36,6 +37,9 @@ export interface LoopOptions {
   readonly knownTotals?: (policy: CompiledPolicy) => Promise<ReadonlyMap<string, Totals>>;
 }
 
+/** What a pass takes out is kept in mind until it rests: 100,000 entries at once would be more than the agent's heap. */
+const mostAtOnce = 5_000;
+
 /** Keeps every cache of the policy in force within its limits, until the signal comes. */
 export async function runLoop(source: PolicySource, sink: ReportSink, signal: AbortSignal, options: LoopOptions): Promise<void> {
   let shift: Shift | undefined;
@@ -48,7 +52,7 @@ export async function runLoop(source: PolicySource, sink: ReportSink, signal: Ab
       const { name, generation } = policy.policy;
       options.log.info({ policy: name, generation, mode: policy.mode, accepted: policy.accepted }, 'policy in force');
       const previous = shift?.policyUID === policy.policy.uid ? shift.states : [];
-      shift = new Shift(policy, sink, await workersFor(policy, { ...options, origin }, previous), options);
+      shift = new Shift(policy, sink, await workersFor(policy, { ...options, origin, mostAtOnce }, previous), options);
     });
   });
   await handover;
@@ -66,7 +70,7 @@ export async function runOnce(policy: CompiledPolicy, options: LoopOptions, sign
   return all.map((worker) => worker.state);
 }
 
-async function workersFor(policy: CompiledPolicy, options: LoopOptions & { readonly origin?: Origin | undefined }, previous: readonly CacheState[]): Promise<CacheWorker[]> {
+async function workersFor(policy: CompiledPolicy, options: LoopOptions & Partial<Pick<CacheWorkerOptions, 'origin' | 'mostAtOnce'>>, previous: readonly CacheState[]): Promise<CacheWorker[]> {
   const nextDueAtMs = await nextDueOf(policy.schedule, options.nodeName);
   const known = await options.knownTotals?.(policy);
   return policy.caches.map((spec) => new CacheWorker({

@@ -4,14 +4,15 @@ import type { EntryName, Snapshot } from '../policy/snapshot.ts';
 import type { EvictionResult, Victim } from './evict.ts';
 import type { EvictedEntry } from './report.ts';
 
-/** Those that a plan wants gone. */
-export async function plannedVictims(plan: Plan): Promise<Victim[]> {
+/** The first of those that a plan wants gone and that may be tried now. */
+export async function plannedVictims(plan: Plan, { most, isDue }: { most: number; isDue: (name: EntryName) => boolean }): Promise<Victim[]> {
   const slices = new Slices();
   const victims: Victim[] = [];
   for (const verdict of plan.evict) {
     if (slices.over) await slices.yield();
+    if (victims.length === most) break;
     const { entry } = verdict;
-    victims.push({ name: entry.name, entry, verdict });
+    if (isDue(entry.name)) victims.push({ name: entry.name, entry, verdict });
   }
   return victims;
 }

@@ -13,6 +13,8 @@ export interface CacheOptions {
   readonly restMs?: number;
   /** How long nothing may have changed in what a put left behind before it goes. Default a day. */
   readonly leftoverAgeMs?: number;
+  /** How many entries one pass takes out at most: each is kept in mind until it rests. Default: all that have to go. */
+  readonly mostAtOnce?: number;
   readonly clock?: Clock;
   /** Keeps in memory what was found, so that the next scan reads only what changed: for who goes on for long. Default false. */
   readonly remembers?: boolean;

@@ -4,11 +4,11 @@ import { Slices } from '../disk/slices.ts';
 import { OperatorError } from '../errors.ts';
 import type { CompiledCache } from '../policy/compiled.ts';
 import type { Filesystem } from '../policy/free-space.ts';
-import type { Snapshot } from '../policy/snapshot.ts';
+import type { EntryName, Snapshot } from '../policy/snapshot.ts';
 import { evictedOf, plannedVictims, without } from './aftermath.ts';
 import { Backoff } from './backoff.ts';
 import { CacheIndex } from './cache-index.ts';
-import type { EvictionResult, Victim } from './evict.ts';
+import type { EvictionResult } from './evict.ts';
 import { ClockWatch } from './clock-watch.ts';
 import { evict } from './evict.ts';
 import type { Format } from './formats/format.ts';
@@ -66,7 +66,7 @@ export class Cache implements Disposable {
 
   constructor(spec: CompiledCache, options: CacheOptions) {
     this.#spec = spec;
-    this.#options = { settleMs: defaultSettleMs, restMs: defaultRestMs, leftoverAgeMs: defaultLeftoverAgeMs, clock: systemClock, remembers: false, ...options };
+    this.#options = { settleMs: defaultSettleMs, restMs: defaultRestMs, leftoverAgeMs: defaultLeftoverAgeMs, mostAtOnce: Infinity, clock: systemClock, remembers: false, ...options };
     this.#format = openFormat(spec.format);
     this.#clockWatch = new ClockWatch(this.#options.clock);
     // A plain format remembers by itself, and not only until its root changes.
@@ -181,7 +181,10 @@ export class Cache implements Disposable {
     const revived = await recover(site, site.holders.read().holds);
     const { snapshot, plan, holds, errors } = await this.#plan(root, site.holders, work);
     const sweep = { snapshot, holds, leftoverAgeMs: this.#options.leftoverAgeMs };
-    const victims = this.#dueVictims(site, [...(await plannedVictims(plan)), ...abandonedDirectories(site, sweep)]);
+    const isDue = (name: EntryName) => this.#isDue(site, name);
+    const { mostAtOnce } = this.#options;
+    const planned = await plannedVictims(plan, { most: mostAtOnce, isDue });
+    const victims = [...planned, ...abandonedDirectories(site, sweep).filter(({ name }) => isDue(name)).slice(0, mostAtOnce - planned.length)];
     if (victims.length > 0) this.#refuseWithoutExchange(trash);
     const result = await evict(site, victims);
     await this.#remember(result, trash);
@@ -197,6 +200,7 @@ export class Cache implements Disposable {
       plan,
       evicted,
       stopped,
+      unfinished: !stopped && planned.length === mostAtOnce && plan.evict.length > mostAtOnce,
       revived: revived + result.revived,
       raced: result.raced,
       longestLockMs: site.longestLockMs,
@@ -207,14 +211,11 @@ export class Cache implements Disposable {
     };
   }
 
-  /** Without those that could not be taken out a while ago: each try makes the entry a miss for a settle, and changes the root. */
-  #dueVictims({ clock, errors }: Site, victims: readonly Victim[]): Victim[] {
-    const nowMs = clock.now();
-    return victims.filter(({ name }) => {
-      const error = this.#evictionBackoff.waiting(name, nowMs);
-      if (error !== undefined) errors.push(error);
-      return error === undefined;
-    });
+  /** Not what could not be taken out a while ago: each try makes the entry a miss for a settle, and changes the root. */
+  #isDue({ clock, errors }: Site, name: EntryName): boolean {
+    const error = this.#evictionBackoff.waiting(name, clock.now());
+    if (error !== undefined) errors.push(error);
+    return error === undefined;
   }
 
   get #rest(): Rest {
@@ -245,7 +246,7 @@ export class Cache implements Disposable {
     const holds = withUsesSeen(this.#format, read);
     const limits = trigger === 'FreeSpace' ? freeSpaceOnly(all) : all;
     const input = { snapshot, limits, protect, holds, demand: demand ?? null, nowMs: this.#options.clock.now() };
-    const { plan, errors } = await planUnused(input, { root, holders, slices: new Slices(signal) });
+    const { plan, errors } = await planUnused(input, { root, holders, most: this.#options.mostAtOnce, slices: new Slices(signal) });
     tellUses(this.#format, plan, input.nowMs);
     return { snapshot, holds, plan, filesystem: filesystemOf(root), errors: error === undefined ? errors : [error, ...errors] };
   }

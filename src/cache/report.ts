@@ -44,6 +44,8 @@ export interface PassReport {
   readonly evicted: readonly EvictedEntry[];
   /** Told to stop once evicting had begun: what had not left by then is back. */
   readonly stopped: boolean;
+  /** More had to go than one pass takes out: the next goes on. */
+  readonly unfinished: boolean;
   /** Taken out, by this pass or one before, then found wanted by the runtime, and put back. */
   readonly revived: number;
   /** Planned, then found changed or locked by another process, and left alone. */

@@ -30,17 +30,18 @@ interface WorkerOptions {
   previous?: CacheState;
   home?: string;
   maxEntries?: number;
+  mostAtOnce?: number;
 }
 
 /** A worker of a policy for a fresh home with eight entries, one of them in use; three may stay. */
 function aWorker(options: WorkerOptions = {}): CacheWorker {
-  const { mode = 'Enforce', nextDueAtMs = () => null, accepted = true, previous, home = unpackHome(dir), maxEntries = 3 } = options;
+  const { mode = 'Enforce', nextDueAtMs = () => null, accepted = true, previous, home = unpackHome(dir), maxEntries = 3, mostAtOnce } = options;
   const spec = {
     name: 'rootfs', format: 'a3s-rootfs', root: join(home, 'cache/rootfs'), home,
     limits: { ...noLimits, maxEntries }, protect: { ...noProtection, minIdleMs: 5_000 },
   } as const;
   const policy: CompiledPolicy = { formatVersion: 1, policy: { name: 'p', uid: 'u', generation: 1 }, accepted, mode, schedule: null, caches: [spec] };
-  return new CacheWorker({ policy, spec, allowedRoots: [dir], settleMs: 20, restMs: 0, log: silentLog, nextDueAtMs, previous, knownTotals: undefined });
+  return new CacheWorker({ policy, spec, allowedRoots: [dir], mostAtOnce, settleMs: 20, restMs: 0, log: silentLog, nextDueAtMs, previous, knownTotals: undefined });
 }
 
 const entries = (worker: CacheWorker) => worker.state.look?.stats.entryCount;
@@ -62,7 +63,29 @@ it('adds to what another worker in the same cache has written since it started, 
   expect([evicted(), worker.state.totals.evictedEntries, other.state.totals.evictedEntries]).toEqual([7, 5, 2]);
 });
 
+it('goes on at its next turns where one pass may not take out all', async () => {
+  using worker = aWorker({ mostAtOnce: 2 });
+  const left: (number | undefined)[] = [];
+  for (let turn = 0; turn < 4; turn += 1) {
+    await worker.tick(Date.now() + turn * 5_000, signal);
+    left.push(entries(worker));
+  }
+  expect(left).toEqual([6, 4, 3, 3]);
+});
+
 describe('a worker with a schedule', () => {
+  it('goes on within the run where one pass may not take out all, and then waits for the next', async () => {
+    const start = Date.now();
+    using worker = aWorker({ mostAtOnce: 2, nextDueAtMs: (afterMs) => (afterMs < start + minute ? start + minute : start + 60 * minute) });
+    const left: (number | undefined)[] = [];
+    for (const seconds of [0, 60, 61, 62, 63]) {
+      await worker.tick(start + seconds * 1_000, signal);
+      left.push(entries(worker));
+    }
+    expect(left).toEqual([8, 6, 4, 3, 3]);
+    expect(worker.state.lastRun).toMatchObject({ trigger: 'Schedule', evictedEntries: 1 });
+  });
+
   it('looks before it is due, enforces when it is, and asks for the next time then', async () => {
     const start = Date.now();
     const asked: number[] = [];

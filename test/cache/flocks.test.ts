@@ -29,6 +29,13 @@ async function lockedElsewhere(path: string, how: '--shared' | '--exclusive'): P
   return release;
 }
 
+test('where a pass takes out only so many, one behind them goes in place of an entry that is locked', async () => {
+  const store = new StoreOnDisk().entry(a, { usedSecondsAgo: 3_000 }).entry(b);
+  await lockedElsewhere(join(store.root, a), '--shared');
+  const report = await store.cache({ maxEntries: 0 }, { mostAtOnce: 1 }).pass(enforce);
+  expect(report.evicted.map((entry) => entry.key)).toEqual([b]);
+});
+
 test.each(['--shared', '--exclusive'] as const)('an entry that another process has locked (%s) stays until it lets go, and something else goes', async (how) => {
   const store = new StoreOnDisk().entry(a, { usedSecondsAgo: 3_000 }).entry(b);
   const release = await lockedElsewhere(join(store.root, a), how);

@@ -46,6 +46,15 @@ describe('a pass', () => {
     expect(readdirSync(join(root, '.cachepolicy/trash'))).toEqual([]);
   });
 
+  test('takes out no more at once than it may, the least recently used first, and says that there is more', async () => {
+    const store = three();
+    using cache = store.cache({ maxEntries: 0 }, { mostAtOnce: 2 });
+    const first = await cache.pass(enforce);
+    expect([first.evicted.map((entry) => entry.key), first.unfinished, store.isServed(c)]).toEqual([[a, b], true, true]);
+    const second = await cache.pass(enforce);
+    expect([second.evicted.map((entry) => entry.key), second.unfinished]).toEqual([[c], false]);
+  });
+
   test('evicts nothing for its idle time when the wall clock has just jumped by a month', async () => {
     const clock = new SteppedClock();
     using cache = three().cache({ ...noLimits, maxIdleMs: 3_600_000 }, { clock });

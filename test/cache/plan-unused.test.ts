@@ -27,7 +27,7 @@ async function planned(isUsed: (name: string) => boolean) {
       return { hold: isUsed(name) ? { source: 'Flock', detail: 'used' } : undefined, error: undefined };
     },
   };
-  const { plan } = await planUnused(input, { root: pin(scratchDir()), holders, slices: new Slices() });
+  const { plan } = await planUnused(input, { root: pin(scratchDir()), holders, most: Infinity, slices: new Slices() });
   return { evicted: [...plan.evict].map(({ entry }) => entry.key), rounds, asked };
 }
 

@@ -15,8 +15,16 @@ export interface PlanUnused {
   readonly errors: readonly PassError[];
 }
 
+export interface Asking {
+  readonly root: Dir;
+  readonly holders: Holders;
+  /** Only so many of those that would go are asked: the others will not go yet. */
+  readonly most: number;
+  readonly slices: Slices;
+}
+
 /** Plans, asks the trees that would go whether they are in use, and plans again around those that are, until every one that goes has said no. */
-export async function planUnused(input: PlanInput, { root, holders, slices }: { root: Dir; holders: Holders; slices: Slices }): Promise<PlanUnused> {
+export async function planUnused(input: PlanInput, { root, holders, most, slices }: Asking): Promise<PlanUnused> {
   const found = new Map<EntryName, Hold>();
   const asked = new Set<EntryName>();
   const errors: PassError[] = [];
@@ -24,7 +32,7 @@ export async function planUnused(input: PlanInput, { root, holders, slices }: { 
     const plan = await inSlices(planSteps({ ...input, holds: mergeHolds([input.holds, { ...noHolds, entries: found }]) }), slices);
     const before = found.size;
     // Where many that would go are in use one after another, each round asks twice as many of those behind them.
-    for (const name of [...going(plan, asked), ...nextInLine(plan, asked, ahead)]) {
+    for (const name of [...going(plan, asked, most), ...nextInLine(plan, asked, ahead)]) {
       asked.add(name);
       const { hold, error } = await holders.probe({ parent: root, name }, slices);
       if (hold !== undefined) found.set(name, hold);
@@ -35,8 +43,13 @@ export async function planUnused(input: PlanInput, { root, holders, slices }: { 
   }
 }
 
-function* going({ evict }: Plan, asked: ReadonlySet<EntryName>): Generator<EntryName> {
-  for (const { entry: { name } } of evict) if (!asked.has(name)) yield name;
+function* going({ evict }: Plan, asked: ReadonlySet<EntryName>, most: number): Generator<EntryName> {
+  let left = most;
+  for (const { entry: { name } } of evict) {
+    if (left === 0) return;
+    left -= 1;
+    if (!asked.has(name)) yield name;
+  }
 }
 
 function* nextInLine({ verdicts }: Plan, asked: ReadonlySet<EntryName>, count: number): Generator<EntryName> {
