@@ -16,7 +16,8 @@ import { CacheRecord } from './cache-record.ts';
 import type { CacheWorkerOptions } from './cache-worker-options.ts';
 import { compileFor, directoriesIn } from './compiler.ts';
 import { lookOf } from './look.ts';
-import { countedUp, evictedBytes, runSummary, withRevived } from './totals.ts';
+import { countedUp, runSummary, withRevived } from './totals.ts';
+import { logPass } from './pass-log.ts';
 import { holdsProblem, isLockBusy, problemOf } from './problems.ts';
 import { rootMark } from './root-mark.ts';
 
@@ -228,7 +229,7 @@ export class CacheWorker implements Tenant, Disposable {
 
   #count(report: PassReport): void {
     this.#purgeDueAtMs = report.purgeDueAtMs;
-    this.#log(report);
+    logPass(this.#options.log, report);
     this.#record.count((totals) => countedUp(totals, report));
   }
 
@@ -288,14 +289,6 @@ export class CacheWorker implements Tenant, Disposable {
   /** Once; which they are stands in the policy. */
   #tellExpiredPins(count: number): void {
     if (count > (this.#state.look?.expiredPins ?? 0)) this.#options.log.warn({ cache: this.#options.spec.name, pins: count }, 'pins have expired and hold nothing any more');
-  }
-
-  #log(report: PassReport): void {
-    const { log } = this.#options;
-    const cache = this.#options.spec.name;
-    for (const each of report.errors) log.warn({ cache, code: each.code, entry: each.entry }, each.message);
-    if (report.evicted.length === 0) return;
-    log.info({ cache, trigger: report.trigger, entries: report.evicted.length, bytes: evictedBytes(report), revived: report.revived, raced: report.raced }, 'evicted');
   }
 
   [Symbol.dispose](): void {

@@ -13,7 +13,7 @@ export function larger(a: Totals, b: Totals): Totals {
   return b.evictedEntries > a.evictedEntries ? b : a;
 }
 
-export function evictedBytes(report: PassReport): number {
+export function evictedBytes(report: Pick<PassReport, 'evicted'>): number {
   return report.evicted.reduce((sum, entry) => sum + entry.sizeBytes, 0);
 }
 
