@@ -51,7 +51,8 @@ export interface AtomicWrite {
   readonly name: string;
   /** Where the content grows; a crash leaves it there. Must not exist. */
   readonly tempName: string;
-  readonly content: string;
+  /** In pieces where it is large: the heap of an agent does not hold 15 MB of text twice. */
+  readonly content: string | Iterable<string>;
   readonly mode: number;
 }
 
@@ -76,10 +77,12 @@ export function writeFileAtomically(dir: Dir, { name, tempName, content, mode }:
 function fill(file: OpenFile, { dir, tempName, content, mode }: Omit<AtomicWrite, 'name'> & { dir: Dir }): void {
   // The mode of the open was cut by the umask.
   fchmodSync(file.fd, mode);
-  const bytes = Buffer.from(content);
-  for (let written = 0; written < bytes.length; ) {
-    dir.step('write', tempName);
-    written += writeSync(file.fd, bytes, written);
+  for (const piece of typeof content === 'string' ? [content] : content) {
+    const bytes = Buffer.from(piece);
+    for (let written = 0; written < bytes.length; ) {
+      dir.step('write', tempName);
+      written += writeSync(file.fd, bytes, written);
+    }
   }
   fsyncSync(file.fd);
 }

@@ -30,6 +30,7 @@ const fileName = 'measures';
 const tempName = 'measures.new';
 /** 150 bytes an entry: 400,000 of them. A file that is larger is none of ours. */
 const maxFileBytes = 64 * 1024 * 1024;
+const pieceLength = 64 * 1024;
 
 /**
  * What a cache of plain files and folders is too dear to ask anew at every look: sizes, and when an entry was last seen in use, which
@@ -98,15 +99,22 @@ export class DirectoryMemory {
 
   /** @throws ERR_DISK_IO, ERR_DISK_FULL; then what was saved before stands */
   save(own: Dir): void {
-    const lines = [JSON.stringify({ formatVersion })];
+    // Left by a crash.
+    own.unlink(tempName);
+    writeFileAtomically(own, { name: fileName, tempName, content: this.#pieces(), mode: 0o600 });
+  }
+
+  *#pieces(): Generator<string> {
+    let piece = `${JSON.stringify({ formatVersion })}\n`;
     for (const [name, row] of this.#rows) {
       const { names, usedAtMs } = new RememberedRow(this.#cells, row * width);
       // Of a file that was never seen in use the disk says all there is.
-      if (names > 1 || usedAtMs > 0) lines.push(JSON.stringify([name, ...this.#cells.subarray(row * width, (row + 1) * width)]));
+      if (names > 1 || usedAtMs > 0) piece += `${JSON.stringify([name, ...this.#cells.subarray(row * width, (row + 1) * width)])}\n`;
+      if (piece.length < pieceLength) continue;
+      yield piece;
+      piece = '';
     }
-    // Left by a crash.
-    own.unlink(tempName);
-    writeFileAtomically(own, { name: fileName, tempName, content: `${lines.join('\n')}\n`, mode: 0o600 });
+    yield piece;
   }
 }
 
