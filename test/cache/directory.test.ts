@@ -8,7 +8,7 @@ import { tryFlock } from '../../src/disk/libc.ts';
 import { Slices } from '../../src/disk/slices.ts';
 import type { Snapshot } from '../../src/policy/snapshot.ts';
 import { statsOf } from '../../src/policy/snapshot.ts';
-import { asRoot, mount, pin } from '../disk/scratch.ts';
+import { asRoot, makeDeep, mount, pin } from '../disk/scratch.ts';
 import { DirectoryOnDisk } from './directory-on-disk.ts';
 import { SteppedClock } from './stepped-clock.ts';
 
@@ -363,6 +363,50 @@ test('what is remembered is read again by the next agent, and one that cannot be
     writeFileSync(join(disk.root, '.cachepolicy', 'measures'), broken);
     expect(await used(disk.cache({}, { clock }))).toBeLessThan(clock.now() - 2 * hourMs);
   }
+});
+
+describe('when an entry was last used is not forgotten', () => {
+  const usedOf = async (cache: Cache) => [...(await cache.scan()).entries].find(({ name }) => name === 'a')?.lastAccessedAtMs;
+
+  async function usedNow(disk: DirectoryOnDisk, cache: Cache): Promise<number | undefined> {
+    const close = open(disk.root, 'a', 'config.json');
+    await cache.scan();
+    close();
+    return await usedOf(cache);
+  }
+
+  test('while it cannot be looked through', async () => {
+    const disk = three();
+    const clock = new SteppedClock();
+    using cache = disk.cache({}, { clock });
+    clock.advance(hourMs);
+    const usedAtMs = await usedNow(disk, cache);
+    expect(usedAtMs).toBe(clock.now());
+    const deep = join(disk.root, 'a', 'deep');
+    mkdirSync(deep);
+    makeDeep(deep, { levels: 300 });
+    expect((await cache.scan()).damaged).toMatchObject([{ name: 'a', reason: 'EntryUnreadable' }]);
+    expect([await usedOf(cache), (await cache.scan()).damaged.length]).toEqual([undefined, 1]);
+    rmSync(deep, { recursive: true });
+    disk.folder('a', { usedSecondsAgo: 300 });
+    expect(await usedOf(cache)).toBe(usedAtMs);
+  });
+
+  test.runIf(asRoot)('while something is mounted over it', async () => {
+    const disk = three();
+    const clock = new SteppedClock();
+    using cache = disk.cache({}, { clock });
+    clock.advance(hourMs);
+    const usedAtMs = await usedNow(disk, cache);
+    const path = join(disk.root, 'a');
+    execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', path]);
+    try {
+      expect(await cache.scan()).toMatchObject({ unrecognised: ['a'] });
+    } finally {
+      execFileSync('umount', ['-l', path]);
+    }
+    expect(await usedOf(cache)).toBe(usedAtMs);
+  });
 });
 
 test('what was seen in a look is kept where that is asked for, and else a look writes nothing', async () => {

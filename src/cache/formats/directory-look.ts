@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import { batchesOf } from '../../disk/dir-entries.ts';
 import type { Dir } from '../../disk/dir.ts';
-import { asDiskError, shown } from '../../disk/disk-error.ts';
+import { asDiskError, diskError, errno, shown } from '../../disk/disk-error.ts';
 import type { Measure } from '../../disk/measure-tree.ts';
 import { measureTree } from '../../disk/measure-tree.ts';
 import type { FileKind, Stat } from '../../disk/stat.ts';
@@ -46,6 +46,8 @@ export class DirectoryLook {
   readonly #memory: DirectoryMemory;
   readonly #options: ScanOptions & { readonly namesInTurn: number };
   readonly #found = new Set<string>();
+  /** Names that are there and cannot be looked at now. */
+  readonly #hidden = new Set<string>();
   readonly #measured = new Set<string>();
   readonly #damaged: Damaged[] = [];
   readonly #unrecognised: string[] = [];
@@ -86,12 +88,18 @@ export class DirectoryLook {
         for (const { bytes } of batch) {
           if (bytes[0] === dot) continue;
           const stat = statAt(this.#root.fd, bytes);
-          if (typeof stat === 'number') continue;
+          if (stat === -errno.ENOENT) continue;
           const name = bytes.toString();
+          if (typeof stat === 'number') {
+            this.#hidden.add(name);
+            this.#damaged.push({ name, reason: 'EntryUnreadable', message: diskError(`look at ${this.#root.pathOf(bytes)}`, stat).message });
+            continue;
+          }
           if (isUtf8(bytes) && isEntryName(name) && isTree(stat.kind) && stat.mountId === mountId) {
             this.#found.add(name);
             if (!isSameTop(this.#memory.get(name), stat)) changed.push(name);
           } else if (!isEntryName(name) || !isEvictionLink(this.#root, name)) {
+            this.#hidden.add(name);
             this.#unrecognised.push(name);
           }
         }
@@ -107,7 +115,7 @@ export class DirectoryLook {
   /** @returns whether anything went: then files that it shared with others are theirs alone now, and count more there */
   #forgetGone(): boolean {
     const before = this.#memory.size;
-    for (const name of this.#memory.names) if (!this.#found.has(name)) this.#memory.delete(name);
+    for (const name of this.#memory.names) if (!this.#found.has(name) && !this.#hidden.has(name)) this.#memory.delete(name);
     return this.#memory.size < before;
   }
 
@@ -116,6 +124,7 @@ export class DirectoryLook {
     for (const name of this.#memory.names) {
       // What is measured becomes the last: from here on all were, in this look.
       if (this.#measured.has(name) || (left <= 0 && !mayHaveFreedLinks)) return;
+      if (this.#hidden.has(name)) continue;
       const mayHaveGrown = mayHaveFreedLinks && ((this.#memory.get(name)?.flags ?? 0) & isShared) !== 0;
       if (left > 0 || mayHaveGrown) left -= await this.#measure(name);
       if (this.#options.slices.over) await this.#options.slices.yield();
@@ -131,7 +140,8 @@ export class DirectoryLook {
       measure = await measureTree(this.#root, name, { slices, askUse: true });
     } catch (error) {
       if (!(error instanceof OperatorError)) throw error;
-      this.#memory.delete(name);
+      this.#memory.forgetMeasure(name);
+      this.#found.delete(name);
       this.#damaged.push({ name, reason: 'EntryUnreadable', message: error.message });
       return 1;
     }

@@ -70,6 +70,13 @@ export class DirectoryMemory {
     this.#cells[row * width + columns.indexOf('usedAtMs')] = atMs;
   }
 
+  /** All but when it was last used, which nothing but this memory says. */
+  forgetMeasure(name: string): void {
+    const usedAtMs = this.get(name)?.usedAtMs ?? 0;
+    this.delete(name);
+    if (usedAtMs > 0) this.used(name, usedAtMs);
+  }
+
   delete(name: string): void {
     const row = this.#rows.get(name);
     if (row === undefined) return;
