@@ -17,7 +17,7 @@ import type { CacheWorkerOptions } from './cache-worker-options.ts';
 import { compileFor, directoriesIn } from './compiler.ts';
 import { lookOf } from './look.ts';
 import { countedUp, runSummary, withRevived } from './totals.ts';
-import { logPass } from './pass-log.ts';
+import { Complaints, logPass } from './pass-log.ts';
 import { holdsProblem, isLockBusy, problemOf } from './problems.ts';
 import { rootMark } from './root-mark.ts';
 
@@ -38,6 +38,7 @@ export class CacheWorker implements Tenant, Disposable {
   readonly #options: CacheWorkerOptions;
   readonly #cache: Cache;
   readonly #record: CacheRecord;
+  readonly #complaints = new Complaints();
   /** When the schedule is due, or was and could not work yet. */
   #dueAtMs: number | null;
   #retryAtMs = 0;
@@ -229,7 +230,7 @@ export class CacheWorker implements Tenant, Disposable {
 
   #count(report: PassReport): void {
     this.#purgeDueAtMs = report.purgeDueAtMs;
-    logPass(this.#options.log, report);
+    logPass(this.#options.log, { ...report, errors: this.#complaints.newIn(report.errors) });
     this.#record.count((totals) => countedUp(totals, report));
   }
 

@@ -1,6 +1,24 @@
-import type { PassReport } from '../cache/report.ts';
+import { crc32 } from 'node:zlib';
+import type { PassError, PassReport } from '../cache/report.ts';
 import type { Log } from '../observe/log.ts';
 import { evictedBytes } from './totals.ts';
+
+/** Tells what fails pass after pass once, for as long as it does: a pass may come every few seconds, and meet every entry of a cache. */
+export class Complaints {
+  /** Checksums of what the last pass met: there may be 100,000. */
+  #met: ReadonlySet<number> = new Set();
+
+  /** Those that the pass before did not meet. */
+  newIn(errors: readonly PassError[]): readonly PassError[] {
+    const before = this.#met;
+    this.#met = new Set(errors.map(checksum));
+    return errors.filter((error) => !before.has(checksum(error)));
+  }
+}
+
+function checksum({ code, entry = '', message }: PassError): number {
+  return crc32(`${code}/${entry}/${message}`);
+}
 
 /** What failed, and one line for all that went. */
 export function logPass(log: Log, { cacheName: cache, trigger, evicted, revived, raced, unfinished, errors }: PassReport): void {
