@@ -205,8 +205,8 @@ export class CacheWorker implements Tenant, Disposable {
     const wasFirst = this.#first;
     this.#first = false;
     if (trigger === 'Schedule') this.#scheduleNext(nowMs);
-    // What it cost, without the settles it waited for: a pass that evicts is no reason to rest for long. Nor is the first, which reads what others remember.
-    this.#lastLook = { endedAtMs: Date.now(), tookMs: wasFirst ? 0 : performance.eventLoopUtilization(before).active };
+    // What it cost, without the settles it waited for: a pass that evicts is no reason to rest for long. Nor is the first, which reads what others remember, or one that others have to finish.
+    this.#lastLook = { endedAtMs: Date.now(), tookMs: wasFirst || this.#unfinished ? 0 : performance.eventLoopUtilization(before).active };
   }
 
   /** A run that was due while something stood in its way is tried again, within its hour. */
