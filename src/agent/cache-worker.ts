@@ -102,7 +102,7 @@ export class CacheWorker implements Tenant, Disposable {
     if (act.act === 'run') await this.#look('Enforce', act.trigger, nowMs, signal);
     else if (act.act === 'look') await this.#look('DryRun', 'Change', nowMs, signal);
     // Also beside a cache that always has something to do: what was evicted gives its space back only now.
-    const purges = enforced && this.#purgeIsDue(nowMs);
+    const purges = enforced && this.#purgeIsDue(Math.max(nowMs, Date.now()));
     if (purges) await this.#purge({ signal });
     if (nowMs - this.#savedAtMs >= saveEveryMs) await this.#save();
     return act.act !== 'rest' || purges;

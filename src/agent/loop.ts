@@ -38,7 +38,7 @@ export interface LoopOptions {
 }
 
 /** What a pass takes out is kept in mind until it rests: 100,000 entries at once would be more than the agent's heap. */
-const mostAtOnce = 5_000;
+const mostAtOnce = 3_000;
 
 /** Keeps every cache of the policy in force within its limits, until the signal comes. */
 export async function runLoop(source: PolicySource, sink: ReportSink, signal: AbortSignal, options: LoopOptions): Promise<void> {

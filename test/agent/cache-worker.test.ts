@@ -73,6 +73,15 @@ it('goes on at its next turns where one pass may not take out all', async () => 
   expect(left).toEqual([6, 4, 3, 3]);
 });
 
+it('deletes what has rested between passes that follow each other at once', async () => {
+  const home = unpackHome(dir);
+  using worker = aWorker({ home, mostAtOnce: 2 });
+  for (const left of [6, 4]) {
+    await worker.tick(Date.now(), signal);
+    expect([entries(worker), readdirSync(join(home, 'cache/rootfs/.cachepolicy/trash'))]).toEqual([left, []]);
+  }
+});
+
 describe('a worker with a schedule', () => {
   it('goes on within the run where one pass may not take out all, and then waits for the next', async () => {
     const start = Date.now();
