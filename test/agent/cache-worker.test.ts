@@ -76,10 +76,12 @@ it('goes on at its next turns where one pass may not take out all', async () => 
 it('deletes what has rested between passes that follow each other at once', async () => {
   const home = unpackHome(dir);
   using worker = aWorker({ home, mostAtOnce: 2 });
-  for (const left of [6, 4]) {
+  const resting: number[] = [];
+  for (let turn = 0; turn < 3; turn += 1) {
     await worker.tick(Date.now(), signal);
-    expect([entries(worker), readdirSync(join(home, 'cache/rootfs/.cachepolicy/trash'))]).toEqual([left, []]);
+    resting.push(readdirSync(join(home, 'cache/rootfs/.cachepolicy/trash')).length);
   }
+  expect(resting).toEqual([2, 0, 0]);
 });
 
 describe('a worker with a schedule', () => {
