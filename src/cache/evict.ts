@@ -129,6 +129,7 @@ class Eviction implements EvictionResult {
     trash.mkdir(item.id, folderMode);
     using dir = trash.openDir(item.id);
     try {
+      dir.ensureMode(folderMode);
       // A crash after it: the link lies in the item, and goes with it.
       dir.symlink(evictionLinkTarget(item), itemTree);
     } catch (error) {

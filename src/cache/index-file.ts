@@ -7,7 +7,7 @@ import { OperatorError } from '../errors.ts';
 import type { FormatName } from '../policy/compiled.ts';
 import { Columns } from '../policy/entry-columns.ts';
 import { EntryTable } from '../policy/entry-table.ts';
-import { folderMode, ownFolder } from './own-folder.ts';
+import { openOwnFolder, ownFolder } from './own-folder.ts';
 
 /** What of a CacheIndex outlives the agent. */
 export interface SavedIndex {
@@ -44,7 +44,7 @@ interface Header {
  */
 export async function saveIndex(root: Dir, { format, settledAtMs, entries: { columns } }: SavedIndex, slices: Slices): Promise<void> {
   if (columns.length > maxRows) return;
-  using own = root.ensureDir(ownFolder, folderMode);
+  using own = openOwnFolder(root);
   const pieces = columns.pieces();
   const header = { formatVersion, format, root: markOf(root), settledAtMs, rows: columns.length, textBytes: columns.textBytes };
   const text = JSON.stringify({ ...header, checksum: checksumOf(header, pieces) } satisfies Header);

@@ -6,7 +6,7 @@ import { readSmallFile, writeFileAtomically } from '../disk/small-file.ts';
 import { OperatorError } from '../errors.ts';
 import type { EntryName } from '../policy/snapshot.ts';
 import { readMetadata } from './metadata-file.ts';
-import { folderMode, ownFolder } from './own-folder.ts';
+import { openOwnFolder, ownFolder } from './own-folder.ts';
 import type { EvictedEntry, Trigger } from './report.ts';
 import type { Site } from './site.ts';
 import { note } from './site.ts';
@@ -79,7 +79,7 @@ function revivalRecords({ root, format, clock }: Site, names: readonly EntryName
 /** @throws ERR_DISK_IO, ERR_DISK_FULL; then some of the lines may be missing, and all others stand */
 export function appendToJournal(root: Dir, records: readonly JournalRecord[]): void {
   if (records.length === 0) return;
-  using own = root.ensureDir(ownFolder, folderMode);
+  using own = openOwnFolder(root);
   const newest = records.slice(-maxRecords);
   const sizeBytes = append(own, newest.map(lineOf).join(''));
   if (sizeBytes === undefined) rewrite(own, newest);

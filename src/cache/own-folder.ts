@@ -16,7 +16,7 @@ export const folderMode = 0o711;
  * @throws ERR_LOCK_BUSY where another process works in this cache
  */
 export function lockPasses(root: Dir): FileLock {
-  using own = root.ensureDir(ownFolder, folderMode);
+  using own = openOwnFolder(root);
   const lock = tryLock(own, lockName, 0o600);
   if (lock === undefined) throw new OperatorError('ERR_LOCK_BUSY', `another process works in ${shown(root.path)}`);
   return lock;
@@ -24,11 +24,24 @@ export function lockPasses(root: Dir): FileLock {
 
 /** The same, waiting for a pass to end. */
 export async function waitForPasses(root: Dir, options: { timeoutMs: number; signal?: AbortSignal | undefined }): Promise<FileLock> {
-  using own = root.ensureDir(ownFolder, folderMode);
+  using own = openOwnFolder(root);
   return await waitForLock(own, lockName, options);
 }
 
 export function openTrash(root: Dir): Dir {
-  using own = root.ensureDir(ownFolder, folderMode);
-  return own.ensureDir(trashFolder, folderMode);
+  using own = openOwnFolder(root);
+  return openPassage(own, trashFolder);
+}
+
+/** Made where it is missing. */
+export function openOwnFolder(root: Dir): Dir {
+  return openPassage(root, ownFolder);
+}
+
+function openPassage(dir: Dir, name: string): Dir {
+  using scope = new DisposableStack();
+  const passage = scope.use(dir.ensureDir(name, folderMode));
+  passage.ensureMode(folderMode);
+  scope.move();
+  return passage;
 }

@@ -3,7 +3,7 @@ import { openRoot } from '../disk/pinned-root.ts';
 import { readSmallFile, writeFileAtomically } from '../disk/small-file.ts';
 import { OperatorError } from '../errors.ts';
 import type { Totals } from '../policy/node-report.ts';
-import { ownFolder } from './own-folder.ts';
+import { openOwnFolder, ownFolder } from './own-folder.ts';
 
 /** What of a cache outlives the agent: which policy was enforced last, and what has been evicted for it. */
 export interface CacheMemory {
@@ -40,7 +40,7 @@ export function hasMemory({ root, allowedRoots }: MemoryPlace): boolean {
 /** @throws ERR_ROOT_*, ERR_DISK_IO, ERR_DISK_FULL; then what was there before stands */
 export function writeMemory({ root, allowedRoots, fault }: MemoryPlace, memory: CacheMemory): void {
   using dir = openRoot(root, { allowedRoots, fault });
-  using own = dir.ensureDir(ownFolder, 0o700);
+  using own = openOwnFolder(dir);
   const tempName = 'state.new';
   // Left by a crash.
   own.unlink(tempName);

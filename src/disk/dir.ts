@@ -1,4 +1,4 @@
-import { closeSync, constants, fsyncSync } from 'node:fs';
+import { closeSync, constants, fchmodSync, fsyncSync } from 'node:fs';
 import { OperatorError } from '../errors.ts';
 import { asDiskError, diskError, errno, errnoName, shown } from './disk-error.ts';
 import type { Name } from './libc.ts';
@@ -126,6 +126,17 @@ export class Dir implements Disposable {
   /** Makes the directory where it is missing, and opens it. */
   ensureDir(name: Name, mode: number): Dir {
     return this.openDirIfPresent(name) ?? (this.mkdir(name, mode), this.openDir(name));
+  }
+
+  /** Sees to it that these are the rights of this very directory: those it was made with were cut by the umask. */
+  ensureMode(mode: number): void {
+    if ((this.stat().mode & 0o777) === mode) return;
+    this.step('chmod', '.');
+    try {
+      fchmodSync(this.fd, mode);
+    } catch (thrown) {
+      throw asDiskError(`set the rights of ${shown(this.path)}`, thrown);
+    }
   }
 
   /** Anything but a directory. @returns false where nothing has the name */
