@@ -48,7 +48,6 @@ export class CacheWorker implements Tenant, Disposable {
   #expiresAtMs: number | null = null;
   #purgeDueAtMs: number | null = 0;
   #busySinceMs: number | undefined;
-  /** The last pass left some of what has to go to the next. */
   #unfinished = false;
   /** What free space wants of the cache, as far as a report tells it. */
   #demand: Demand | undefined;

@@ -31,17 +31,18 @@ interface WorkerOptions {
   home?: string;
   maxEntries?: number;
   mostAtOnce?: number;
+  settleMs?: number;
 }
 
 /** A worker of a policy for a fresh home with eight entries, one of them in use; three may stay. */
 function aWorker(options: WorkerOptions = {}): CacheWorker {
-  const { mode = 'Enforce', nextDueAtMs = () => null, accepted = true, previous, home = unpackHome(dir), maxEntries = 3, mostAtOnce } = options;
+  const { mode = 'Enforce', nextDueAtMs = () => null, accepted = true, previous, home = unpackHome(dir), maxEntries = 3, mostAtOnce, settleMs = 20 } = options;
   const spec = {
     name: 'rootfs', format: 'a3s-rootfs', root: join(home, 'cache/rootfs'), home,
     limits: { ...noLimits, maxEntries }, protect: { ...noProtection, minIdleMs: 5_000 },
   } as const;
   const policy: CompiledPolicy = { formatVersion: 1, policy: { name: 'p', uid: 'u', generation: 1 }, accepted, mode, schedule: null, caches: [spec] };
-  return new CacheWorker({ policy, spec, allowedRoots: [dir], mostAtOnce, settleMs: 20, restMs: 0, log: silentLog, nextDueAtMs, previous, knownTotals: undefined });
+  return new CacheWorker({ policy, spec, allowedRoots: [dir], mostAtOnce, settleMs, restMs: 0, log: silentLog, nextDueAtMs, previous, knownTotals: undefined });
 }
 
 const entries = (worker: CacheWorker) => worker.state.look?.stats.entryCount;
@@ -75,13 +76,14 @@ it('goes on at its next turns where one pass may not take out all', async () => 
 
 it('deletes what has rested between passes that follow each other at once', async () => {
   const home = unpackHome(dir);
-  using worker = aWorker({ home, mostAtOnce: 2 });
+  // A pass takes longer than the least time between two.
+  using worker = aWorker({ home, mostAtOnce: 2, settleMs: 700 });
   const resting: number[] = [];
-  for (let turn = 0; turn < 3; turn += 1) {
-    await worker.tick(Date.now(), signal);
+  for (const aheadMs of [0, 1_000]) {
+    await worker.tick(Date.now() + aheadMs, signal);
     resting.push(readdirSync(join(home, 'cache/rootfs/.cachepolicy/trash')).length);
   }
-  expect(resting).toEqual([2, 0, 0]);
+  expect([entries(worker), ...resting]).toEqual([4, 2, 0]);
 });
 
 describe('a worker with a schedule', () => {
