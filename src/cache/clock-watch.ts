@@ -13,6 +13,7 @@ export class ClockWatch {
   readonly #clock: Clock;
   #offsetMs: number | undefined;
   #distrusted = 0;
+  #aheadMs = 0;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -21,10 +22,19 @@ export class ClockWatch {
   /** To be asked once a pass. @param isPass false where somebody only looks in between. @returns false where the wall clock jumped lately */
   isTrusted({ isPass = true } = {}): boolean {
     const offsetMs = this.#clock.now() - this.#clock.monotonicMs();
-    if (this.#offsetMs !== undefined && Math.abs(offsetMs - this.#offsetMs) > jumpMs) this.#distrusted = distrustedPasses;
+    const jumpedMs = offsetMs - (this.#offsetMs ?? offsetMs);
+    if (Math.abs(jumpedMs) > jumpMs) {
+      this.#distrusted = distrustedPasses;
+      this.#aheadMs = Math.max(0, jumpedMs);
+    }
     this.#offsetMs = offsetMs;
     if (this.#distrusted === 0) return true;
     if (isPass) this.#distrusted -= 1;
     return false;
+  }
+
+  /** How far the clock jumped ahead when it was trusted last, ms: what was used before would look idle for so much longer than it is. */
+  get aheadMs(): number {
+    return this.#aheadMs;
   }
 }

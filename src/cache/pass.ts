@@ -240,12 +240,13 @@ export class Cache implements Disposable {
   }
 
   async #plan(root: Dir, holders: Holders, { trigger, demand, signal }: PlanOptions): Promise<Outlook> {
-    const { limits: all, protect } = this.#clockWatch.isTrusted({ isPass: trigger !== 'FreeSpace' }) ? this.#spec : withoutTime(this.#spec);
+    const isTrusted = this.#clockWatch.isTrusted({ isPass: trigger !== 'FreeSpace' });
+    const { limits: all, protect } = isTrusted ? this.#spec : withoutTime(this.#spec);
     const snapshot = await this.#scan(root, signal);
     const { holds: read, error } = holders.read();
     const holds = withUsesSeen(this.#format, read);
     const limits = trigger === 'FreeSpace' ? freeSpaceOnly(all) : all;
-    const input = { snapshot, limits, protect, holds, demand: demand ?? null, nowMs: this.#options.clock.now() };
+    const input = { snapshot, limits, protect, holds, demand: demand ?? null, nowMs: this.#options.clock.now() - (isTrusted ? 0 : this.#clockWatch.aheadMs) };
     const { plan, errors } = await planUnused(input, { root, holders, most: this.#options.mostAtOnce, slices: new Slices(signal) });
     tellUses(this.#format, plan, input.nowMs);
     return { snapshot, holds, plan, filesystem: filesystemOf(root), errors: error === undefined ? errors : [error, ...errors] };

@@ -65,6 +65,16 @@ describe('a pass', () => {
     expect((await cache.pass(enforce)).evicted).toHaveLength(3);
   });
 
+  test('takes nothing for long unused that was used right before the wall clock jumped ahead', async () => {
+    const clock = new SteppedClock();
+    const store = three().entry(key('d'), { usedSecondsAgo: 1 });
+    using cache = new Cache({ ...store.spec({ maxEntries: 0 }), protect: { ...noProtection, minIdleMs: 60_000 } }, { allowedRoots: [dirname(store.home)], clock, restMs: 0 });
+    await cache.plan({ trigger: 'Manual' });
+    clock.jump(3_600_000);
+    expect((await cache.pass(enforce)).evicted.map((entry) => entry.key)).toEqual([a, b, c]);
+    expect(store.isServed(key('d'))).toBe(true);
+  });
+
   test('lets no pin expire when the wall clock has just jumped, however often free space is looked after meanwhile', async () => {
     const clock = new SteppedClock();
     const store = three();
