@@ -33,7 +33,7 @@ function onBadDisk(...unreadable: string[]): StoreOnDisk | undefined {
     execFileSync('mount', ['-o', 'loop', image, dir], { stdio: 'pipe' });
     const store = four(join(dir, 'home'));
     execFileSync('umount', [dir]);
-    for (const name of unreadable) execFileSync('debugfs', ['-w', '-R', `set_inode_field /home/cache/rootfs/${name} block[0] ${blocks - 1}`, image], { stdio: 'pipe' });
+    for (const name of unreadable) execFileSync('debugfs', ['-w', '-R', `set_inode_field home/cache/rootfs/${name} block[0] ${blocks - 1}`, image], { stdio: 'pipe' });
     mount('-o', 'loop', image, dir);
     truncateSync(image, (blocks - 1) * blockBytes);
     return store;
