@@ -10,6 +10,8 @@ export default defineConfig({
           include: ['test/**/*.test.ts'],
           exclude: ['test/integration/**', 'test/e2e/**'],
           pool: 'forks',
+          // Much of it waits for settles and rests; the default leaves one of two processors idle.
+          maxWorkers: 2,
           testTimeout: 30_000,
         },
       },
