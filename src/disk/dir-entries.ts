@@ -1,8 +1,8 @@
-import { constants } from 'node:fs';
 import type { Dir } from './dir.ts';
 import { diskError, shown } from './disk-error.ts';
 import { getdents } from './libc.ts';
 import type { FileKind } from './stat.ts';
+import { kindsByMode } from './stat.ts';
 
 /** One name of a directory. `bytes` is a view that the next entry leaves alone, but the next directory read may overwrite. */
 export interface DirEntry {
@@ -11,21 +11,8 @@ export interface DirEntry {
   readonly kind: FileKind;
 }
 
-const kinds = kindsByType([
-  [constants.S_IFREG, 'File'],
-  [constants.S_IFDIR, 'Directory'],
-  [constants.S_IFLNK, 'Link'],
-  [constants.S_IFIFO, 'Fifo'],
-  [constants.S_IFSOCK, 'Socket'],
-  [constants.S_IFBLK, 'BlockDevice'],
-  [constants.S_IFCHR, 'CharacterDevice'],
-]);
-
-function kindsByType(modes: readonly [number, FileKind][]): FileKind[] {
-  const byType = Array.from({ length: 256 }, (): FileKind => 'Unknown');
-  for (const [mode, kind] of modes) byType[mode >> 12] = kind;
-  return byType;
-}
+/** By the type in a directory entry, which is that of a mode without its permissions. In an array, because it is asked for each of 100,000 names. */
+const kinds = Array.from({ length: 256 }, (_, type): FileKind => kindsByMode.get(type << 12) ?? 'Unknown');
 
 /** 32 KiB hold about 300 cache names; the kernel fills it in one call. Kept for the next directory: a walk reads thousands. */
 const batchBytes = 32 * 1024;

@@ -24,7 +24,8 @@ export interface Stat {
   readonly mountId: bigint;
 }
 
-const kinds = new Map<number, FileKind>([
+/** By the type bits of a mode. */
+export const kindsByMode: ReadonlyMap<number, FileKind> = new Map<number, FileKind>([
   [constants.S_IFREG, 'File'],
   [constants.S_IFDIR, 'Directory'],
   [constants.S_IFLNK, 'Link'],
@@ -61,7 +62,7 @@ export function isSameFile(one: Stat, other: Stat): boolean {
 function decoded(view: DataView): Stat {
   const mode = view.getUint16(28, true);
   return {
-    kind: kinds.get(mode & constants.S_IFMT) ?? 'Unknown',
+    kind: kindsByMode.get(mode & constants.S_IFMT) ?? 'Unknown',
     mode: mode & 0o7777,
     nlink: view.getUint32(16, true),
     uid: view.getUint32(20, true),

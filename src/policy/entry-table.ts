@@ -4,15 +4,7 @@ import type { Entry, EntryName, MetadataStamp } from './snapshot.ts';
 import type { TextColumn } from './text-column.ts';
 
 /** One row as it is put in: times as the metadata says them, which may lie ahead of our clock. */
-export interface EntryRow {
-  readonly name: EntryName;
-  readonly key: string;
-  readonly description: string;
-  readonly sizeBytes: number;
-  readonly cachedAtMs: number;
-  readonly lastAccessedAtMs: number;
-  readonly stamp: MetadataStamp;
-}
+export type EntryRow = Omit<Entry, 'clockAhead'>;
 
 /** A row whose texts still lie in the bytes they were read from. One object, filled anew for each row. */
 export interface RawRow {
