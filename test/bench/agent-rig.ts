@@ -5,13 +5,12 @@
 import type { ChildProcess } from 'node:child_process';
 import { spawn } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { childName, compiledPolicyKey } from '../../src/api/names.ts';
 import type { CompiledCache, CompiledPolicy } from '../../src/policy/compiled.ts';
 import { noLimits, noProtection } from '../../src/policy/limits.ts';
+import { freePort } from '../cluster/free-port.ts';
 import { selfSigned } from '../kube/certificate.ts';
 import { ScriptedServer } from '../kube/scripted-server.ts';
 import { SteppedClock } from '../kube/stepped-clock.ts';
@@ -115,12 +114,4 @@ export async function until(holds: () => Promise<boolean>, what: string, pollMs 
   for (const endMs = performance.now() + 300_000; !(await holds()); await sleep(pollMs)) {
     if (performance.now() > endMs) throw new Error(`not within five minutes: ${what}`);
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }

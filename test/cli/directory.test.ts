@@ -14,7 +14,11 @@ function machineWithModels(limits: string): { machine: Machine; path: string; fi
     const at = Date.now() / 1000 - hours * 3600 - 60;
     utimesSync(join(path, name), at, at);
   }
-  const file = machine.write('models.yaml', `apiVersion: cache.a3s.dev/v1alpha1
+  return { machine, path, file: writePolicy(machine, path, limits) };
+}
+
+function writePolicy(machine: Machine, path: string, limits: string): string {
+  return machine.write('models.yaml', `apiVersion: cache.a3s.dev/v1alpha1
 kind: CachePolicy
 metadata:
   name: models
@@ -24,7 +28,6 @@ spec:
     directory: {path: ${path}}
     limits: ${limits}
 `);
-  return { machine, path, file };
 }
 
 function open(path: string): void {
@@ -75,16 +78,7 @@ describe('a directory on the command line', () => {
   ])('is wrong input where it %s, and nothing is touched', async (_, path, message) => {
     const { machine } = machineWithModels('{maxEntries: 0}');
     for (const part of ['home/boxes', 'home/cache', 'models']) mkdirSync(join(machine.allowedRoot, 'beside', part), { recursive: true });
-    const file = machine.write('models.yaml', `apiVersion: cache.a3s.dev/v1alpha1
-kind: CachePolicy
-metadata:
-  name: models
-spec:
-  caches:
-  - name: models
-    directory: {path: ${join(machine.allowedRoot, path)}}
-    limits: {maxEntries: 0}
-`);
+    const file = writePolicy(machine, join(machine.allowedRoot, path), '{maxEntries: 0}');
     const before = machine.listing();
     const { code, stderr } = await machine.run('prune', '-f', file);
     expect(code).toBe(2);

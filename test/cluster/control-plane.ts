@@ -2,12 +2,12 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { request } from 'node:https';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
 import { findBinaries } from './binaries.ts';
 import { startChild, type Child } from './child.ts';
+import { freePort } from './free-port.ts';
 import { writeKubeconfig } from './kubeconfig.ts';
 import { silent, type Log } from './log.ts';
 import { run } from './run.ts';
@@ -228,14 +228,6 @@ async function createKubeletClient(dir: string): Promise<void> {
   const keyType = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-noenc'];
   const usage = ['-addext', 'extendedKeyUsage=clientAuth', '-days', '30'];
   await run('openssl', ['req', '-x509', ...keyType, ...usage, '-subj', subject, '-keyout', key, '-out', certificate]);
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 interface Api {

@@ -7,6 +7,7 @@ import { tryLease } from '../../src/disk/libc.ts';
 import type { Measure } from '../../src/disk/measure-tree.ts';
 import { measureTree } from '../../src/disk/measure-tree.ts';
 import { Slices } from '../../src/disk/slices.ts';
+import { mapping } from '../fixtures/mapping.ts';
 import { asRoot, mount, pin, scratchDir } from './scratch.ts';
 
 const kib = 1024;
@@ -125,18 +126,7 @@ describe('who has a file open is found', () => {
     const { path, measure } = place();
     const file = join(path, 'tree', 'file');
     write(file, 4096);
-    // Python's own mmap keeps a descriptor.
-    const script = `
-import ctypes, os, sys
-libc = ctypes.CDLL(None)
-libc.mmap.restype = ctypes.c_void_p
-libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
-fd = os.open(sys.argv[1], os.O_RDONLY)
-assert libc.mmap(None, 4096, 1, 2, fd, 0) != 2**64 - 1
-os.close(fd)
-print('mapped', flush=True)
-sys.stdin.read()`;
-    const child = spawn('python3', ['-c', script, file], { stdio: ['pipe', 'pipe', 'inherit'] });
+    const child = spawn('python3', ['-c', mapping, file], { stdio: ['pipe', 'pipe', 'inherit'] });
     onTestFinished(() => void child.kill('SIGKILL'));
     await new Promise((resolve) => child.stdout.once('data', resolve));
     expect((await measure()).use).toEqual({ kind: 'Open', path: file });

@@ -10,6 +10,9 @@ import type { Resource } from '../../src/kube/resource.ts';
 import { nodes, pods } from '../../src/kube/resource.ts';
 import { KubeStatusError } from '../../src/kube/status-error.ts';
 import { Transport } from '../../src/kube/transport.ts';
+import { eventually } from '../cluster/eventually.ts';
+
+export { eventually };
 
 export const namespace = 'cachepolicy-system';
 export const root = new URL('../..', import.meta.url).pathname;
@@ -60,18 +63,5 @@ async function create(client: KubeClient, resource: Resource, object: KubeObject
     await client.create(resource, object);
   } catch (error) {
     if (!(error instanceof KubeStatusError) || error.status !== 409) throw error;
-  }
-}
-
-/** Tries until it does not throw; then throws what it threw last. */
-export async function eventually<T>(attempt: () => Promise<T> | T, withinMs = 30_000): Promise<T> {
-  const deadline = performance.now() + withinMs;
-  for (;;) {
-    try {
-      return await attempt();
-    } catch (error) {
-      if (performance.now() > deadline) throw error;
-      await new Promise((resolve) => setTimeout(resolve, 200));
-    }
   }
 }

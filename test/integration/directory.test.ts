@@ -9,23 +9,12 @@ import { localOperatorImage, operatorImage } from '../cluster/image.ts';
 import { stderrLog } from '../cluster/log.ts';
 import type { ProcessNode } from '../cluster/process-node.ts';
 import { startProcessNode } from '../cluster/process-node.ts';
+import { mapping } from '../fixtures/mapping.ts';
 import { aPolicy, eventually, installOperator, kubectl } from './cluster.ts';
 
 const labels = { 'example.com/models': 'true' };
 /** From a change to the disk and the policy's status, a settle among it; on a machine that has much else to do. */
 const withinMs = 60_000;
-
-/** Maps a file and closes it, as whoever serves a model does; until its standard input ends. */
-const mapping = `
-import ctypes, os, sys
-libc = ctypes.CDLL(None)
-libc.mmap.restype = ctypes.c_void_p
-libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
-fd = os.open(sys.argv[1], os.O_RDONLY)
-assert libc.mmap(None, 4096, 1, 2, fd, 0) != 2**64 - 1
-os.close(fd)
-print('mapped', flush=True)
-sys.stdin.read()`;
 
 describe('a directory of models on a node', () => {
   const scratch = mkdtempSync(join(tmpdir(), 'cachepolicy-directory-'));

@@ -1,6 +1,4 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
@@ -8,6 +6,7 @@ import { runInCluster } from '../../../src/agent/in-cluster/agent.ts';
 import { silentLog } from '../../../src/observe/log.ts';
 import type { CompiledPolicy } from '../../../src/policy/compiled.ts';
 import { noLimits, noProtection } from '../../../src/policy/limits.ts';
+import { freePort } from '../../cluster/free-port.ts';
 import { unpackHome } from '../../fixtures/homes.ts';
 import { selfSigned } from '../../kube/certificate.ts';
 import { ScriptedServer } from '../../kube/scripted-server.ts';
@@ -54,11 +53,3 @@ it('an agent answers a scrape with the figures of its caches, beside its health'
   stop.abort();
   await running;
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
