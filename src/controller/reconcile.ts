@@ -48,6 +48,11 @@ const statusBurst = 2;
 const statusEveryMs = 5_000;
 /** How long the watch is given to show what the server has already. */
 const staleViewMs = 1_000;
+/**
+ * Admission learns of a new image or of new roots by watches of its own, each API server for itself: what one refuses right after such a change it
+ * takes a moment later. That is no news for an admin.
+ */
+const refusalStandsAfterMs = 10_000;
 /** Reports grow old and pods stay silent without an event. */
 const lookAgainMs = 30_000;
 /** A node without an agent for this long is gone for good, and its NodeCache goes; a pod that is replaced is away for less. */
@@ -71,6 +76,8 @@ export class Reconciler {
   /** What was applied last, by object: its hash and the version the server gave it. */
   readonly #applied = new Map<string, string>();
   readonly #settlement: Settlement;
+  /** Since when the API server has not taken the objects of a policy. */
+  readonly #refusedSinceMs = new Map<string, number>();
 
   constructor(options: ReconcilerOptions) {
     this.#options = options;
@@ -84,6 +91,8 @@ export class Reconciler {
     const admission = await admit(policy, [...this.#options.policies.values()], this.#options.allowedRoots(), this.#clock.wallMs());
     const children = await this.#applyChildren(policy, admission, signal).catch(refusal);
     if (children === false) return { requeueAfterMs: staleViewMs };
+    if (children !== true && this.#mayPass(policy)) throw children;
+    if (children === true) this.#refusedSinceMs.delete(name);
     const more = await this.#removeDeparted(policy, signal);
     const standing = { ...admission, refused: children === true ? undefined : children.message };
     const waitMs = await this.#publish(policy, standing, signal);
@@ -110,6 +119,15 @@ export class Reconciler {
       this.#options.log.info({ policy: policy.metadata.name, kind: child.kind }, 'applied');
     }
     return true;
+  }
+
+  /** A refusal that is as young as this, of a policy that was programmed, is tried again before anything is said of it. */
+  #mayPass({ metadata: { name }, status }: PolicyObject): boolean {
+    const nowMs = this.#clock.monotonicMs();
+    const sinceMs = this.#refusedSinceMs.get(name) ?? nowMs;
+    this.#refusedSinceMs.set(name, sinceMs);
+    const programmed = status?.conditions?.some((condition) => condition.type === 'Programmed' && condition.status === 'True') === true;
+    return programmed && nowMs - sinceMs < refusalStandsAfterMs;
   }
 
   /** Asked before a child is made: those of a policy that is gone would come back, with agents that enforce it, until the garbage collector sees them. */
@@ -223,6 +241,7 @@ export class Reconciler {
   /** Its objects go by their owner references, and its NodeCaches likewise. */
   #forget(name: string): void {
     this.#buckets.delete(name);
+    this.#refusedSinceMs.delete(name);
     this.#settlement.forget(name);
     this.#options.inventory.forget(name);
     for (const key of this.#applied.keys()) if (key.endsWith(`/${childName(name)}`)) this.#applied.delete(key);

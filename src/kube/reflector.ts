@@ -18,6 +18,8 @@ import { isExpired, KubeStatusError } from './status-error.ts';
 import type { Fed } from './store.ts';
 
 const pageSize = 500;
+/** So often is a list tried by pages. One answer with everything cannot expire, but of 100,000 objects it takes more memory than there is. */
+const pagedLists = 2;
 const minBackoffMs = 800;
 const maxBackoffMs = 30_000;
 /** Between two openings of the stream, even if the server ends it at once. */
@@ -45,6 +47,8 @@ export class Reflector<T extends KubeObject = KubeObject> {
   #watchOpenedAtMs = -Infinity;
   #disconnectedAtMs: number | undefined;
   #failures = 0;
+  /** How many lists in a row did not come to their end: the continue token expired under a slow reader. */
+  #listsExpired = 0;
 
   constructor(options: ReflectorOptions<T>) {
     this.#options = options;
@@ -84,12 +88,12 @@ export class Reflector<T extends KubeObject = KubeObject> {
     const startedAtMs = this.#clock.monotonicMs();
     if (this.#resourceVersion !== '' && startedAtMs - this.#listedAtMs < listAgainAfterMs) return;
     try {
-      this.#resourceVersion = await this.#list(pageSize, signal);
+      this.#resourceVersion = await this.#list(this.#listsExpired < pagedLists ? pageSize : undefined, signal);
     } catch (error) {
-      if (!isExpired(error)) throw error;
-      // The continue token expired under a slow reader. One answer with everything cannot.
-      this.#resourceVersion = await this.#list(undefined, signal);
+      if (isExpired(error)) this.#listsExpired += 1;
+      throw error;
     }
+    this.#listsExpired = 0;
     this.#listedAtMs = startedAtMs;
   }
 

@@ -275,6 +275,38 @@ describe('the status', () => {
     expect(scenario.condition('Programmed')).toBe('False NoReports');
   });
 
+  it('says nothing of a refusal that passes within 10 s: admission may not know yet what the controller does', async () => {
+    await running('node-1');
+    expect(scenario.condition('Programmed')).toBe('True Programmed');
+    scenario.image = 'cachepolicy:2';
+    scenario.restartController();
+    for (const stepMs of [0, 5 * second, 4_999]) {
+      scenario.clock.jump(stepMs);
+      scenario.refuse(daemonSet, 403, 'Forbidden');
+      await expect(scenario.reconcile()).rejects.toThrow('403 Forbidden');
+      expect(scenario.condition('Programmed')).toBe('True Programmed');
+    }
+    expect(await scenario.calls()).toContain(daemonSet);
+    expect(scenario.condition('Programmed')).not.toContain('ChildrenRefused');
+    // The next one begins anew.
+    scenario.edit((spec) => void (spec.nodeSelector = { other: 'nodes' }));
+    scenario.clock.jump(second);
+    scenario.refuse(daemonSet, 403, 'Forbidden');
+    await expect(scenario.reconcile()).rejects.toThrow('403 Forbidden');
+    expect(scenario.condition('Programmed')).not.toContain('ChildrenRefused');
+  });
+
+  it('says so of a refusal that lasts for 10 s', async () => {
+    await running('node-1');
+    scenario.edit((spec) => void (spec.nodeSelector = { other: 'nodes' }));
+    for (const stepMs of [0, 10 * second]) {
+      scenario.clock.jump(stepMs);
+      scenario.refuse(daemonSet, 403, 'Forbidden');
+      await expect(scenario.reconcile()).rejects.toThrow('403 Forbidden');
+    }
+    expect(scenario.condition('Programmed')).toBe('False ChildrenRefused');
+  });
+
   it('is not written before the children are where the API server is only out of order', async () => {
     scenario.refuse(daemonSet, 500, 'InternalError');
     await expect(scenario.reconcile()).rejects.toThrow('500 InternalError');

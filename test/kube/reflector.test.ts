@@ -44,18 +44,23 @@ describe.concurrent('a reflector', () => {
     expect(rig.store.get('default/c1')?.metadata).not.toHaveProperty('managedFields');
   });
 
-  it('reads everything in one answer when the continue token expires, and is rid of what went meanwhile', async () => {
+  it.each([
+    [1, ['500', '500', '500', '500']],
+    [2, ['500', '500', '500', '500', null]],
+  ])('begins anew when the continue token expires (%i times), then reads everything in one answer; and is rid of what went meanwhile', async (expiries, limits) => {
     const fill = (server: ScriptedServer) => {
-      for (let i = 0; i < 600; i++) server.put(collection, configMap(`c${i}`));
-      server.cue('list', (_response, _seen, proceed) => proceed());
-      server.cue('list', (response, seen, proceed) => {
-        server.remove(collection, 'c0');
-        status(410, 'Expired')(response, seen, proceed);
-      });
+      for (let i = 0; i < 620; i++) server.put(collection, configMap(`c${i}`));
+      for (let expiry = 0; expiry < expiries; expiry++) {
+        server.cue('list', (_response, _seen, proceed) => proceed());
+        server.cue('list', (response, seen, proceed) => {
+          if (expiry === 0) for (let i = 0; i < 21; i++) server.remove(collection, `c${i}`);
+          status(410, 'Expired')(response, seen, proceed);
+        });
+      }
     };
     await using rig = await startReflector({ before: fill });
     await rig.watching();
-    expect(rig.server.seen.filter(({ verb }) => verb === 'list').map(({ query }) => query.get('limit'))).toEqual(['500', '500', null]);
+    expect(rig.server.seen.filter(({ verb }) => verb === 'list').map(({ query }) => query.get('limit'))).toEqual(limits);
     expect(rig.store.size).toBe(599);
     expect(rig.store.get('default/c0')).toBeUndefined();
   });
