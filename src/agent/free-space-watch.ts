@@ -2,7 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Household } from '../cache/free-space.ts';
 import { byFilesystem, isShort, shortageOf, SpaceKeeper } from '../cache/free-space.ts';
 import type { Log } from '../observe/log.ts';
-import { limitsFreeSpace } from '../policy/free-space.ts';
+import { isWithinCapacity, limitsFreeSpace } from '../policy/free-space.ts';
+import { beyondCapacityText } from '../policy/node-report.ts';
 import type { CacheWorker } from './cache-worker.ts';
 
 /** How often the filesystems are asked how much is free; one statfs each. */
@@ -88,7 +89,7 @@ export class FreeSpaceWatch {
     if (!worker.expectDemand(standing)) return false;
     const { log } = this.#options;
     if (standing === undefined) log.info({ cache: worker.name }, 'the filesystem can be kept within its limits again');
-    for (const { limit, allowed, remaining } of standing?.unmet ?? []) log.warn({ cache: worker.name, limit, wanted: allowed, free: remaining }, 'nothing more may go, and the filesystem has less free than it has to');
+    for (const each of standing?.unmet ?? []) log.warn({ cache: worker.name, limit: each.limit, wanted: each.allowed, free: each.remaining }, isWithinCapacity(each) ? 'nothing more may go, and the filesystem has less free than it has to' : beyondCapacityText(each));
     return true;
   }
 

@@ -320,7 +320,7 @@ export const cachePolicySchema: unknown = {
                   },
                   "minFree": {
                     "type": "string",
-                    "description": "What the filesystem of the cache has to have left, a percentage of its size or a quantity, such as 20% or 50Gi. When it has less, least recently used entries go at once, also between scheduled runs, of whichever cache with this limit lies there. Kubelet evicts pods at 10% (15% on a filesystem of its own for images).",
+                    "description": "What the filesystem of the cache has to have left, a percentage of its size or a quantity, such as 20% or 50Gi. When it has less, least recently used entries go at once, also between scheduled runs, of whichever cache with this limit lies there. Where it could not have as much if it were empty, none goes for that. Kubelet evicts pods at 10% (15% on a filesystem of its own for images).",
                     "maxLength": 24,
                     "x-kubernetes-validations": [
                       {

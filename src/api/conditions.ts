@@ -14,7 +14,7 @@ export const conditionReasons = {
   /** Some cache cannot be read or enforced, or the policy cannot be read. */
   Degraded: ['NodesFailing', 'CacheFailing', 'PolicyFormat'],
   /** A limit stays exceeded: what is over it is protected, or space is taken by something else than what may go. */
-  LimitUnreachable: ['HeldInUse', 'HeldKept', 'HeldRecent', 'NotReclaimable'],
+  LimitUnreachable: ['BeyondCapacity', 'HeldInUse', 'HeldKept', 'HeldRecent', 'NotReclaimable'],
   /** Agents are silent. */
   Stale: ['AgentsSilent'],
 } as const satisfies Record<string, readonly string[]>;

@@ -1,6 +1,6 @@
 import { OperatorError } from '../errors.ts';
 import type { Demand, Filesystem, Tries } from '../policy/free-space.ts';
-import { afterTry, isInVain, limitsFreeSpace, noTries, shareOut, shortLimits } from '../policy/free-space.ts';
+import { afterTry, isInVain, isWithinCapacity, limitsFreeSpace, noTries, shareOut, shortLimits } from '../policy/free-space.ts';
 import type { Limits } from '../policy/limits.ts';
 import type { UnreachableLimit } from '../policy/plan.ts';
 import type { Outlook } from './outlook.ts';
@@ -42,6 +42,11 @@ export function byFilesystem<T extends Tenant>(tenants: readonly T[]): readonly 
 /** Whether one of the caches wants more to be free. */
 export function isShort({ filesystem, tenants }: Household<Tenant>): boolean {
   return tenants.some(({ limits }) => shortLimits(limits, filesystem).length > 0);
+}
+
+/** Whether the filesystem is large enough for something of what it is short of: else all that may go would go in vain. */
+function canHelp({ filesystem, tenants }: Household<Tenant>): boolean {
+  return tenants.some(({ limits }) => shortLimits(limits, filesystem).some(isWithinCapacity));
 }
 
 /** Undefined where the cache cannot be opened. */
@@ -114,7 +119,7 @@ export class SpaceKeeper<T extends Tenant> {
 
   /** Nothing was short when it looked last. */
   get isAtRest(): boolean {
-    return this.#tries === noTries;
+    return this.#tries === noTries && this.#unmet.size === 0;
   }
 
   /**
@@ -124,20 +129,25 @@ export class SpaceKeeper<T extends Tenant> {
    */
   async round(tenants: readonly T[], now: () => number, signal?: AbortSignal): Promise<boolean> {
     const filesystem = tenants.map(viewOf).find((view) => view !== undefined);
-    if (filesystem === undefined || !isShort({ filesystem, tenants })) return this.#rest();
+    if (filesystem === undefined || !canHelp({ filesystem, tenants })) return this.#rest(tenants);
     for (const tenant of tenants) await unlessFailing(() => tenant.purge(signal));
     const shortage = await shortageOf(tenants, now(), this.#inodesPerEntry);
-    if (shortage === undefined) return this.#rest();
+    if (shortage === undefined) return this.#rest(tenants);
     signal?.throwIfAborted();
     const gain = await this.#meet(shortage, signal);
     this.#tries = afterTry(this.#tries, { gain, nowMs: now(), expiresAtMs: shortage.nextFreeAtMs });
-    this.#unmet = unmetBy(shortage, isInVain(this.#tries));
+    this.#unmet = unmetBy([...shortage.demands.keys()], (each, tenant) => {
+      if (!isWithinCapacity(each) || shortage.demands.get(tenant)?.unmet.some(({ limit }) => limit === each.limit)) return [each];
+      // After tries in vain all that is short counts as out of reach.
+      return isInVain(this.#tries) ? [{ ...each, because: 'NotReclaimable' }] : [];
+    });
     return true;
   }
 
-  #rest(): false {
+  /** Nothing is to be done; what is beyond the capacity is short all the same. */
+  #rest(tenants: readonly T[]): false {
     this.#tries = noTries;
-    this.#unmet = new Map();
+    this.#unmet = unmetBy(tenants, (each) => (isWithinCapacity(each) ? [] : [each]));
     return false;
   }
 
@@ -163,15 +173,12 @@ export class SpaceKeeper<T extends Tenant> {
   }
 }
 
-/** Known beforehand, or after tries in vain: then all that is short counts as out of reach. */
-function unmetBy<T extends Tenant>({ demands }: Shortage<T>, inVain: boolean): ReadonlyMap<T, Demand> {
-  return new Map([...demands].flatMap(([tenant, demand]) => {
+/** What of that which is short now stays so, as `stays` tells it. */
+function unmetBy<T extends Tenant>(tenants: Iterable<T>, stays: (short: UnreachableLimit, tenant: T) => readonly UnreachableLimit[]): ReadonlyMap<T, Demand> {
+  return new Map([...tenants].flatMap((tenant) => {
     const filesystem = viewOf(tenant);
-    const short = filesystem === undefined ? [] : shortLimits(tenant.limits, filesystem);
-    const unmet = short.flatMap((each): UnreachableLimit[] => {
-      if (demand.unmet.some(({ limit }) => limit === each.limit)) return [each];
-      return inVain ? [{ ...each, because: 'NotReclaimable' }] : [];
-    });
-    return filesystem === undefined || unmet.length === 0 ? [] : [[tenant, { filesystem, bytes: 0, entries: 0, unmet }] as const];
+    if (filesystem === undefined) return [];
+    const unmet = shortLimits(tenant.limits, filesystem).flatMap((each) => stays(each, tenant));
+    return unmet.length === 0 ? [] : [[tenant, { filesystem, bytes: 0, entries: 0, unmet }] as const];
   }));
 }

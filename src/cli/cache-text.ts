@@ -6,9 +6,10 @@ import type { Plan, Tally } from '../policy/plan.ts';
 import type { Snapshot } from '../policy/snapshot.ts';
 import { statsOf } from '../policy/snapshot.ts';
 import type { Filesystem } from '../policy/free-space.ts';
-import { wantedFree } from '../policy/free-space.ts';
+import { isWithinCapacity, wantedFree } from '../policy/free-space.ts';
 import { pinText } from '../policy/keep.ts';
 import type { LimitName, Limits } from '../policy/limits.ts';
+import { beyondCapacityText } from '../policy/node-report.ts';
 import { fillOf, formatUsage } from '../policy/usage.ts';
 import type { Outcome } from './outcome.ts';
 import { bar, count, pad, printable } from './table.ts';
@@ -67,7 +68,9 @@ function barText(used: number): string {
 /** What is protected, and what of the limits that puts out of reach. */
 export function heldText({ held, unreachable, expiredPins }: Plan): string {
   const words: Record<LimitName, (n: number) => string> = { MaxEntries: String, MaxBytes: formatBytes, MaxIdle: formatDuration, MinFree: formatBytes, MinFreeInodes: String };
-  const gaps = unreachable.map(({ limit, allowed, remaining }) => {
+  const gaps = unreachable.map((each) => {
+    const { limit, allowed, remaining } = each;
+    if (!isWithinCapacity(each)) return `  ${limit} cannot be met: ${beyondCapacityText(each)}\n`;
     const inWords = words[limit];
     const gap = limit.startsWith('MinFree') ? `${inWords(remaining)} of ${inWords(allowed)} wanted can be free` : `${inWords(remaining)} of ${inWords(allowed)} stay, protected`;
     return `  ${limit} cannot be met: ${gap}\n`;

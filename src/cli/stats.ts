@@ -1,4 +1,5 @@
 import { formatBytes } from '../api/quantity.ts';
+import { figuresOf } from '../policy/free-space.ts';
 import { statsOf } from '../policy/snapshot.ts';
 import type { ExitCode } from './exit.ts';
 import { demandsOn } from './free-space.ts';
@@ -27,7 +28,7 @@ export async function stats(options: PolicyOptions, io: Io): Promise<ExitCode> {
 }
 
 function statsJson(outcome: Outcome) {
-  return { ...cacheJson(outcome), filesystem: outcome.report?.filesystem ?? null };
+  return { ...cacheJson(outcome), filesystem: outcome.report === undefined ? null : figuresOf(outcome.report.filesystem) };
 }
 
 function row({ target, report }: Outcome, title: string): string[] {

@@ -62,12 +62,21 @@ export function isSameRoot(one: RootIdentity, other: RootIdentity): boolean {
 
 /** @throws ERR_ROOT_UNREADABLE */
 export function filesystemOf(root: Dir): Filesystem {
-  const { blocks, bavail, frsize, files, ffree } = statfsOf(root);
+  const { type, blocks, bfree, bavail, frsize, files, ffree } = statfsOf(root);
   // Blocks count in frsize; bsize is the preferred transfer size, 256 times as large on some filesystems.
-  const space = { capacityBytes: Number(blocks * frsize), availableBytes: Number(bavail * frsize) };
+  const space = {
+    capacityBytes: Number(blocks * frsize), availableBytes: Number(bavail * frsize),
+    // What it keeps for root. Elsewhere the difference may be anything, and change.
+    ...(type === ext4 && { mostFreeBytes: Number((blocks - (bfree - bavail)) * frsize) }),
+  };
   // None at all means that the filesystem does not count them.
-  return files === 0n ? space : { ...space, inodes: Number(files), inodesFree: Number(ffree) };
+  if (files === 0n) return space;
+  return { ...space, inodes: Number(files), inodesFree: Number(ffree), ...((type === ext4 || type === tmpfs) && { mostFreeInodes: Number(files) }) };
 }
+
+/** As statfs(2) tells them apart; ext2 and ext3 are ext4 in this. */
+const ext4 = 0xef53n;
+const tmpfs = 0x01021994n;
 
 function statfsOf(root: Dir): BigIntStatsFs {
   try {

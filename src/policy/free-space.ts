@@ -4,13 +4,26 @@ import { lastUsesOf } from './lru-order.ts';
 import type { Plan, UnreachableLimit } from './plan.ts';
 
 /** A filesystem as statfs(2) tells it. */
-export interface Filesystem {
+export interface FilesystemFigures {
   readonly capacityBytes: number;
   /** What could still be written. */
   readonly availableBytes: number;
   /** Absent where the filesystem does not count them, as btrfs: unknown, not none. */
   readonly inodes?: number;
   readonly inodesFree?: number;
+}
+
+export interface Filesystem extends FilesystemFigures {
+  /** What could be written if nothing lay there. Absent: all of the capacity. */
+  readonly mostFreeBytes?: number;
+  /** The same of inodes. Absent where the filesystem makes them as they are needed, or it is not known whether it does. */
+  readonly mostFreeInodes?: number;
+}
+
+/** What is reported of it. */
+export function figuresOf(filesystem: Filesystem): FilesystemFigures {
+  const { mostFreeBytes: _, mostFreeInodes: __, ...figures } = filesystem;
+  return figures;
 }
 
 /** What one plan has to free for the sake of its filesystem: its own share, where several caches lie there. */
@@ -45,11 +58,22 @@ export function limitsFreeSpace({ minFree, minFreeInodes }: Limits): boolean {
 /** What of it is less than one cache wants. */
 export function shortLimits(limits: Limits, filesystem: Filesystem): UnreachableLimit[] {
   const wanted = wantedFree(limits, filesystem);
-  const { availableBytes, inodesFree = Infinity } = filesystem;
+  const { availableBytes, inodesFree = Infinity, capacityBytes, mostFreeBytes = capacityBytes, mostFreeInodes = Infinity } = filesystem;
   return [
-    ...(availableBytes < wanted.bytes ? [{ limit: 'MinFree', allowed: wanted.bytes, remaining: availableBytes } as const] : []),
-    ...(inodesFree < wanted.inodes ? [{ limit: 'MinFreeInodes', allowed: wanted.inodes, remaining: inodesFree } as const] : []),
+    ...shortOf('MinFree', { wanted: wanted.bytes, free: availableBytes, mostFree: mostFreeBytes }),
+    ...shortOf('MinFreeInodes', { wanted: wanted.inodes, free: inodesFree, mostFree: mostFreeInodes }),
   ];
+}
+
+/** All of a filesystem is never free: the cache itself lies there. */
+function shortOf(limit: 'MinFree' | 'MinFreeInodes', { wanted, free, mostFree }: { wanted: number; free: number; mostFree: number }): UnreachableLimit[] {
+  if (free >= wanted) return [];
+  return [wanted < mostFree ? { limit, allowed: wanted, remaining: free } : { limit, allowed: wanted, remaining: mostFree, because: 'BeyondCapacity' }];
+}
+
+/** Whether more could be free if something went. Where a filesystem is too small for what is wanted, all would go in vain. */
+export function isWithinCapacity({ because }: UnreachableLimit): boolean {
+  return because !== 'BeyondCapacity';
 }
 
 /** One cache among those of a filesystem. */
@@ -110,7 +134,7 @@ class Share {
     this.claim = claim;
     this.short = shortLimits(limits, { ...filesystem, availableBytes: filesystem.availableBytes + trashBytes });
     const goal = (limit: string, most: number) => {
-      const wanted = this.short.find((each) => each.limit === limit)?.allowed ?? 0;
+      const wanted = this.short.find((each) => each.limit === limit && isWithinCapacity(each))?.allowed ?? 0;
       return Math.min(most, Math.ceil((wanted * (100 + limits.headroomPercent)) / 100));
     };
     this.goalBytes = goal('MinFree', filesystem.capacityBytes);
@@ -179,6 +203,7 @@ class Pool {
   /** Whether inodes stay short is seen only when entries have gone: here only where none may. */
   unmetOf({ short, demandedEntries }: Share): UnreachableLimit[] {
     return short.flatMap((each) => {
+      if (!isWithinCapacity(each)) return [each];
       if (each.limit === 'MinFree') return this.#bytes < each.allowed ? [{ ...each, remaining: this.#bytes }] : [];
       return this.#inodes < each.allowed && demandedEntries === 0 ? [each] : [];
     });

@@ -3,8 +3,9 @@ import { formatDuration } from '../api/duration.ts';
 import { formatBytes } from '../api/quantity.ts';
 import type { ErrorCode } from '../errors.ts';
 import type { Filesystem } from './free-space.ts';
+import { figuresOf, isWithinCapacity } from './free-space.ts';
 import type { Limits } from './limits.ts';
-import type { Plan, Tally } from './plan.ts';
+import type { Plan, Tally, UnreachableLimit } from './plan.ts';
 import type { CacheStats } from './snapshot.ts';
 import { formatUsage, usageOf } from './usage.ts';
 
@@ -111,7 +112,7 @@ function cacheStatus(state: CacheState) {
       unrecognised: look.unrecognised,
       clockAhead: look.clockAhead,
       holdSources: [...look.holdSources],
-      filesystem: look.filesystem,
+      filesystem: figuresOf(look.filesystem),
       wouldEvict: look.wouldEvict,
     }),
     ...(lastRun && {
@@ -167,6 +168,8 @@ const heldReasons: Readonly<Record<keyof Plan['held'], HeldReason>> = { inUse: '
 function heldReason(states: readonly CacheState[]): HeldReason {
   const bytes = (kind: keyof Plan['held']) => sum(states, (state) => state.look?.held[kind].bytes ?? 0);
   const kinds = Object.keys(heldReasons) as (keyof Plan['held'])[];
+  // The policy alone can mend that, so it goes before all else.
+  if (!states.every(({ look }) => look?.unreachable.every(isWithinCapacity) ?? true)) return 'BeyondCapacity';
   if (states.every(isTakenElsewhere)) return 'NotReclaimable';
   return heldReasons[kinds.reduce((most, kind) => (bytes(kind) > bytes(most) ? kind : most))];
 }
@@ -183,13 +186,20 @@ function unreachableMessage(state: CacheState): string {
   const { look, limits } = state;
   if (look === undefined) return state.name;
   const figures = look.unreachable.map((gap) =>
-    gap.limit === 'MinFree' ? `${formatBytes(gap.remaining)} free of ${formatBytes(gap.allowed)} wanted`
+    !isWithinCapacity(gap) ? beyondCapacityText(gap)
+    : gap.limit === 'MinFree' ? `${formatBytes(gap.remaining)} free of ${formatBytes(gap.allowed)} wanted`
     : gap.limit === 'MinFreeInodes' ? `${gap.remaining} inodes free of ${gap.allowed} wanted`
     : gap.limit === 'MaxBytes' ? `${formatBytes(gap.remaining)} of ${formatBytes(limits.maxBytes ?? 0)}`
     : gap.limit === 'MaxEntries' ? `${gap.remaining} of ${limits.maxEntries ?? 0} entries`
     : `idle for ${formatDuration(gap.remaining)} of ${formatDuration(gap.allowed)}`);
   const { inUse, kept, recent } = look.held;
   return `${state.name}: ${figures.join(', ')}; in use ${formatBytes(inUse.bytes)} (${inUse.entries} entries), kept ${formatBytes(kept.bytes)} (${kept.entries}), recent ${formatBytes(recent.bytes)} (${recent.entries})${look.allHeldBy === undefined ? '' : `; all of it counts as in use because of ${look.allHeldBy}`}`;
+}
+
+/** `minFree wants 500Gi to be free where at most 95Gi can be: nothing is evicted for it; lower it` */
+export function beyondCapacityText({ limit, allowed, remaining }: UnreachableLimit): string {
+  const [field, format] = limit === 'MinFree' ? ['minFree', formatBytes] as const : ['minFreeInodes', String] as const;
+  return `${field} wants ${format(allowed)} to be free where at most ${format(remaining)} can be: nothing is evicted for it; lower it`;
 }
 
 function sumStats(all: readonly CacheStats[]): CacheStats {

@@ -26,8 +26,8 @@ export interface UnreachableLimit {
   readonly allowed: number;
   /** What is left after everything that may go has gone, in the unit of the limit; with MinFree and MinFreeInodes what is free then. */
   readonly remaining: number;
-  /** Nothing protects it: what was evicted gave no space back. */
-  readonly because?: 'NotReclaimable';
+  /** Nothing protects it: what was evicted gave no space back; or the filesystem is too small, and nothing is evicted for it. */
+  readonly because?: 'NotReclaimable' | 'BeyondCapacity';
 }
 
 export interface Plan {

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { closeSync, openSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest';
@@ -158,6 +159,26 @@ describe.runIf(asRoot)('a filesystem that stays short', () => {
     expect(conditions(workers)).toEqual(['Ready=True Ready']);
     expect(lettersIn(store)).toBe(left);
     expect(said.at(-1)).toBe('info: the filesystem can be kept within its limits again');
+  });
+
+  it.each(['Enforce', 'DryRun'] as const)('because it is smaller than what is wanted loses nothing for that, neither entries nor what rests, and is told what to do: in mode %s', async (mode) => {
+    const disk = new SmallDisk('size=17m');
+    const store = filled(disk.store());
+    const { watch, workers, said } = await aRig([store], { minFree: { count: 18 * Mi }, maxEntries: mode === 'DryRun' ? null : 8 }, { mode, isScheduled: false });
+    const kept = mode === 'DryRun' ? letters : 'efghijkl';
+    for (let i = 1; i <= 3; i += 1) {
+      await watch.tick(signal);
+      await workers[0]!.tick(Date.now() + i * 10_000, signal);
+    }
+    expect([lettersIn(store), store.trash.length]).toEqual([kept, 12 - kept.length]);
+    const message = 'minFree wants 18Mi to be free where at most 17Mi can be: nothing is evicted for it; lower it';
+    const finding = nodeReport(workers.map(({ state }) => state)).findings.find(({ type }) => type === 'LimitUnreachable');
+    expect(finding).toMatchObject({ status: 'True', reason: 'BeyondCapacity', message: expect.stringContaining(`cache-0: ${message}`) });
+    expect(said.filter((words) => words === `warn: ${message}`)).toHaveLength(mode === 'DryRun' ? 0 : 1);
+    execFileSync('mount', ['-o', 'remount,size=64m', disk.dir]);
+    await watch.tick(signal);
+    await workers[0]!.tick(Date.now() + 60_000, signal);
+    expect(conditions(workers)).toEqual(['Ready=True Ready']);
   });
 
   it('because something else fills it, is not held by anybody', async () => {

@@ -97,6 +97,21 @@ describe('a keeper of a filesystem', () => {
     expect(keeper.unmetOf(tenant)?.unmet).toEqual([{ limit: 'MinFree', allowed: 41_000, remaining: 40_000 }]);
   });
 
+  it('evicts nothing, deletes nothing that rests, and says so, where more is wanted than the filesystem can have free', async () => {
+    const [tenant, modest] = [new Fake(80, { minFree: { count: 100_001 } }), new Fake(80, { minFree: { count: 40_000 } })];
+    tenant.purge = () => Promise.reject(new TypeError('what rests goes on resting'));
+    const keeper = new SpaceKeeper<Fake>();
+    for (let i = 0; i < 3; i += 1) expect(await keeper.round([tenant, modest], () => now)).toBe(false);
+    expect([tenant.asked, modest.asked]).toEqual([[], []]);
+    const unmet = { limit: 'MinFree', allowed: 100_001, remaining: 100_000, because: 'BeyondCapacity' };
+    expect([keeper.unmetOf(tenant)?.unmet, keeper.unmetOf(modest)]).toEqual([[unmet], undefined]);
+    // Beside one that can be helped it is said all the same.
+    const short = new Fake(80, { minFree: { count: 41_000 } });
+    const gone = new Fake(80, { minFree: { count: 100_001 } });
+    await keeper.round([gone, short], () => now);
+    expect([gone.asked, short.asked, keeper.unmetOf(gone)?.unmet]).toEqual([[], ['1000 bytes'], [unmet]]);
+  });
+
   it('goes on without a cache that fails, and gives up where all do', async () => {
     const [broken, whole] = [new Fake(80, { minFree: { count: 41_000 } }), new Fake(80, { minFree: { count: 41_000 } })];
     broken.free = () => Promise.reject(new OperatorError('ERR_LOCK_BUSY', 'busy'));

@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { isStrictlyBelow } from '../../src/api/paths.ts';
 import { filesystemOf, identityOf, isSameRoot, openRoot } from '../../src/disk/pinned-root.ts';
 import { hostilePaths } from '../fixtures/hostile-paths.ts';
-import { asRoot, mount, pin, scratchDir, thrownBy } from './scratch.ts';
+import { asRoot, mount, pin, scratchDir, smallDisk, thrownBy } from './scratch.ts';
 
 /** `<scratch>/allowed/home/cache`, with the first as allowed root. */
 function layout() {
@@ -77,6 +77,28 @@ test('the filesystem has a capacity and not more available than that', () => {
   const { capacityBytes, availableBytes } = filesystemOf(pin(layout().cache));
   expect(capacityBytes).toBeGreaterThan(2 ** 20);
   expect(availableBytes).toBeLessThanOrEqual(capacityBytes);
+});
+
+describe.runIf(asRoot)('what could be free of a filesystem at most', () => {
+  const at = (dir: string) => {
+    mkdirSync(join(dir, 'cache'));
+    return filesystemOf(pin(join(dir, 'cache')));
+  };
+
+  test('is all but what ext4 keeps for root, and as many inodes as it was made with', ({ skip }) => {
+    const dir = smallDisk('ext4', { sizeMiB: 16, inodes: 256, reservedPercent: 25 });
+    if (dir === undefined) return skip('no ext4 here');
+    const { capacityBytes, availableBytes, mostFreeBytes = NaN, inodes, mostFreeInodes } = at(dir);
+    expect(mostFreeBytes / capacityBytes).toBeLessThan(0.76);
+    expect(mostFreeBytes).toBeGreaterThan(availableBytes);
+    expect(mostFreeInodes).toBe(inodes);
+  });
+
+  test('is all of a tmpfs, and as many inodes as it was mounted with, if it counts them', () => {
+    expect(at(smallDisk('tmpfs', { sizeMiB: 1, inodes: 100 })!)).toMatchObject({ capacityBytes: 2 ** 20, inodes: 100, mostFreeInodes: 100 });
+    const uncounted = at(smallDisk('tmpfs', { sizeMiB: 1, inodes: 0 })!);
+    expect(Object.keys(uncounted)).toEqual(['capacityBytes', 'availableBytes']);
+  });
 });
 
 describe.runIf(asRoot)('with mounts', () => {

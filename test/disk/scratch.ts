@@ -68,7 +68,7 @@ for level in range(${levels}):
 export type SmallDisk = 'tmpfs' | 'ext4';
 
 /** A small filesystem mounted for the time of the test; undefined where this machine cannot make one of the kind. Needs root. */
-export function smallDisk(kind: SmallDisk, { sizeMiB, inodes }: { sizeMiB: number; inodes?: number | undefined }): string | undefined {
+export function smallDisk(kind: SmallDisk, { sizeMiB, inodes, reservedPercent = 0 }: { sizeMiB: number; inodes?: number | undefined; reservedPercent?: number }): string | undefined {
   const dir = scratchDir();
   if (kind === 'tmpfs') {
     mount('-t', 'tmpfs', '-o', [`size=${sizeMiB}m`, ...(inodes === undefined ? [] : [`nr_inodes=${inodes}`])].join(','), 'tmpfs', dir);
@@ -77,7 +77,7 @@ export function smallDisk(kind: SmallDisk, { sizeMiB, inodes }: { sizeMiB: numbe
   const image = join(scratchDir(), 'image');
   try {
     execFileSync('truncate', ['-s', `${sizeMiB}M`, image], { stdio: 'pipe' });
-    execFileSync('mkfs.ext4', ['-q', '-F', '-m', '0', ...(inodes === undefined ? [] : ['-N', `${inodes}`]), image], { stdio: 'pipe' });
+    execFileSync('mkfs.ext4', ['-q', '-F', '-m', `${reservedPercent}`, ...(inodes === undefined ? [] : ['-N', `${inodes}`]), image], { stdio: 'pipe' });
     mount('-o', 'loop', image, dir);
     return dir;
   } catch {

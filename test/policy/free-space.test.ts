@@ -56,6 +56,40 @@ describe('what a filesystem has to have left', () => {
   });
 });
 
+describe('what is more than a filesystem could ever have free', () => {
+  const entries = [a('a9', 9), a('a8', 8), a('a7', 7)];
+  const beyond = (limit: string, allowed: number, remaining: number) => ({ limit, allowed, remaining, because: 'BeyondCapacity' });
+
+  it.each([
+    ['all of it, where the cache itself lies', { minFree: { count: 10_000 } }, {}, 10_000, 10_000],
+    ['more than all', { minFree: { count: 10_001 } }, {}, 10_001, 10_000],
+    ['a part of what is kept for root', { minFree: { percent: 96 } }, { mostFreeBytes: 9_500 }, 9_600, 9_500],
+  ])('takes nothing and says so: %s', (_, limits, filesystem, wanted, most) => {
+    const cache = { entries, limits };
+    expect(evicted([cache], filesystem)).toEqual([[]]);
+    expect(demands([cache], filesystem)).toMatchObject([{ bytes: 0, entries: 0, unmet: [beyond('MinFree', wanted, most)] }]);
+    expect(planEviction({ ...inputOf(cache), demand: demands([cache], filesystem)[0]! }).unreachable).toEqual([beyond('MinFree', wanted, most)]);
+  });
+
+  it('takes what one below it takes', () => {
+    expect(evicted([{ entries, limits: { minFree: { count: 9_999 } } }])).toEqual([['a9 MinFree', 'a8 MinFree', 'a7 MinFree']]);
+    expect(evicted([{ entries, limits: { minFree: { percent: 96 } } }])).toEqual([['a9 MinFree', 'a8 MinFree', 'a7 MinFree']]);
+  });
+
+  it('of inodes is known only where their number stands', () => {
+    const cache = { entries, limits: { minFreeInodes: { count: 1_000 } } };
+    expect(demands([cache], { mostFreeInodes: 1_000 })).toMatchObject([{ entries: 0, unmet: [beyond('MinFreeInodes', 1_000, 1_000)] }]);
+    expect(demands([cache])).toMatchObject([{ entries: 1, unmet: [] }]);
+  });
+
+  it('leaves the other limit of the cache, and other caches, to theirs', () => {
+    const both = { entries, limits: { minFree: { count: 20_000 }, minFreeInodes: { percent: 51 } } };
+    expect(demands([both])).toMatchObject([{ bytes: 0, entries: 1, unmet: [beyond('MinFree', 20_000, 10_000)] }]);
+    const modest = { entries: [a('b5', 5), a('b4', 4), a('b3', 3)], limits: fifth };
+    expect(evicted([{ entries, limits: { minFree: { count: 20_000 } } }, modest])).toEqual([[], ['b5 MinFree', 'b4 MinFree']]);
+  });
+});
+
 describe('what is missing on a filesystem', () => {
   it('is shared out by last use, whichever cache an entry lies in', () => {
     const caches = [{ entries: [a('a9', 9), a('a3', 3), a('a1', 1)], limits: fifth }, { entries: [a('b5', 5), a('b2', 2)], limits: fifth }];

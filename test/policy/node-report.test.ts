@@ -146,6 +146,20 @@ describe('free space that stays short', () => {
     expect(said({ held, unreachable: [{ limit: 'MaxBytes', allowed: 1, remaining: 2 * Gi }, { ...gap, because: 'NotReclaimable' }] })).toMatch(/^LimitUnreachable=True HeldInUse: /);
   });
 
+  it('because it is more than the filesystem can have free is told before all else, with what to do', () => {
+    const beyond = { limit: 'MinFree', allowed: 200 * Gi, remaining: 95 * Gi, because: 'BeyondCapacity' } as const;
+    expect(said({ held, unreachable: [{ limit: 'MaxBytes', allowed: 1, remaining: 2 * Gi }, beyond] })).toMatch(
+      /^LimitUnreachable=True BeyondCapacity: models: 2Gi of 0, minFree wants 200Gi to be free where at most 95Gi can be: nothing is evicted for it; lower it; in use /,
+    );
+    expect(said({ unreachable: [{ ...beyond, limit: 'MinFreeInodes', allowed: 500, remaining: 7 }] })).toContain('minFreeInodes wants 500 to be free where at most 7 can be');
+  });
+
+  it('is reported with the figures the API knows, and no others', () => {
+    const filesystem = { capacityBytes: 3, availableBytes: 2, inodes: 9, inodesFree: 8 };
+    const [report] = nodeReport([aCache('models', { look: aLook({ filesystem: { ...filesystem, mostFreeBytes: 2, mostFreeInodes: 9 } }) })]).caches;
+    expect(report?.filesystem).toEqual(filesystem);
+  });
+
   it('of inodes is told in inodes', () => {
     expect(said({ unreachable: [{ limit: 'MinFreeInodes', allowed: 500, remaining: 7 }] })).toContain('models: 7 inodes free of 500 wanted;');
   });
