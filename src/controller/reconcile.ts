@@ -6,9 +6,8 @@ import { systemClock } from '../kube/clock.ts';
 import type { Clock } from '../kube/clock.ts';
 import type { Happening } from '../kube/event-recorder.ts';
 import type { KubeObject } from '../kube/objects.ts';
-import { keyOf } from '../kube/objects.ts';
-import { cachePolicies, configMaps, daemonSets, nodeCaches, pods } from '../kube/resource.ts';
-import { isConflict, isNotFound, KubeStatusError } from '../kube/status-error.ts';
+import { cachePolicies, nodeCaches, pods } from '../kube/resource.ts';
+import { isConflict, isNotFound } from '../kube/status-error.ts';
 import type { Store } from '../kube/store.ts';
 import type { Log } from '../observe/log.ts';
 import { happeningsBetween } from '../policy/happenings.ts';
@@ -17,8 +16,9 @@ import type { RollUpInput } from '../policy/roll-up.ts';
 import { TokenBucket } from '../policy/token-bucket.ts';
 import type { Admission, PolicyObject } from './admission.ts';
 import { admit } from './admission.ts';
-import { appliedHashAnnotation, desiredChildren } from './children.ts';
 import type { Inventory } from './inventory.ts';
+import { Provision } from './provision.ts';
+import type { Unapplied } from './provision.ts';
 import type { NodeCacheObject, ReportRecord } from './records.ts';
 import { Settlement } from './settlement.ts';
 
@@ -48,11 +48,6 @@ const statusBurst = 2;
 const statusEveryMs = 5_000;
 /** How long the watch is given to show what the server has already. */
 const staleViewMs = 1_000;
-/**
- * Admission learns of a new image or of new roots by watches of its own, each API server for itself: what one refuses right after such a change it
- * takes a moment later. That is no news for an admin.
- */
-const refusalStandsAfterMs = 10_000;
 /** Reports grow old and pods stay silent without an event. */
 const lookAgainMs = 30_000;
 /** A node without an agent for this long is gone for good, and its NodeCache goes; a pod that is replaced is away for less. */
@@ -64,8 +59,8 @@ const pageSize = 500;
 
 /** What is known of a policy before its reports are looked at. */
 interface Standing extends Admission {
-  /** What the API server said where it does not take the policy's objects. */
-  readonly refused: string | undefined;
+  /** Where the API server does not take the policy's objects. */
+  readonly unapplied: Unapplied | undefined;
 }
 
 /** Brings the children and the status of one CachePolicy to what they should be. */
@@ -73,72 +68,26 @@ export class Reconciler {
   readonly #options: ReconcilerOptions;
   readonly #clock: Clock;
   readonly #buckets = new Map<string, TokenBucket>();
-  /** What was applied last, by object: its hash and the version the server gave it. */
-  readonly #applied = new Map<string, string>();
+  readonly #provision: Provision;
   readonly #settlement: Settlement;
-  /** Since when the API server has not taken the objects of a policy. */
-  readonly #refusedSinceMs = new Map<string, number>();
 
   constructor(options: ReconcilerOptions) {
     this.#options = options;
     this.#settlement = new Settlement(options.inventory);
     this.#clock = options.clock ?? systemClock;
+    this.#provision = new Provision({ ...options, clock: this.#clock });
   }
 
   async reconcile(name: string, signal: AbortSignal): Promise<{ requeueAfterMs?: number } | void> {
     const policy = this.#options.policies.get(name);
     if (policy === undefined || policy.metadata.deletionTimestamp !== undefined) return this.#forget(name);
     const admission = await admit(policy, [...this.#options.policies.values()], this.#options.allowedRoots(), this.#clock.wallMs());
-    const children = await this.#applyChildren(policy, admission, signal).catch(refusal);
-    if (children === false) return { requeueAfterMs: staleViewMs };
-    if (children !== true && this.#mayPass(policy)) throw children;
-    if (children === true) this.#refusedSinceMs.delete(name);
+    const children = await this.#provision.bring(policy, admission, signal);
+    if (children === 'Outdated') return { requeueAfterMs: staleViewMs };
+    const unapplied = children === 'Applied' ? undefined : children;
     const more = await this.#removeDeparted(policy, signal);
-    const standing = { ...admission, refused: children === true ? undefined : children.message };
-    const waitMs = await this.#publish(policy, standing, signal);
-    // Said in the status, and tried again with growing waits.
-    if (children !== true) throw children;
-    return { requeueAfterMs: Math.min(waitMs > 0 ? waitMs : lookAgainMs, more ? removeMoreMs : Infinity) };
-  }
-
-  /** @returns false where the API server knows better than our view, which the watch will bring up to date */
-  async #applyChildren(policy: PolicyObject, { compiled, rootsInUse }: Admission, signal: AbortSignal): Promise<boolean> {
-    const { namespace, image, client } = this.#options;
-    for (const child of desiredChildren({ policy, compiled, rootsInUse, namespace, image })) {
-      const [resource, store] = child.kind === 'DaemonSet' ? [daemonSets, this.#options.daemonSets] : [configMaps, this.#options.configMaps];
-      const present = store.get(keyOf(child));
-      if (present !== undefined && this.#applied.get(childKey(child)) === versionOf(child, present)) continue;
-      if (present === undefined && !(await this.#isCurrent(policy, signal))) return false;
-      try {
-        const applied = await client.apply(resource, basedOn(present, child), { fieldManager: controllerFieldManager, signal });
-        this.#applied.set(childKey(child), versionOf(child, applied));
-      } catch (error) {
-        if (isConflict(error)) return false;
-        throw error;
-      }
-      this.#options.log.info({ policy: policy.metadata.name, kind: child.kind }, 'applied');
-    }
-    return true;
-  }
-
-  /** A refusal that is as young as this, of a policy that was programmed, is tried again before anything is said of it. */
-  #mayPass({ metadata: { name }, status }: PolicyObject): boolean {
-    const nowMs = this.#clock.monotonicMs();
-    const sinceMs = this.#refusedSinceMs.get(name) ?? nowMs;
-    this.#refusedSinceMs.set(name, sinceMs);
-    const programmed = status?.conditions?.some((condition) => condition.type === 'Programmed' && condition.status === 'True') === true;
-    return programmed && nowMs - sinceMs < refusalStandsAfterMs;
-  }
-
-  /** Asked before a child is made: those of a policy that is gone would come back, with agents that enforce it, until the garbage collector sees them. */
-  async #isCurrent({ metadata: { name, uid, generation } }: PolicyObject, signal: AbortSignal): Promise<boolean> {
-    try {
-      const { metadata } = await this.#options.client.get(cachePolicies, { name }, { signal });
-      return metadata.uid === uid && metadata.generation === generation && metadata.deletionTimestamp === undefined;
-    } catch (error) {
-      if (isNotFound(error)) return false;
-      throw error;
-    }
+    const waitMs = await this.#publish(policy, { ...admission, unapplied }, signal);
+    return { requeueAfterMs: Math.min(waitMs > 0 ? waitMs : lookAgainMs, more ? removeMoreMs : Infinity, unapplied?.retryInMs ?? Infinity) };
   }
 
   /**
@@ -206,12 +155,12 @@ export class Reconciler {
     return 0;
   }
 
-  #rollUp(policy: PolicyObject, { accepted, refused }: Standing, departedSince: RollUpInput['departedSince']): CachePolicyStatus {
+  #rollUp(policy: PolicyObject, { accepted, unapplied }: Standing, departedSince: RollUpInput['departedSince']): CachePolicyStatus {
     const { name, uid = '', generation = 0 } = policy.metadata;
     return rollUp({
       policy: { uid, generation, cacheNames: policy.spec.caches.map((cache) => cache.name), maxUnavailable: policy.spec.rollout?.maxUnavailable ?? '10%' },
       accepted,
-      refused,
+      unapplied,
       desired: this.#desired(name),
       fleet: this.#options.inventory.fleet(name),
       previous: policy.status,
@@ -241,33 +190,8 @@ export class Reconciler {
   /** Its objects go by their owner references, and its NodeCaches likewise. */
   #forget(name: string): void {
     this.#buckets.delete(name);
-    this.#refusedSinceMs.delete(name);
     this.#settlement.forget(name);
     this.#options.inventory.forget(name);
-    for (const key of this.#applied.keys()) if (key.endsWith(`/${childName(name)}`)) this.#applied.delete(key);
+    this.#provision.forget(name);
   }
-}
-
-/** The API server will not have it, however often it is asked: a person has to do something. Everything else is thrown on. */
-function refusal(error: unknown): KubeStatusError {
-  if (error instanceof KubeStatusError && [400, 403, 404, 422].includes(error.status)) return error;
-  throw error;
-}
-
-function childKey(child: KubeObject): string {
-  return `${child.kind}/${child.metadata.name}`;
-}
-
-/**
- * The version makes sure that an older view, such as that of a former leader, never undoes what a newer one wrote.
- * An object that is gone would be made again whatever version is named; the uid makes that a conflict, too.
- */
-function basedOn(present: KubeObject | undefined, child: KubeObject): KubeObject {
-  const { uid, resourceVersion } = present?.metadata ?? {};
-  return { ...child, metadata: { ...child.metadata, ...(uid !== undefined && { uid }), ...(resourceVersion !== undefined && { resourceVersion }) } };
-}
-
-/** Changes where somebody else changed the object, or we want another one. Status writes count for a ConfigMap and a DaemonSet alike as no change. */
-function versionOf(desired: KubeObject, present: KubeObject): string {
-  return `${desired.metadata.annotations?.[appliedHashAnnotation]}@${present.metadata.generation ?? present.metadata.resourceVersion}`;
 }

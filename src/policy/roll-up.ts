@@ -14,8 +14,8 @@ import { formatUsage } from './usage.ts';
 export interface RollUpInput {
   readonly policy: { readonly uid: string; readonly generation: number; readonly cacheNames: readonly string[]; readonly maxUnavailable: number | string };
   readonly accepted: Finding<'Accepted'>;
-  /** Why the API server does not take the ConfigMap or the DaemonSet; undefined where it does. */
-  readonly refused?: string | undefined;
+  /** Why the API server does not take the ConfigMap or the DaemonSet; undefined where it does. What does not last is no news. */
+  readonly unapplied?: { readonly words: string; readonly lasts: boolean } | undefined;
   /** Nodes that should run an agent; undefined while a DaemonSet that changed is not counted again. */
   readonly desired: number | undefined;
   readonly fleet: Fleet;
@@ -186,14 +186,19 @@ function findings(input: RollUpInput, standing: Standing, nodes: Nodes): readonl
   ];
 }
 
-function programmedFinding({ accepted, desired, refused }: RollUpInput, { size, outdated }: Standing): Finding<'Programmed'> {
+function programmedFinding({ accepted, desired, unapplied, policy, previous }: RollUpInput, { size, outdated }: Standing): Finding<'Programmed'> {
   const at = <S extends 'True' | 'False' | 'Unknown'>(status: S, reason: Finding<'Programmed'>['reason'], message: string) => ({ type: 'Programmed' as const, status, reason, message });
   if (accepted.status !== 'True') return at('False', 'NotAccepted', `not in force: ${accepted.message}`);
-  if (refused !== undefined) return at('False', 'ChildrenRefused', `the API server takes no agents for this policy: ${refused}`);
+  if (unapplied?.lasts) return at('False', 'ChildrenRefused', `the API server takes no agents for this policy: ${unapplied.words}`);
   if (desired === 0) return at('Unknown', 'NoMatchingNode', 'no node matches nodeSelector and tolerations');
   if (outdated.size > 0) return at('False', 'Progressing', `${count(outdated.size, 'node')} of ${size} not yet at this generation: ${listed(outdated)}`);
   if (size === 0) return at('False', 'NoReports', 'no node has reported yet');
+  if (unapplied !== undefined && !wasProgrammed(previous, policy.generation)) return at('False', 'Progressing', `the API server has not taken the agents of this generation yet: ${unapplied.words}`);
   return at('True', 'Programmed', `${count(size, 'node')} at this generation`);
+}
+
+function wasProgrammed(previous: CachePolicyStatus | undefined, generation: number): boolean {
+  return previous?.conditions?.some(({ type, status, observedGeneration }) => type === 'Programmed' && status === 'True' && observedGeneration === generation) === true;
 }
 
 function readyFinding(input: RollUpInput, nodes: Nodes, programmed: Finding<'Programmed'>, standing: Standing): Finding<'Ready'> {

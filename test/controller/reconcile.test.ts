@@ -268,9 +268,10 @@ describe('the status', () => {
 
   it('says what the API server said where it refuses a child, and the child is tried again', async () => {
     scenario.refuse(daemonSet, 403, 'Forbidden');
-    await expect(scenario.reconcile()).rejects.toThrow('403 Forbidden');
+    expect(await scenario.reconcile()).toEqual({ calls: [configMap, daemonSet, status], again: 750 });
     expect(['Accepted', 'Programmed', 'Ready'].map((type) => scenario.condition(type))).toEqual(['True Accepted', 'False ChildrenRefused', 'False NotProgrammed']);
     expect(scenario.status.conditions?.find((each) => each.type === 'Programmed')?.message).toContain('403 Forbidden');
+    scenario.clock.jump(750);
     expect(await scenario.calls()).toEqual([daemonSet, status]);
     expect(scenario.condition('Programmed')).toBe('False NoReports');
   });
@@ -283,34 +284,78 @@ describe('the status', () => {
     for (const stepMs of [0, 5 * second, 4_999]) {
       scenario.clock.jump(stepMs);
       scenario.refuse(daemonSet, 403, 'Forbidden');
-      await expect(scenario.reconcile()).rejects.toThrow('403 Forbidden');
+      expect(await scenario.calls()).toContain(daemonSet);
       expect(scenario.condition('Programmed')).toBe('True Programmed');
     }
+    scenario.clock.jump(60 * second);
     expect(await scenario.calls()).toContain(daemonSet);
     expect(scenario.condition('Programmed')).not.toContain('ChildrenRefused');
     // The next one begins anew.
     scenario.edit((spec) => void (spec.nodeSelector = { other: 'nodes' }));
     scenario.clock.jump(second);
     scenario.refuse(daemonSet, 403, 'Forbidden');
-    await expect(scenario.reconcile()).rejects.toThrow('403 Forbidden');
+    expect(await scenario.calls()).toContain(daemonSet);
     expect(scenario.condition('Programmed')).not.toContain('ChildrenRefused');
   });
 
-  it('says so of a refusal that lasts for 10 s', async () => {
+  it.each([
+    [403, 'Forbidden', 'False ChildrenRefused'],
+    [500, 'InternalError', 'False Progressing'],
+  ])('says so of a refusal that lasts for 10 s, and does not call an outage one (%i)', async (code, reason, told) => {
     await running('node-1');
     scenario.edit((spec) => void (spec.nodeSelector = { other: 'nodes' }));
     for (const stepMs of [0, 10 * second]) {
       scenario.clock.jump(stepMs);
-      scenario.refuse(daemonSet, 403, 'Forbidden');
-      await expect(scenario.reconcile()).rejects.toThrow('403 Forbidden');
+      scenario.refuse(daemonSet, code, reason);
+      scenario.shows(scenario.nodeCaches, aNodeCache('node-1', { observedGeneration: 2 }));
+      expect(await scenario.calls()).toContain(daemonSet);
     }
-    expect(scenario.condition('Programmed')).toBe('False ChildrenRefused');
+    expect(scenario.condition('Programmed')).toBe(told);
+    expect(scenario.status.conditions?.find((each) => each.type === 'Programmed')?.message).toContain(`${code} ${reason}`);
   });
 
-  it('is not written before the children are where the API server is only out of order', async () => {
+  it('does not call a generation programmed whose agents the API server has not taken yet', async () => {
+    await running('node-1');
+    scenario.edit((spec) => void (spec.nodeSelector = { other: 'nodes' }));
+    scenario.shows(scenario.nodeCaches, aNodeCache('node-1', { observedGeneration: 2 }));
+    scenario.refuse(daemonSet, 403, 'Forbidden');
+    expect(await scenario.calls()).toEqual([configMap, daemonSet, status]);
+    expect(scenario.condition('Programmed')).toBe('False Progressing');
+    scenario.clock.jump(second);
+    expect(await scenario.calls()).toEqual([daemonSet, status]);
+    expect(scenario.condition('Programmed')).toBe('True Programmed');
+  });
+
+  it('follows the reports while the API server refuses a child, which is tried with growing waits, and not for every report', async () => {
+    await running('node-1');
+    scenario.edit((spec) => void (spec.nodeSelector = { other: 'nodes' }));
+    const tries: number[] = [];
+    for (let tick = 0; tick < 5 * 120; tick++) {
+      scenario.shows(scenario.nodeCaches, reports(tick));
+      scenario.refuse(daemonSet, 403, 'Forbidden');
+      if ((await scenario.calls()).includes(daemonSet)) tries.push(tick / 5);
+      expect(Number(scenario.status.entries)).toBeGreaterThanOrEqual(tick - 5 * 5);
+      scenario.clock.jump(200);
+    }
+    expect(tries).toEqual([0, 0.8, 2.4, 5.4, 11.4, 23.4, 46, 68.6, 91.2, 113.8]);
+  });
+
+  it('is published, and the child tried at once, where the policy is changed while the API server refuses its child', async () => {
+    await running('node-1');
+    scenario.edit((spec) => void (spec.nodeSelector = { other: 'nodes' }));
+    scenario.refuse(daemonSet, 403, 'Forbidden');
+    await scenario.calls();
+    expect(await scenario.calls()).toEqual([]);
+    scenario.edit((spec) => void (spec.nodeSelector = { yet: 'others' }));
+    expect(await scenario.calls()).toEqual([configMap, daemonSet, status]);
+  });
+
+  it('is written although the API server is out of order where the children are concerned', async () => {
+    await running('node-1');
+    scenario.edit((spec) => void (spec.nodeSelector = { other: 'nodes' }));
     scenario.refuse(daemonSet, 500, 'InternalError');
-    await expect(scenario.reconcile()).rejects.toThrow('500 InternalError');
-    expect(scenario.status).toEqual({});
+    expect(await scenario.calls()).toEqual([configMap, daemonSet, status]);
+    expect(scenario.condition('Programmed')).toBe('False Progressing');
   });
 });
 

@@ -1,0 +1,166 @@
+import { childName, controllerFieldManager } from '../api/names.ts';
+import type { KubeClient } from '../kube/client.ts';
+import type { Clock } from '../kube/clock.ts';
+import { backoffMs } from '../kube/clock.ts';
+import type { KubeObject } from '../kube/objects.ts';
+import { keyOf } from '../kube/objects.ts';
+import { cachePolicies, configMaps, daemonSets } from '../kube/resource.ts';
+import { isConflict, isNotFound, KubeStatusError } from '../kube/status-error.ts';
+import type { Store } from '../kube/store.ts';
+import type { Log } from '../observe/log.ts';
+import type { Admission, PolicyObject } from './admission.ts';
+import { appliedHashAnnotation, desiredChildren } from './children.ts';
+
+export interface ProvisionOptions {
+  readonly client: KubeClient;
+  readonly daemonSets: Pick<Store, 'get'>;
+  readonly configMaps: Pick<Store, 'get'>;
+  readonly namespace: string;
+  readonly image: string;
+  readonly log: Log;
+  readonly clock: Clock;
+}
+
+/** The API server does not take the objects of a policy. */
+export interface Unapplied {
+  /** What it said. */
+  readonly words: string;
+  /** It is to be told: nothing that passes by itself. */
+  readonly lasts: boolean;
+  /** When it is tried again, in milliseconds. */
+  readonly retryInMs: number;
+}
+
+/**
+ * Admission learns of a new image or of new roots by watches of its own, each API server for itself: what one refuses right after such a change it
+ * takes a moment later. That is no news for an admin.
+ */
+const standsAfterMs = 10_000;
+/** Between two tries of what was not taken: reports come many times a second, and each leads here. */
+const minRetryMs = 500;
+const maxRetryMs = 30_000;
+
+interface Refusal {
+  readonly error: KubeStatusError;
+  /** What was not taken. Anything else is tried at once. */
+  readonly wanted: string;
+  /** From then on it is told. */
+  readonly tellAtMs: number;
+  readonly failures: number;
+  readonly retryAtMs: number;
+}
+
+/** Brings the ConfigMap and the DaemonSet of each policy to what they should be. */
+export class Provision {
+  readonly #options: ProvisionOptions;
+  /** What was applied last, by object: its hash and the version the server gave it. */
+  readonly #applied = new Map<string, string>();
+  readonly #refusals = new Map<string, Refusal>();
+
+  constructor(options: ProvisionOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * @returns `Outdated` where the API server knows better than our view, which the watch will bring up to date
+   * @throws what is no answer of the API server
+   */
+  async bring(policy: PolicyObject, { compiled, rootsInUse }: Admission, signal: AbortSignal): Promise<'Applied' | 'Outdated' | Unapplied> {
+    const { namespace, image, log } = this.#options;
+    const { name } = policy.metadata;
+    const children = desiredChildren({ policy, compiled, rootsInUse, namespace, image });
+    const wanted = children.map(hashOf).join();
+    const refusal = this.#refusals.get(name);
+    if (refusal?.wanted === wanted && refusal.retryAtMs > this.#nowMs) return this.#unapplied(refusal);
+    try {
+      for (const child of children) if (!(await this.#apply(policy, child, signal))) return 'Outdated';
+      this.#refusals.delete(name);
+      return 'Applied';
+    } catch (error) {
+      if (!(error instanceof KubeStatusError)) throw error;
+      log.warn({ err: error, policy: name }, 'the API server does not take the objects of a policy; they are tried again');
+      return this.#unapplied(this.#refused(policy, error, wanted));
+    }
+  }
+
+  /** The policy is gone, and its objects go by their owner references. */
+  forget(policyName: string): void {
+    this.#refusals.delete(policyName);
+    for (const key of this.#applied.keys()) if (key.endsWith(`/${childName(policyName)}`)) this.#applied.delete(key);
+  }
+
+  get #nowMs(): number {
+    return this.#options.clock.monotonicMs();
+  }
+
+  /** @returns false where our view is outdated */
+  async #apply(policy: PolicyObject, child: KubeObject, signal: AbortSignal): Promise<boolean> {
+    const { client, log } = this.#options;
+    const [resource, store] = child.kind === 'DaemonSet' ? [daemonSets, this.#options.daemonSets] : [configMaps, this.#options.configMaps];
+    const present = store.get(keyOf(child));
+    if (present !== undefined && this.#applied.get(childKey(child)) === versionOf(child, present)) return true;
+    if (present === undefined && !(await this.#isCurrent(policy, signal))) return false;
+    try {
+      const applied = await client.apply(resource, basedOn(present, child), { fieldManager: controllerFieldManager, signal });
+      this.#applied.set(childKey(child), versionOf(child, applied));
+    } catch (error) {
+      if (isConflict(error)) return false;
+      throw error;
+    }
+    log.info({ policy: policy.metadata.name, kind: child.kind }, 'applied');
+    return true;
+  }
+
+  /** Asked before a child is made: those of a policy that is gone would come back, with agents that enforce it, until the garbage collector sees them. */
+  async #isCurrent({ metadata: { name, uid, generation } }: PolicyObject, signal: AbortSignal): Promise<boolean> {
+    try {
+      const { metadata } = await this.#options.client.get(cachePolicies, { name }, { signal });
+      return metadata.uid === uid && metadata.generation === generation && metadata.deletionTimestamp === undefined;
+    } catch (error) {
+      if (isNotFound(error)) return false;
+      throw error;
+    }
+  }
+
+  #refused({ metadata: { name }, status }: PolicyObject, error: KubeStatusError, wanted: string): Refusal {
+    const before = this.#refusals.get(name);
+    const programmed = status?.conditions?.some((condition) => condition.type === 'Programmed' && condition.status === 'True') === true;
+    const failures = before?.wanted === wanted ? before.failures + 1 : 0;
+    const waitMs = (error.retryAfterMs ?? 0) + backoffMs(failures, minRetryMs, maxRetryMs, this.#options.clock.random());
+    const tellAtMs = before?.tellAtMs ?? this.#nowMs + (programmed ? standsAfterMs : 0);
+    const refusal = { error, wanted, tellAtMs, failures, retryAtMs: this.#nowMs + waitMs };
+    this.#refusals.set(name, refusal);
+    return refusal;
+  }
+
+  #unapplied({ error, tellAtMs, retryAtMs }: Refusal): Unapplied {
+    return { words: error.message, lasts: isFinal(error) && this.#nowMs >= tellAtMs, retryInMs: retryAtMs - this.#nowMs };
+  }
+}
+
+/** However often it is asked: a person has to do something. Everything else passes, if only after an outage. */
+function isFinal({ status }: KubeStatusError): boolean {
+  return [400, 403, 404, 422].includes(status);
+}
+
+function childKey(child: KubeObject): string {
+  return `${child.kind}/${child.metadata.name}`;
+}
+
+/**
+ * The version makes sure that an older view, such as that of a former leader, never undoes what a newer one wrote.
+ * An object that is gone would be made again whatever version is named; the uid makes that a conflict, too.
+ */
+function basedOn(present: KubeObject | undefined, child: KubeObject): KubeObject {
+  const { uid, resourceVersion } = present?.metadata ?? {};
+  return { ...child, metadata: { ...child.metadata, ...(uid !== undefined && { uid }), ...(resourceVersion !== undefined && { resourceVersion }) } };
+}
+
+function hashOf({ metadata }: KubeObject): string | undefined {
+  return metadata.annotations?.[appliedHashAnnotation];
+}
+
+/** Changes where somebody else changed the object, or we want another one. Status writes count for a ConfigMap and a DaemonSet alike as no change. */
+function versionOf(desired: KubeObject, present: KubeObject): string {
+  return `${hashOf(desired)}@${present.metadata.generation ?? present.metadata.resourceVersion}`;
+}
