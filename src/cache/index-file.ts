@@ -75,28 +75,48 @@ export async function loadIndex(root: Dir, format: FormatName, slices: Slices): 
   const opened = root.openFileOrErrno(`${ownFolder}/${fileName}`, constants.O_RDONLY | constants.O_NONBLOCK);
   if (typeof opened === 'number') return undefined;
   using file = opened;
-  const sizeBytes = fstatSync(file.fd).size;
-  if (!fstatSync(file.fd).isFile() || sizeBytes > maxBytes) return undefined;
+  const stat = fstatSync(file.fd);
+  if (!stat.isFile() || stat.size > maxBytes) return undefined;
   const start = Buffer.alloc(maxHeaderBytes);
   const end = start.subarray(0, readAt(file, start, 0)).indexOf('\n');
   const header = end === -1 ? undefined : parse(start.toString('utf8', 0, end));
   if (header === undefined || header.format !== format || header.root !== markOf(root)) return undefined;
+  const from = end + 1;
+  if (from + Columns.bytesOf(header.rows, header.textBytes) !== stat.size) return undefined;
+  // Nothing is allocated for what it claims to hold before it is known to be whole: that may be more than the agent has.
+  if (!(await isWhole(file, { header, from, sizeBytes: stat.size }, slices))) return undefined;
   const columns = Columns.blank(header.rows, header.textBytes);
-  const pieces = columns.pieces();
-  let at = end + 1;
-  if (at + pieces.reduce((sum, piece) => sum + piece.length, 0) !== sizeBytes) return undefined;
-  for (const piece of pieces) {
-    for (let done = 0; done < piece.length; ) {
-      const read = readAt(file, piece.subarray(done, done + chunkBytes), at);
-      if (read === 0) return undefined;
-      done += read;
-      at += read;
-      if (slices.over) await slices.yield();
-    }
+  let at = from;
+  for (const piece of columns.pieces()) {
+    if (!(await readInto(file, piece, at, slices))) return undefined;
+    at += piece.length;
   }
-  const { checksum, ...rest } = header;
-  if (checksumOf(rest, pieces) !== checksum || !columns.isSound) return undefined;
+  if (!columns.isSound) return undefined;
   return { format, settledAtMs: header.settledAtMs, entries: new EntryTable(columns, header.settledAtMs) };
+}
+
+async function isWhole(file: OpenFile, { header: { checksum, ...rest }, from, sizeBytes }: { header: Header; from: number; sizeBytes: number }, slices: Slices): Promise<boolean> {
+  const chunk = Buffer.alloc(chunkBytes);
+  let sum = checksumOf(rest, []);
+  for (let at = from; at < sizeBytes; ) {
+    const read = readAt(file, chunk, at);
+    if (read === 0) return false;
+    sum = crc32(chunk.subarray(0, read), sum);
+    at += read;
+    if (slices.over) await slices.yield();
+  }
+  return sum === checksum;
+}
+
+/** @returns false where there is less */
+async function readInto(file: OpenFile, piece: Uint8Array, at: number, slices: Slices): Promise<boolean> {
+  for (let done = 0; done < piece.length; ) {
+    const read = readAt(file, piece.subarray(done, done + chunkBytes), at + done);
+    if (read === 0) return false;
+    done += read;
+    if (slices.over) await slices.yield();
+  }
+  return true;
 }
 
 /** 0 also where the disk fails: then there is no index. */

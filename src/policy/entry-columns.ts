@@ -94,6 +94,12 @@ export class Columns {
     return [this.names.usedBytes, this.keys.usedBytes, this.descriptions.usedBytes];
   }
 
+  /** How many bytes the `pieces` of so many rows would have; allocates none of them. */
+  static bytesOf(length: number, textBytes: readonly [number, number, number]): number {
+    const rowBytes = Columns.blank(1, [0, 0, 0]).pieces().reduce((sum, piece) => sum + piece.length, 0);
+    return textBytes.reduce((sum, bytes) => sum + bytes, length * rowBytes);
+  }
+
   /** Of so many rows, to be filled through `pieces`. */
   static blank(length: number, [names, keys, descriptions]: readonly [number, number, number]): Columns {
     const blank = new Columns(length);

@@ -5,6 +5,7 @@ import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { Cache } from '../../src/cache/pass.ts';
 import { DirWatch } from '../../src/disk/dir-watch.ts';
+import { Columns } from '../../src/policy/entry-columns.ts';
 import type { Snapshot } from '../../src/policy/snapshot.ts';
 import { asRoot, scratchDir } from '../disk/scratch.ts';
 import { SteppedClock } from './stepped-clock.ts';
@@ -264,6 +265,23 @@ describe('an index on the disk', () => {
     const snapshot = await cache.scan();
     expect(snapshot.filesRead).toBe(20);
     expect(contentOf(snapshot)).toEqual(contentOf(await store.cache({}, { clock: settled() }).scan()));
+  });
+
+  test.each([
+    ['says it holds more than it does', 0],
+    ['is as large as it says, and holds nothing of it', 2 ** 26],
+  ])('that %s is as good as none, and takes no memory', async (_, textBytes) => {
+    const store = await saved(20);
+    const [first = '{}'] = readFileSync(indexOf(store), 'latin1').split('\n');
+    const header = JSON.stringify({ ...JSON.parse(first), textBytes: [textBytes || 2 ** 29, 0, 0] });
+    writeFileSync(indexOf(store), `${header}\n`);
+    // Sparse: a terabyte would take no more of the disk.
+    truncateSync(indexOf(store), header.length + 1 + Columns.bytesOf(20, [textBytes, 0, 0]));
+    const blank = vi.spyOn(Columns, 'blank');
+    onTestFinished(() => blank.mockRestore());
+    using cache = remembering(store);
+    expect((await cache.scan()).filesRead).toBe(20);
+    expect(Math.max(...blank.mock.calls.map(([rows]) => rows))).toBe(1);
   });
 
   test('with any byte changed is as good as none, or as the whole one', async () => {
