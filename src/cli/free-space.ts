@@ -77,7 +77,7 @@ export async function freeSpace(outcomes: readonly Outcome[], caches: ReadonlyMa
       if (!isStop(error)) throw error;
       break;
     }
-    for (const pruner of together) pruner.tell(keeper.unmetOf(pruner));
+    for (const pruner of together) await pruner.tell(keeper.unmetOf(pruner));
   }
   return outcomes.map((outcome) => pruners.find(({ target }) => target === outcome.target)?.outcome ?? outcome);
 }
@@ -118,11 +118,13 @@ class Pruner extends Onlooker {
   }
 
   /** What stays short. */
-  tell(unmet: Demand | undefined): void {
-    const { report } = this.outcome;
-    if (report === undefined) return;
-    const plan = { ...report.plan, unreachable: [...report.plan.unreachable, ...(unmet?.unmet ?? [])] };
-    this.outcome = { ...this.outcome, report: { ...report, plan, filesystem: this.filesystem() } };
+  async tell(unmet: Demand | undefined): Promise<void> {
+    this.outcome = await attempt(this.outcome, () => {
+      const { report } = this.outcome;
+      if (report === undefined) return this.outcome;
+      const plan = { ...report.plan, unreachable: [...report.plan.unreachable, ...(unmet?.unmet ?? [])] };
+      return { ...this.outcome, report: { ...report, plan, filesystem: this.filesystem() } };
+    });
   }
 
   readonly #progress = (progress: PassProgress) => this.#options.onProgress(this.target, progress);

@@ -33,7 +33,7 @@ async function outcomeOf(target: Target, settings: CacheSettings, work: Work): P
 }
 
 /** What `act` comes to, or what was known before and the error that ended it. */
-export async function attempt(before: Outcome, act: () => Promise<Outcome>): Promise<Outcome> {
+export async function attempt(before: Outcome, act: () => Outcome | Promise<Outcome>): Promise<Outcome> {
   try {
     return await act();
   } catch (error) {

@@ -1,6 +1,8 @@
 import { closeSync, openSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { Cache } from '../../src/cache/pass.ts';
+import { OperatorError } from '../../src/errors.ts';
 import { largeEntry, Mi } from '../cache/full-disk.ts';
 import { key, StoreOnDisk } from '../cache/store.ts';
 import { asRoot, mount } from '../disk/scratch.ts';
@@ -66,6 +68,22 @@ describe.runIf(asRoot)('on a disk that is too full', () => {
     const { code, stdout } = await machine.run('prune', '-f', machine.policy({ limits: '{minFree: 50%}' }), '--settle', '0s');
     expect(code).toBe(0);
     expect(stdout).toMatch(/ {2}MinFree cannot be met: [23](\.\d)?Mi of 6Mi wanted can be free\n/);
+  });
+
+  it('prune tells what it evicted, and one line, where the disk cannot be asked any more', async () => {
+    const { machine } = aMachine();
+    const { filesystem } = Cache.prototype;
+    let asked = 0;
+    const asking = vi.spyOn(Cache.prototype, 'filesystem').mockImplementation(function (this: Cache) {
+      asked += 1;
+      if (asked === 1) return filesystem.call(this);
+      throw new OperatorError('ERR_ROOT_UNREADABLE', 'look at the filesystem of "/x": EIO');
+    });
+    onTestFinished(() => asking.mockRestore());
+    const { code, stdout } = await machine.run('prune', '-f', machine.policy({ limits: '{minFree: 1Mi, maxEntries: 7}' }), '--settle', '0s', '--rest', '0s');
+    expect(code).toBe(1);
+    expect(stdout).toContain('\n  failed: look at the filesystem of "/x": EIO\n');
+    expect(stdout).toContain('  evicted 1 entry, 1Mi;');
   });
 
   it.each(['plan', 'prune --settle 0s', 'agent --once --settle 0s'])('%s evicts nothing where more is wanted than the disk can have free, and says what to do', async (command) => {
