@@ -179,7 +179,7 @@ export class Cache implements Disposable {
     const site = this.#siteAt(root, trash, work);
     this.#reserve.fill(site);
     const revived = await recover(site, site.holders.read().holds);
-    const { snapshot, plan, holds, errors } = await this.#plan(root, site.holders, work);
+    const { snapshot, plan, holds, errors } = await this.#plan(root, site.holders, { ...work, evicts: true });
     const sweep = { snapshot, holds, leftoverAgeMs: this.#options.leftoverAgeMs };
     const isDue = (name: EntryName) => this.#isDue(site, name);
     const { mostAtOnce } = this.#options;
@@ -239,8 +239,8 @@ export class Cache implements Disposable {
     return await doomItems(site, rest);
   }
 
-  async #plan(root: Dir, holders: Holders, { trigger, demand, signal }: PlanOptions): Promise<Outlook> {
-    const isTrusted = this.#clockWatch.isTrusted({ isPass: trigger !== 'FreeSpace' });
+  async #plan(root: Dir, holders: Holders, { trigger, demand, signal, evicts = false }: PlanOptions & { evicts?: boolean }): Promise<Outlook> {
+    const isTrusted = this.#clockWatch.isTrusted(trigger === 'FreeSpace' ? 'FreeSpace' : evicts ? 'Pass' : 'Look');
     const { limits: all, protect } = isTrusted ? this.#spec : withoutTime(this.#spec);
     const snapshot = await this.#scan(root, signal);
     const { holds: read, error } = holders.read();

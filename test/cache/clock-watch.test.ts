@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import type { Asker } from '../../src/cache/clock-watch.ts';
 import { ClockWatch } from '../../src/cache/clock-watch.ts';
 import { SteppedClock } from './stepped-clock.ts';
 
@@ -10,23 +11,33 @@ describe('the wall clock', () => {
     const watch = new ClockWatch(clock);
     for (const passed of [0, 1, 60, 60 * 24 * 30]) {
       clock.advance(minutes(passed));
-      expect(watch.isTrusted()).toBe(true);
+      expect(watch.isTrusted('Pass')).toBe(true);
     }
   });
 
   test('may be set right by some seconds', () => {
     const clock = new SteppedClock();
     const watch = new ClockWatch(clock);
-    watch.isTrusted();
+    watch.isTrusted('Pass');
     clock.jump(minutes(4));
-    expect(watch.isTrusted()).toBe(true);
+    expect(watch.isTrusted('Pass')).toBe(true);
   });
 
   test.each([['forward', 60 * 24 * 30], ['back', -60]])('is distrusted for two passes after a jump %s', (_, jump) => {
     const clock = new SteppedClock();
     const watch = new ClockWatch(clock);
-    watch.isTrusted();
+    watch.isTrusted('Pass');
     clock.jump(minutes(jump));
-    expect([1, 2, 3].map(() => watch.isTrusted())).toEqual([false, false, true]);
+    expect([1, 2, 3].map(() => watch.isTrusted('Pass'))).toEqual([false, false, true]);
+  });
+
+  test('is distrusted for two passes, however often somebody looks or asks for free space meanwhile', () => {
+    const clock = new SteppedClock();
+    const watch = new ClockWatch(clock);
+    watch.isTrusted('Pass');
+    clock.jump(minutes(60));
+    const ask = (...askers: Asker[]) => askers.map((asker) => watch.isTrusted(asker));
+    expect(ask('FreeSpace', 'FreeSpace', 'FreeSpace', 'Look', 'FreeSpace', 'Look')).toEqual([false, false, false, false, false, false]);
+    expect(ask('Look', 'FreeSpace', 'Pass', 'Look', 'Pass', 'Pass')).toEqual([true, true, false, true, false, true]);
   });
 });

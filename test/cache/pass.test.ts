@@ -65,6 +65,18 @@ describe('a pass', () => {
     expect((await cache.pass(enforce)).evicted).toHaveLength(3);
   });
 
+  test('evicts nothing for its idle time by the schedule of a clock that jumped, however often the cache is looked at before', async () => {
+    const clock = new SteppedClock();
+    using cache = three().cache({ ...noLimits, maxIdleMs: 3_600_000 }, { clock });
+    await cache.pass(enforce);
+    clock.jump(30 * 86_400_000);
+    const looks = [];
+    for (let i = 0; i < 4; i += 1) looks.push((await cache.pass({ mode: 'DryRun', trigger: 'Change' })).plan.evict.length);
+    expect(looks).toEqual([0, 0, 3, 3]);
+    for (let i = 0; i < 2; i += 1) expect((await cache.pass({ mode: 'Enforce', trigger: 'Schedule' })).evicted).toEqual([]);
+    expect((await cache.pass({ mode: 'Enforce', trigger: 'Schedule' })).evicted).toHaveLength(3);
+  });
+
   test('takes nothing for long unused that was used right before the wall clock jumped ahead', async () => {
     const clock = new SteppedClock();
     const store = three().entry(key('d'), { usedSecondsAgo: 1 });
