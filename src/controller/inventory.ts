@@ -45,6 +45,11 @@ export class Inventory {
     for (const unsubscribe of this.#subscriptions) unsubscribe();
   }
 
+  /** Of how many policies anything is remembered. */
+  get size(): number {
+    return this.#nodes.size;
+  }
+
   fleet(policyName: string): Fleet {
     return this.#nodesOf(policyName).fleet;
   }
@@ -56,6 +61,11 @@ export class Inventory {
       if (sinceMs > untilMs) return;
       yield report;
     }
+  }
+
+  /** As if its node had lost its agent just now. */
+  postpone(report: ReportRecord): void {
+    if (this.#nodesOf(report.policyName).agentless.get(report.nodeName)?.report === report) this.#nowAgentless(report);
   }
 
   /** What NodeCaches of one policy that were deleted had evicted, since it was last settled. Of another policy of the same name nothing counts. */
@@ -71,8 +81,10 @@ export class Inventory {
     else this.#departed.set(`${policyName}/${policyUID}`, left);
   }
 
-  /** The policy is gone. */
+  /** The policy is gone; to be called again when the last of its reports and pods has gone, too. */
   forget(policyName: string): void {
+    const { fleet, pods } = this.#nodesOf(policyName);
+    if (fleet.size === 0 && pods.size === 0) this.#nodes.delete(policyName);
     for (const key of this.#departed.keys()) if (key.startsWith(`${policyName}/`)) this.#departed.delete(key);
   }
 

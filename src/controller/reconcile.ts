@@ -6,7 +6,7 @@ import { systemClock } from '../kube/clock.ts';
 import type { Clock } from '../kube/clock.ts';
 import type { Happening } from '../kube/event-recorder.ts';
 import type { KubeObject } from '../kube/objects.ts';
-import { cachePolicies, nodeCaches, pods } from '../kube/resource.ts';
+import { cachePolicies, nodeCaches } from '../kube/resource.ts';
 import { isConflict, isNotFound } from '../kube/status-error.ts';
 import type { Store } from '../kube/store.ts';
 import type { Log } from '../observe/log.ts';
@@ -16,6 +16,7 @@ import type { RollUpInput } from '../policy/roll-up.ts';
 import { TokenBucket } from '../policy/token-bucket.ts';
 import type { Admission, PolicyObject } from './admission.ts';
 import { admit } from './admission.ts';
+import { Departures } from './departures.ts';
 import type { Inventory } from './inventory.ts';
 import { Provision } from './provision.ts';
 import type { Unapplied } from './provision.ts';
@@ -50,10 +51,7 @@ const statusEveryMs = 5_000;
 const staleViewMs = 1_000;
 /** Reports grow old and pods stay silent without an event. */
 const lookAgainMs = 30_000;
-/** A node without an agent for this long is gone for good, and its NodeCache goes; a pod that is replaced is away for less. */
-const departedAfterMs = 60_000;
-/** A status must not wait for thousands of nodes to be tidied away: so many at a time, and soon more. */
-const removedAtOnce = 50;
+/** Of departed nodes so many are tidied away at a time, and soon more. */
 const removeMoreMs = 1_000;
 const pageSize = 500;
 
@@ -69,12 +67,14 @@ export class Reconciler {
   readonly #clock: Clock;
   readonly #buckets = new Map<string, TokenBucket>();
   readonly #provision: Provision;
+  readonly #departures: Departures;
   readonly #settlement: Settlement;
 
   constructor(options: ReconcilerOptions) {
     this.#options = options;
     this.#settlement = new Settlement(options.inventory);
     this.#clock = options.clock ?? systemClock;
+    this.#departures = new Departures(options);
     this.#provision = new Provision({ ...options, clock: this.#clock });
   }
 
@@ -90,37 +90,10 @@ export class Reconciler {
     return { requeueAfterMs: Math.min(waitMs > 0 ? waitMs : lookAgainMs, more ? removeMoreMs : Infinity, unapplied?.retryInMs ?? Infinity) };
   }
 
-  /**
-   * Reports of nodes that have had no agent for a while: the node is gone, or no longer selected.
-   * @returns whether there are more
-   */
-  async #removeDeparted(policy: PolicyObject, signal: AbortSignal): Promise<boolean> {
-    const { inventory } = this.#options;
-    const { name } = policy.metadata;
-    if (isPodless({ fleet: inventory.fleet(name), desired: this.#desired(name), previous: policy.status })) return false;
-    let looked = 0;
-    for (const report of inventory.agentless(name, departedAfterMs)) {
-      if ((looked += 1) > removedAtOnce) return true;
-      if (!(await this.#hasAgent(report, signal))) await this.#removeReport(report, signal);
-    }
-    return false;
-  }
-
-  /** Asked before a report is removed: the watch may have missed the pod. */
-  async #hasAgent({ policyName, nodeName }: ReportRecord, signal: AbortSignal): Promise<boolean> {
-    const { client, namespace } = this.#options;
-    const selection = { namespace, labelSelector: `${policyLabel}=${policyName}`, fieldSelector: `spec.nodeName=${nodeName}` };
-    return (await client.list(pods, { ...selection, limit: 1, signal })).items.length > 0;
-  }
-
-  /** The uid spares a report that was made anew under the same name. */
-  async #removeReport({ metadata: { name, uid }, policyName, nodeName }: ReportRecord, signal: AbortSignal): Promise<void> {
-    try {
-      await this.#options.client.delete(nodeCaches, { name }, { signal, ...(uid !== undefined && { preconditions: { uid } }) });
-      this.#options.log.info({ policy: policyName, node: nodeName }, 'removed the report of a departed node');
-    } catch (error) {
-      if (!isNotFound(error) && !isConflict(error)) throw error;
-    }
+  /** @returns whether there are more */
+  async #removeDeparted({ metadata: { name }, status }: PolicyObject, signal: AbortSignal): Promise<boolean> {
+    if (isPodless({ fleet: this.#options.inventory.fleet(name), desired: this.#desired(name), previous: status })) return false;
+    return this.#departures.remove(name, signal);
   }
 
   /** @returns how long the next status has to wait, where this one came too soon; else 0 */

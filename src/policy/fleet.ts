@@ -33,6 +33,11 @@ export class Fleet {
   readonly awaited = new ReportSums();
   readonly notStarted = new Foremost<AgentPod>(3, byNodeName);
 
+  /** How many nodes have a report or a pod of an agent. */
+  get size(): number {
+    return this.#nodes.size;
+  }
+
   /** How many nodes have a pod of an agent. */
   get agents(): number {
     return this.#agents;

@@ -494,7 +494,34 @@ describe('a node that departs', () => {
     scenario.pods.apply({ type: 'DELETED', object: { ...aPod('node-2'), metadata: { ...aPod('node-2').metadata, resourceVersion: '999' } } });
     await scenario.calls();
     scenario.clock.jump(60 * second);
+    const before = scenario.lists;
     expect(await scenario.calls()).not.toContain(remove);
+    await scenario.calls();
+    expect(scenario.lists - before).toBe(1);
+  });
+
+  it('is asked to go once a minute where its report stays, as for a finalizer that somebody put there', async () => {
+    await running('node-1', 'node-2');
+    scenario.shows(scenario.nodeCaches, aNodeCache('node-2', {}, { finalizers: ['example.com/mine'] }));
+    scenario.shows(scenario.pods, aPod('node-2'), 'DELETED');
+    const asked: number[] = [];
+    for (let tick = 0; tick < 150; tick++) {
+      if ((await scenario.calls()).includes(remove)) asked.push(tick);
+      scenario.clock.jump(second);
+    }
+    expect(asked).toEqual([60, 120]);
+  });
+
+  it('does not keep the status from being written where its report may not be removed', async () => {
+    await departed();
+    await scenario.calls();
+    scenario.clock.jump(60 * second);
+    scenario.shows(scenario.nodeCaches, aNodeCache('node-1', { caches: [{ name: 'rootfs', stats: { entryCount: 7, totalBytes: 7 } }] }));
+    scenario.refuse(remove, 403, 'Forbidden');
+    expect(await scenario.calls()).toEqual([remove, status]);
+    expect(scenario.status.entries).toBe('7');
+    scenario.clock.jump(60 * second);
+    expect(await scenario.calls()).toContain(remove);
   });
 
   it.each([
@@ -546,6 +573,17 @@ describe('a policy that is deleted', () => {
 
   it('that never was causes none either', async () => {
     expect(await scenario.calls('unheard-of')).toEqual([]);
+  });
+
+  it('is forgotten with its last report and pod', async () => {
+    await running('node-1');
+    scenario.shows(scenario.policies, scenario.policies.get('a3s-box')!, 'DELETED');
+    await scenario.calls();
+    expect(scenario.inventory.size).toBe(1);
+    scenario.shows(scenario.nodeCaches, aNodeCache('node-1'), 'DELETED');
+    scenario.shows(scenario.pods, aPod('node-1'), 'DELETED');
+    await scenario.calls();
+    expect(scenario.inventory.size).toBe(0);
   });
 
   it('leaves nothing behind of what its nodes had evicted', async () => {

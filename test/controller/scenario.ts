@@ -34,6 +34,8 @@ export class Scenario {
   image = 'cachepolicy:1';
   /** What an admin was told: `Normal Evicted a3s-box`. */
   readonly events: string[] = [];
+  /** How many lists were asked for. */
+  lists = 0;
   /** While true, what is written stays unseen. */
   watchLags = false;
   readonly #server = new Map<string, Child>();
@@ -138,6 +140,7 @@ export class Scenario {
   }
 
   #list(kind: string, nodeName: string): { items: KubeObject[]; metadata: object } {
+    this.lists += 1;
     const items = [...this.#server.values()].filter((object) => object.kind === kind && [undefined, '', (object as Pod).spec?.nodeName].includes(nodeName));
     return { items, metadata: {} };
   }
@@ -186,6 +189,9 @@ export class Scenario {
   #delete(resource: Resource, name: string, { preconditions }: DeleteOptions): void {
     this.#record(`delete ${resource.kind} ${name} of ${preconditions?.uid ?? 'any uid'}`);
     const present = this.#server.get(name + resource.kind) as NodeCacheObject | undefined;
+    if (present?.metadata.finalizers !== undefined) {
+      return this.shows(this.nodeCaches, { ...present, metadata: { ...present.metadata, deletionTimestamp: '2026-01-01T00:00:30Z' } });
+    }
     this.#server.delete(name + resource.kind);
     if (present !== undefined) this.#later(() => this.nodeCaches.apply({ type: 'DELETED', object: present }));
   }
