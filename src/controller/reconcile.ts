@@ -66,6 +66,8 @@ export class Reconciler {
   readonly #options: ReconcilerOptions;
   readonly #clock: Clock;
   readonly #buckets = new Map<string, TokenBucket>();
+  /** The last status of each policy, and the version that it made. */
+  readonly #written = new Map<string, { readonly status: CachePolicyStatus; readonly resourceVersion: string | undefined }>();
   readonly #provision: Provision;
   readonly #departures: Departures;
   readonly #settlement: Settlement;
@@ -103,22 +105,24 @@ export class Reconciler {
     this.#settlement.observe(policy);
     const departedSince = inventory.departed(name, uid);
     let status = this.#rollUp(policy, standing, departedSince);
-    if (presumesDepartures(status, { previous: policy.status, departedSince })) {
-      await this.#refreshReports(name, signal);
-      status = this.#rollUp(policy, standing, departedSince);
-    }
-    if (isDeepStrictEqual(status, policy.status)) return 0;
+    if (this.#isShown(policy, status)) return 0;
     const bucket = this.#buckets.get(name) ?? new TokenBucket(statusBurst, statusEveryMs, this.#clock.monotonicMs());
     this.#buckets.set(name, bucket);
     const waitMs = bucket.waitMs(this.#clock.monotonicMs());
     if (waitMs > 0) return waitMs;
     bucket.spend(this.#clock.monotonicMs());
+    if (presumesDepartures(status, { previous: policy.status, departedSince })) {
+      await this.#refreshReports(name, signal);
+      status = this.#rollUp(policy, standing, departedSince);
+      if (this.#isShown(policy, status)) return 0;
+    }
     this.#settlement.sent(name, status.departed, departedSince);
     // The version makes two leaders at once harmless: the one with the older view is refused.
     const metadata = { name, ...(resourceVersion !== undefined && { resourceVersion }) };
     const { apiVersion, kind } = policy;
     try {
-      await client.applyStatus(cachePolicies, { apiVersion, kind, metadata, status } as unknown as KubeObject, { fieldManager: controllerFieldManager, signal });
+      const taken = await client.applyStatus(cachePolicies, { apiVersion, kind, metadata, status } as unknown as KubeObject, { fieldManager: controllerFieldManager, signal });
+      this.#written.set(name, { status, resourceVersion: taken.metadata.resourceVersion });
     } catch (error) {
       // Our own last write is not seen yet, or somebody changed the policy: either comes by the watch. Or it is gone.
       if (isConflict(error) || isNotFound(error)) return staleViewMs;
@@ -126,6 +130,12 @@ export class Reconciler {
     }
     for (const happening of happeningsBetween(policy.status, status)) this.#options.record({ regarding: policy, ...happening });
     return 0;
+  }
+
+  /** To write it would change nothing: it stands there, or what the API server made of it when it was written (somebody else's fields stay). */
+  #isShown({ metadata: { name, resourceVersion }, status: shown }: PolicyObject, status: CachePolicyStatus): boolean {
+    const written = this.#written.get(name);
+    return isDeepStrictEqual(status, shown) || (written?.resourceVersion === resourceVersion && isDeepStrictEqual(status, written?.status));
   }
 
   #rollUp(policy: PolicyObject, { accepted, unapplied }: Standing, departedSince: RollUpInput['departedSince']): CachePolicyStatus {
@@ -163,6 +173,7 @@ export class Reconciler {
   /** Its objects go by their owner references, and its NodeCaches likewise. */
   #forget(name: string): void {
     this.#buckets.delete(name);
+    this.#written.delete(name);
     this.#settlement.forget(name);
     this.#options.inventory.forget(name);
     this.#provision.forget(name);

@@ -239,6 +239,27 @@ describe('the status', () => {
     expect(await scenario.calls()).toEqual([]);
   });
 
+  it('is written no second time where the API server shows more than was written: somebody else has a condition there', async () => {
+    await running('node-1');
+    scenario.foreignConditions = [{ type: 'Audited', status: 'True', reason: 'Fine', message: '', observedGeneration: 1, lastTransitionTime: '2026-01-01T00:00:00Z' }];
+    const policy = structuredClone(scenario.policies.get('a3s-box')!);
+    policy.status!.conditions!.push(...scenario.foreignConditions);
+    scenario.shows(scenario.policies, policy);
+    expect(await scenario.calls()).toEqual([status]);
+    scenario.clock.jump(60 * second);
+    expect(await scenario.calls()).toEqual([]);
+    scenario.shows(scenario.nodeCaches, reports(1));
+    expect(await scenario.calls()).toEqual([status]);
+    expect(scenario.condition('Audited')).toBe('True Fine');
+    expect(await scenario.calls()).toEqual([]);
+    // What somebody else writes over ours is written again.
+    const changed = structuredClone(scenario.policies.get('a3s-box')!);
+    changed.status!.entries = 'many';
+    scenario.shows(scenario.policies, changed);
+    scenario.clock.jump(60 * second);
+    expect(await scenario.calls()).toEqual([status]);
+  });
+
   it('turns stale by time alone, without an event', async () => {
     await running('node-1');
     scenario.clock.jump(12 * 60 * second);
@@ -487,6 +508,24 @@ describe('a node that departs', () => {
     scenario.shows(scenario.nodeCaches, report);
     expect(await scenario.calls()).toEqual([]);
     expect(scenario.status).toMatchObject({ evictedEntries: 9, departed: { evictedEntries: 0 } });
+  });
+
+  it('is presumed after one look at the reports, however often others come before the status may be written', async () => {
+    await running('node-1', 'node-2');
+    for (const entryCount of [1, 2]) {
+      scenario.shows(scenario.nodeCaches, aNodeCache('node-1', { caches: [{ name: 'rootfs', stats: { entryCount, totalBytes: 1 } }] }));
+      await scenario.calls();
+    }
+    const policy = structuredClone(scenario.policies.get('a3s-box')!);
+    policy.status!.evictedEntries = 9;
+    scenario.shows(scenario.policies, policy);
+    const before = scenario.lists;
+    for (let tick = 0; tick <= 25; tick++) {
+      await scenario.calls();
+      scenario.clock.jump(200);
+    }
+    expect(scenario.status).toMatchObject({ evictedEntries: 9, departed: { evictedEntries: 5 } });
+    expect(scenario.lists - before).toBe(1);
   });
 
   it('keeps its report where only the watch missed that there is an agent', async () => {

@@ -34,6 +34,8 @@ export class Scenario {
   image = 'cachepolicy:1';
   /** What an admin was told: `Normal Evicted a3s-box`. */
   readonly events: string[] = [];
+  /** What somebody else keeps in the status of policies. */
+  foreignConditions: NonNullable<NonNullable<PolicyObject['status']>['conditions']> = [];
   /** How many lists were asked for. */
   lists = 0;
   /** While true, what is written stays unseen. */
@@ -175,8 +177,11 @@ export class Scenario {
     const present = this.#server.get(`${name}CachePolicy`) as PolicyObject | undefined;
     if (present === undefined) throw new KubeStatusError('PATCH', 404, { reason: 'NotFound' });
     if (wanted.metadata.resourceVersion !== present.metadata.resourceVersion) throw new KubeStatusError('PATCH', 409, { reason: 'Conflict' });
+    const status: NonNullable<PolicyObject['status']> = JSON.parse(JSON.stringify(wanted.status));
+    status.conditions = [...(status.conditions ?? []), ...this.foreignConditions];
+    if (JSON.stringify(status) === JSON.stringify(present.status)) return present;
     const metadata = { ...present.metadata, resourceVersion: String((this.#version += 1)) };
-    const object: PolicyObject = { ...present, metadata, status: JSON.parse(JSON.stringify(wanted.status)) };
+    const object: PolicyObject = { ...present, metadata, status };
     this.#server.set(`${name}CachePolicy`, object);
     this.#show(this.policies, object);
     if (this.#lost === `status ${name}`) {
