@@ -41,6 +41,11 @@ export function settleConditions(findings: readonly Finding[], previous: readonl
   return findings.map((finding) => {
     const before = previous.find((condition) => condition.type === finding.type);
     const lastTransitionTime = before?.status === finding.status && before.lastTransitionTime !== undefined ? before.lastTransitionTime : now;
-    return { ...finding, message: finding.message.slice(0, 1024), observedGeneration, lastTransitionTime };
+    return { ...finding, message: shortened(finding.message), observedGeneration, lastTransitionTime };
   });
+}
+
+/** Without the half of a character that a cut may leave: the API server replaces it, and what it shows would never be what was written. */
+function shortened(message: string): string {
+  return message.slice(0, 1024).toWellFormed();
 }

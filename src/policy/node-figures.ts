@@ -34,6 +34,13 @@ export interface CacheFigures {
   readonly wouldEvictBytes: number;
 }
 
+/** No node has more of anything. Somebody's 2^63 in one report would make sums that no status can hold, and the API server would refuse them for good. */
+const mostOnNode = Number.MAX_SAFE_INTEGER;
+
+function figure(reported: number | undefined): number {
+  return Math.min(reported ?? 0, mostOnNode);
+}
+
 type CacheStatus = NonNullable<NodeCacheStatus['caches']>[number];
 
 /** @param intern gives one copy of a text that many nodes have */
@@ -48,8 +55,8 @@ export function nodeFigures(nodeName: string, status: NodeCacheStatus, intern: (
     podUID: status.podUID ?? '',
     reportedAtMs: Date.parse(status.reportTime ?? ''),
     observedGeneration: status.observedGeneration ?? 0,
-    evictedEntries: status.evictedEntries ?? 0,
-    evictedBytes: status.evictedBytes ?? 0,
+    evictedEntries: figure(status.evictedEntries),
+    evictedBytes: figure(status.evictedBytes),
     lastEvictionTime: status.lastEvictionTime,
     caches: caches.map((cache) => cacheFigures(nodeName, cache, intern)),
     failing: failing ? (degraded?.message ?? 'failing') : undefined,
@@ -65,12 +72,12 @@ function cacheFigures(nodeName: string, cache: CacheStatus, intern: (text: strin
     name: intern(cache.name),
     known,
     usage: known ? parseUsage(cache.usage) : undefined,
-    entryCount: cache.stats?.entryCount ?? 0,
-    totalBytes: cache.stats?.totalBytes ?? 0,
-    evictedEntries: cache.totals?.evictedEntries ?? 0,
-    evictedBytes: cache.totals?.evictedBytes ?? 0,
-    protectedBytes: Object.values(cache.protected ?? {}).reduce((sum, tally) => sum + (tally?.bytes ?? 0), 0),
-    wouldEvictEntries: cache.wouldEvict?.entries ?? 0,
-    wouldEvictBytes: cache.wouldEvict?.bytes ?? 0,
+    entryCount: figure(cache.stats?.entryCount),
+    totalBytes: figure(cache.stats?.totalBytes),
+    evictedEntries: figure(cache.totals?.evictedEntries),
+    evictedBytes: figure(cache.totals?.evictedBytes),
+    protectedBytes: figure(Object.values(cache.protected ?? {}).reduce((sum, tally) => sum + (tally?.bytes ?? 0), 0)),
+    wouldEvictEntries: figure(cache.wouldEvict?.entries),
+    wouldEvictBytes: figure(cache.wouldEvict?.bytes),
   };
 }

@@ -145,7 +145,11 @@ function sumOf(all: readonly ({ entryCount?: number; totalBytes?: number } | und
 function evictedSoFar({ fleet, previous, departedSince }: RollUpInput) {
   const figure = (key: 'evictedEntries' | 'evictedBytes') => {
     const live = fleet.evicted[key];
-    const departed = Math.max((previous?.departed?.[key] ?? 0) + departedSince[key], (previous?.[key] ?? 0) - live);
+    const before = previous?.[key] ?? 0;
+    const known = (previous?.departed?.[key] ?? 0) + departedSince[key];
+    const unseen = before - live - known;
+    // Sums beyond 2^53, which bytes reach, are rounded: that is nobody's departure.
+    const departed = unseen > before * Number.EPSILON ? known + unseen : known;
     return { departed, total: departed + live };
   };
   const entries = figure('evictedEntries');

@@ -54,6 +54,35 @@ const condition = (status: Status, type: string) => {
 };
 
 describe('the status of a policy', () => {
+  it('holds only sums that the API server takes, whatever somebody wrote into reports', () => {
+    const most = Number('9223372036854775807');
+    const caches = [{ name: 'rootfs', stats: { entryCount: most, totalBytes: most }, totals: { evictedEntries: most, evictedBytes: most }, protected: { inUse: { entries: most, bytes: most } }, wouldEvict: { entries: most, bytes: most } }];
+    const status = rolledUp({ reports: ['a', 'b'].map((name) => aReport(name, { caches, evictedEntries: most, evictedBytes: most } as Partial<Report['status']>)) });
+    const numbers = JSON.stringify(status).match(/(?<=":)\d+/g) ?? [];
+    expect(numbers.length).toBeGreaterThan(15);
+    expect(numbers.filter((digits) => BigInt(digits) > 2n ** 63n - 1n)).toEqual([]);
+  });
+
+  it('presumes no departure where sums beyond 2^53 are only rounded', () => {
+    // 2^54 + 2 lies between two numbers: their sum is rounded up by one.
+    const departed = { evictedEntries: 0, evictedBytes: 3 };
+    const reports = ['a', 'b', 'c', 'd'].map((name) => aReport(name, { evictedBytes: 2 ** 52 }));
+    const given = { nodes: ['a', 'b', 'c', 'd'], reports };
+    const total = 2 ** 54 + 3;
+    expect(total - 2 ** 54).toBe(4);
+    const previous = { ...rolledUp(given), departed, evictedBytes: total };
+    const status = rolledUp({ ...given, previous });
+    expect([status.departed, status.evictedBytes]).toEqual([departed, total]);
+  });
+
+  it('ends a long message before a character that does not fit in whole, as the API server would show it', () => {
+    const words = 'x'.repeat(1022);
+    const message = rolledUp({ accepted: { ...inForce, message: `${words}y😀z` } }).conditions?.[0]?.message;
+    expect(message).toBe(`${words}y\ufffd`);
+    expect(JSON.parse(JSON.stringify(message))).toBe(message);
+    expect(message?.isWellFormed()).toBe(true);
+  });
+
   it('adds up the fresh reports of its nodes', () => {
     const status = rolledUp();
     expect(status).toMatchObject({
