@@ -15,6 +15,9 @@ import type { Stage } from './stage.ts';
 import { watchStatus } from './status-watch.ts';
 import { compiledPolicy } from './policy-bench.ts';
 
+/** An Event that was counted on is written within 30 s. */
+const unwrittenMs = 35_000;
+
 export interface FleetOptions {
   readonly nodes: number;
   readonly reportsPerSecond: number;
@@ -74,10 +77,10 @@ async function startAtOnce(stage: Stage, agents: readonly SimulatedAgent[], answ
 async function untilAllIsTold(stage: Stage): Promise<void> {
   await eventually(async () => {
     const before = await countWrites(stage);
-    await sleep(10_000);
+    await sleep(unwrittenMs);
     const { nodecaches: _, leases: __, ...rest } = difference(before, await countWrites(stage));
     if (Object.keys(rest).length > 0) throw new Error(`it is not quiet yet: ${JSON.stringify(rest)}`);
-  }, 60_000);
+  }, 180_000);
 }
 
 async function allReport(stage: Stage, count: number): Promise<void> {

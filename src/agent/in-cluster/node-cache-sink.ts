@@ -40,8 +40,11 @@ const retryMs = 5_000;
 const answerMs = 15_000;
 /** A connection may break under a request at any time. What fails twice fails for longer, and the pace of the reports is the pace of the tries. */
 const tries = 2;
-/** Thousands of agents that start at once are one flow for the API server, which lets 300 wait and refuses the others: those must not come back at once. */
-const refusedSpreadMs = 20_000;
+/**
+ * Thousands of agents are one flow for the API server, which lets 300 wait and refuses the others: those must not come back faster than it answers.
+ * After an outage each has a status to write, and an admin waits for it; one that has just started makes its NodeCache first, and nobody waits.
+ */
+const refusedSpreadMs = { status: 20_000, start: 60_000 };
 
 /** Publishes the state of this node as its NodeCache, and nothing else in the cluster. */
 export class NodeCacheSink implements ReportSink {
@@ -192,12 +195,12 @@ export class NodeCacheSink implements ReportSink {
 
   #putOff(error: unknown): void {
     const askedMs = (error instanceof KubeStatusError ? error.retryAfterMs : undefined) ?? 0;
-    const spreadMs = isRefusedAsTooMany(error) ? this.#clock.random() * refusedSpreadMs : 0;
+    const spreadMs = isRefusedAsTooMany(error) ? this.#clock.random() * refusedSpreadMs[this.#createdFor === undefined ? 'start' : 'status'] : 0;
     this.#retryAtMs = this.#clock.monotonicMs() + Math.max(retryMs, askedMs) + spreadMs;
   }
 
   async #create(policy: Subject, signal: AbortSignal, maxAttempts = tries): Promise<NodeCacheObject> {
-    const created = await this.#options.client.apply(nodeCaches, this.#object(policy), { fieldManager: agentFieldManager, deadlineMs: answerMs, maxAttempts, refusedSpreadMs, signal });
+    const created = await this.#options.client.apply(nodeCaches, this.#object(policy), { fieldManager: agentFieldManager, deadlineMs: answerMs, maxAttempts, refusedSpreadMs: refusedSpreadMs.start, signal });
     this.#createdFor = policy.policy.uid;
     this.#uid = created.metadata.uid;
     this.#ledger.open(policy.policy.uid, { uid: this.#uid ?? '', status: this.#ownStatus(policy, created) });
@@ -210,7 +213,7 @@ export class NodeCacheSink implements ReportSink {
   }
 
   async #applyStatus(policy: Subject, status: NodeCacheObject['status'], signal: AbortSignal): Promise<void> {
-    await this.#options.client.applyStatus(nodeCaches, this.#object(policy, status), { fieldManager: agentFieldManager, deadlineMs: answerMs, maxAttempts: tries, refusedSpreadMs, signal });
+    await this.#options.client.applyStatus(nodeCaches, this.#object(policy, status), { fieldManager: agentFieldManager, deadlineMs: answerMs, maxAttempts: tries, refusedSpreadMs: refusedSpreadMs.status, signal });
   }
 
   #object(policy: Subject, status?: NodeCacheObject['status']): NodeCacheObject {
