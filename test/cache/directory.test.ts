@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { chmodSync, chownSync, closeSync, existsSync, linkSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { Directory } from '../../src/cache/formats/directory.ts';
 import type { Cache } from '../../src/cache/pass.ts';
@@ -163,6 +163,37 @@ describe('a directory that is near the home of a runtime is refused', () => {
     using cache = disk.cache({ maxEntries: 0 });
     await expect(cache.pass(enforce)).rejects.toMatchObject({ code: 'ERR_ROOT_NEAR_HOME', message: expect.stringContaining(`${disk.root} ${how} what looks like the home`) });
     expect(disk.names).toEqual(expect.arrayContaining(['a', 'b', 'c']));
+  });
+});
+
+describe.runIf(asRoot)('a directory of which it cannot be told whether it is near the home of a runtime', () => {
+  const nobody = 65_534;
+  const asNobody = (disk: DirectoryOnDisk) => {
+    for (const path of [disk.root, ...disk.names.map((name) => join(disk.root, name))]) chownSync(path, nobody, nobody);
+    process.seteuid?.(nobody);
+    onTestFinished(() => process.seteuid?.(0));
+  };
+
+  test('is left alone, because what stands beside it cannot be listed', async () => {
+    const disk = three();
+    const parent = dirname(disk.root);
+    for (const part of ['boxes', 'cache']) mkdirSync(join(parent, 'home', part), { recursive: true });
+    chmodSync(parent, 0o711);
+    asNobody(disk);
+    using cache = disk.cache({ maxEntries: 0 }, { allowedRoots: [dirname(parent)] });
+    const message = `cannot tell whether there is a home of an A3S Box runtime in ${parent}: permission denied (EACCES)`;
+    await expect(cache.pass(enforce)).rejects.toMatchObject({ code: 'ERR_ROOT_UNREADABLE', message });
+    expect(disk.names).toEqual(['a', 'b', 'c']);
+  });
+
+  test('is taken for one that is not beside a neighbour that is closed to this process', async () => {
+    const disk = new DirectoryOnDisk();
+    const neighbour = join(disk.root, '../closed');
+    mkdirSync(neighbour, { mode: 0o700 });
+    chmodSync(join(disk.root, '..'), 0o755);
+    asNobody(disk);
+    using cache = disk.cache({ maxEntries: 0 });
+    expect((await cache.pass(enforce)).errors).toEqual([]);
   });
 });
 

@@ -2,7 +2,7 @@ import { lstatSync, readdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { contains } from '../../api/paths.ts';
 import type { Dir } from '../../disk/dir.ts';
-import { shown } from '../../disk/disk-error.ts';
+import { asDiskError, shown } from '../../disk/disk-error.ts';
 import { errnoOf, OperatorError } from '../../errors.ts';
 
 /**
@@ -10,7 +10,7 @@ import { errnoOf, OperatorError } from '../../errors.ts';
  *
  * Refuses a directory that is the home of an A3S Box runtime, lies inside one, or stands beside one: there a slip of the pen in a policy
  * would delete the runtime's boxes as entries. That no entry is a home is seen when the entries are looked through.
- * @throws ERR_ROOT_NEAR_HOME
+ * @throws ERR_ROOT_NEAR_HOME; ERR_ROOT_UNREADABLE where it cannot be told
  */
 export function refuseNearHome(root: Dir, allowedRoots: readonly string[]): void {
   const inside = ancestors(root.path, allowedRoots).find(looksLikeHome);
@@ -19,7 +19,7 @@ export function refuseNearHome(root: Dir, allowedRoots: readonly string[]): void
   if (beside !== undefined) throw nearHome(root, beside);
 }
 
-/** Refuses a directory of which a child is a home. @throws ERR_ROOT_NEAR_HOME */
+/** Refuses a directory of which a child is a home. @throws ERR_ROOT_NEAR_HOME, ERR_ROOT_UNREADABLE */
 export function refuseHomeIn(root: Dir): void {
   const home = directoriesIn(root.path).find(looksLikeHome);
   if (home !== undefined) throw nearHome(root, home);
@@ -37,23 +37,28 @@ function ancestors(path: string, allowedRoots: readonly string[]): string[] {
   return found;
 }
 
-/** Where it cannot be listed, nothing is known to stand there. */
 function directoriesIn(path: string): string[] {
   try {
     return readdirSync(path, { withFileTypes: true }).flatMap((child) => (child.isDirectory() ? [`${path}/${child.name}`] : []));
   } catch (error) {
-    if (errnoOf(error) === undefined) throw error;
-    return [];
+    throw untold(path, error);
   }
 }
+
+/** Gone, or no directory any more; or closed to this process, which could not delete anything there either. */
+const noHome: ReadonlySet<string> = new Set(['ENOENT', 'ENOTDIR', 'EACCES']);
 
 function looksLikeHome(path: string): boolean {
   return ['boxes', 'cache'].every((name) => {
     try {
       return lstatSync(`${path}/${name}`).isDirectory();
     } catch (error) {
-      if (errnoOf(error) === undefined) throw error;
-      return false;
+      if (noHome.has(errnoOf(error) ?? '')) return false;
+      throw untold(path, error);
     }
   });
+}
+
+function untold(path: string, error: unknown): unknown {
+  return asDiskError(`tell whether there is a home of an A3S Box runtime in ${shown(path)}`, error, 'ERR_ROOT_UNREADABLE');
 }
