@@ -94,17 +94,15 @@ export class CacheWorker implements Tenant, Disposable {
     this.#record.recall();
     this.#dropMissedRun(nowMs);
     const enforced = this.isEnforced;
-    // Each pass tells anew when the next purge is due, which is never before its own end.
-    const wasDue = !this.#first && this.#purgeIsDue(nowMs);
+    // First, also beside a cache that always has something to do: what was evicted gives its space back only now.
+    const purges = enforced && !this.#first && this.#purgeIsDue(nowMs);
+    if (purges) await this.#purge({ signal });
     const act = nextAct({
       nowMs, enforced, dueAtMs: this.#dueAtMs === null ? null : Math.max(this.#dueAtMs, this.#retryAtMs), first: this.#first,
       rootChanged: rootMark(this.#options.spec.root) !== this.#rootMark || this.#cache.index?.mayHaveChanged === true, lastLook: this.#lastLook, expiresAtMs: this.#expiresAtMs,
     });
     if (act.act === 'run') await this.#look('Enforce', act.trigger, nowMs, signal);
     else if (act.act === 'look') await this.#look('DryRun', 'Change', nowMs, signal);
-    // Also beside a cache that always has something to do: what was evicted gives its space back only now.
-    const purges = enforced && (wasDue || this.#purgeIsDue(nowMs));
-    if (purges) await this.#purge({ signal });
     if (nowMs - this.#savedAtMs >= saveEveryMs) await this.#save();
     return act.act !== 'rest' || purges;
   }
