@@ -5,6 +5,7 @@ import type { Outlook } from '../cache/outlook.ts';
 import { Cache } from '../cache/pass.ts';
 import { defaultRestMs } from '../cache/purge.ts';
 import type { PassReport, Trigger } from '../cache/report.ts';
+import { evictedTally } from '../cache/report.ts';
 import { messageOf, OperatorError } from '../errors.ts';
 import { nextAct } from '../policy/cadence.ts';
 import type { Mode } from '../policy/compiled.ts';
@@ -12,6 +13,7 @@ import type { Demand } from '../policy/free-space.ts';
 import { essenceOf } from '../policy/free-space.ts';
 import type { Limits } from '../policy/limits.ts';
 import type { CacheState } from '../policy/node-report.ts';
+import type { Tally } from '../policy/plan.ts';
 import { CacheRecord } from './cache-record.ts';
 import type { CacheWorkerOptions } from './cache-worker-options.ts';
 import { compileFor, directoriesIn } from './compiler.ts';
@@ -144,7 +146,7 @@ export class CacheWorker implements Tenant, Disposable {
   }
 
   /** @throws OperatorError where the cache fails, as its next look will say */
-  async free(demand: Demand, signal?: AbortSignal): Promise<number> {
+  async free(demand: Demand, signal?: AbortSignal): Promise<Tally> {
     return await this.#alone(async () => {
       const report = await this.#cache.pass({ mode: 'Enforce', trigger: 'FreeSpace', demand, signal });
       this.#options.witness?.passed(this.#options.spec.name, report);
@@ -153,7 +155,7 @@ export class CacheWorker implements Tenant, Disposable {
       // The figures of all limits come with the next look, which is due.
       this.#expiresAtMs = 0;
       await this.#purge({ signal, now: true });
-      return report.evicted.length;
+      return evictedTally(report);
     });
   }
 

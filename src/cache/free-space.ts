@@ -2,7 +2,7 @@ import { OperatorError } from '../errors.ts';
 import type { Demand, Filesystem, Tries } from '../policy/free-space.ts';
 import { afterTry, isInVain, isWithinCapacity, limitsFreeSpace, noTries, shareOut, shortLimits } from '../policy/free-space.ts';
 import type { Limits } from '../policy/limits.ts';
-import type { UnreachableLimit } from '../policy/plan.ts';
+import type { Tally, UnreachableLimit } from '../policy/plan.ts';
 import type { Outlook } from './outlook.ts';
 
 export type FilesystemView = Filesystem & { readonly device: string };
@@ -15,8 +15,8 @@ export interface Tenant {
   outlook(): Promise<Outlook>;
   /** Bytes of what was evicted before, and that a purge will give. */
   restingBytes(): Promise<number>;
-  /** Evicts what is demanded, and deletes it. @returns how many entries went */
-  free(demand: Demand, signal?: AbortSignal): Promise<number>;
+  /** Evicts what is demanded, or as much of it as one pass takes out, and deletes it. @returns what went */
+  free(demand: Demand, signal?: AbortSignal): Promise<Tally>;
   /** Deletes what was evicted before, without letting it rest. */
   purge(signal?: AbortSignal): Promise<void>;
 }
@@ -151,24 +151,27 @@ export class SpaceKeeper<T extends Tenant> {
     return false;
   }
 
-  /** @returns what was gained, as a part of what was asked for; undefined where nothing could be asked for */
+  /** @returns what was gained, as a part of what was asked for and went; undefined where nothing could be asked for */
   async #meet({ filesystem, demands }: Shortage<T>, signal: AbortSignal | undefined): Promise<number | undefined> {
     const asked = [...demands.values()];
     const askedBytes = asked.reduce((sum, { bytes }) => sum + bytes, 0);
     const askedEntries = asked.reduce((sum, { entries }) => sum + entries, 0);
     if (askedBytes === 0 && askedEntries === 0) return undefined;
-    let gone = 0;
+    let [goneEntries, goneBytes] = [0, 0];
     for (const [tenant, demand] of demands) {
       if (demand.bytes === 0 && demand.entries === 0) continue;
-      gone += (await unlessFailing(() => tenant.free(demand, signal))) ?? 0;
+      const { entries, bytes } = (await unlessFailing(() => tenant.free(demand, signal))) ?? { entries: 0, bytes: 0 };
+      goneEntries += entries;
+      goneBytes += bytes;
       signal?.throwIfAborted();
     }
     const after = [...demands.keys()].map(viewOf).find((view) => view !== undefined);
-    if (after === undefined) return 0;
+    if (after === undefined || goneEntries === 0) return 0;
     const gainedInodes = (after.inodesFree ?? 0) - (filesystem.inodesFree ?? 0);
-    const bytes = askedBytes === 0 ? 0 : (after.availableBytes - filesystem.availableBytes) / askedBytes;
-    const inodes = askedEntries === 0 ? 0 : gainedInodes / (askedEntries * (this.#inodesPerEntry ?? 1));
-    if (gone > 0 && askedEntries > 0) this.#inodesPerEntry = Math.max(1, gainedInodes / gone);
+    // Of a demand on 100,000 entries one pass takes out a small part, and the next goes on.
+    const bytes = askedBytes === 0 ? 0 : (after.availableBytes - filesystem.availableBytes) / Math.max(1, goneBytes);
+    const inodes = askedEntries === 0 ? 0 : gainedInodes / (goneEntries * (this.#inodesPerEntry ?? 1));
+    if (askedEntries > 0) this.#inodesPerEntry = Math.max(1, gainedInodes / goneEntries);
     return Math.max(bytes, inodes);
   }
 }

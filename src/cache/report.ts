@@ -2,7 +2,7 @@ import type { ErrorCode } from '../errors.ts';
 import type { Mode } from '../policy/compiled.ts';
 import type { Filesystem } from '../policy/free-space.ts';
 import type { HoldSource } from '../policy/holds.ts';
-import type { Plan } from '../policy/plan.ts';
+import type { Plan, Tally } from '../policy/plan.ts';
 import type { EvictReason } from '../policy/reasons.ts';
 import type { EntryName, Snapshot } from '../policy/snapshot.ts';
 
@@ -58,6 +58,11 @@ export interface PassReport {
   readonly errors: readonly PassError[];
   /** When the trash of this pass may be purged, or null when there is none. */
   readonly purgeDueAtMs: number | null;
+}
+
+/** How much went. */
+export function evictedTally({ evicted }: Pick<PassReport, 'evicted'>): Tally {
+  return { entries: evicted.length, bytes: evicted.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) };
 }
 
 /** Where a pass or a purge is. Counts are of entries. */

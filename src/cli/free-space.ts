@@ -3,8 +3,10 @@ import { byFilesystem, shortageOf, SpaceKeeper } from '../cache/free-space.ts';
 import type { Outlook } from '../cache/outlook.ts';
 import { Cache } from '../cache/pass.ts';
 import type { PassProgress, PassReport, PurgeReport } from '../cache/report.ts';
+import { evictedTally } from '../cache/report.ts';
 import type { Demand } from '../policy/free-space.ts';
 import type { Limits } from '../policy/limits.ts';
+import type { Tally } from '../policy/plan.ts';
 import { isStop } from './exit.ts';
 import type { Outcome } from './outcome.ts';
 import { attempt } from './passes.ts';
@@ -49,8 +51,8 @@ class Onlooker implements Tenant {
     return this.cache.restingBytes();
   }
 
-  free(_demand: Demand): Promise<number> {
-    return Promise.resolve(0);
+  free(_demand: Demand): Promise<Tally> {
+    return Promise.resolve({ entries: 0, bytes: 0 });
   }
 
   purge(): Promise<void> {
@@ -98,12 +100,12 @@ class Pruner extends Onlooker {
     return this.cache.plan({ trigger: 'FreeSpace', signal: this.#options.signal });
   }
 
-  override async free(demand: Demand): Promise<number> {
+  override async free(demand: Demand): Promise<Tally> {
     const { signal } = this.#options;
-    let gone = 0;
+    let gone = { entries: 0, bytes: 0 };
     this.outcome = await attempt(this.outcome, async () => {
       const report = await this.cache.pass({ mode: 'Enforce', trigger: 'FreeSpace', demand, signal, onProgress: this.#progress });
-      gone = report.evicted.length;
+      gone = evictedTally(report);
       return { ...this.outcome, report: joined(this.outcome.report ?? report, report), errors: [...this.outcome.errors, ...report.errors] };
     });
     await this.purge();

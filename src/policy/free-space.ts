@@ -235,7 +235,7 @@ export function isInVain({ inVain }: Tries): boolean {
 
 /**
  * When to try again after a try that left the filesystem short.
- * @param gain what came of it, as parts of what was asked for; undefined where nothing could be asked for
+ * @param gain what came of it, as a part of what was asked for and went; undefined where nothing could be asked for
  * @param expiresAtMs when time lets another entry go; null where it never does
  */
 export function afterTry(tries: Tries, { gain, nowMs, expiresAtMs }: { gain: number | undefined; nowMs: number; expiresAtMs: number | null }): Tries {

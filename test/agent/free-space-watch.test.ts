@@ -215,7 +215,7 @@ describe.runIf(asRoot)('a cache', () => {
     const store = filled(disk.store(), 'abcd');
     const { workers: [worker] } = await aRig([store], { minFree: { count: Mi } });
     const demand = { filesystem: worker!.filesystem(), bytes: Mi, entries: 0, unmet: [] };
-    expect(await Promise.all([worker!.free(demand), worker!.tick(Date.now() + 10_000, signal), worker!.free(demand)])).toEqual([1, true, 1]);
+    expect(await Promise.all([worker!.free(demand), worker!.tick(Date.now() + 10_000, signal), worker!.free(demand)])).toEqual([{ entries: 1, bytes: Mi }, true, { entries: 1, bytes: Mi }]);
     expect(lettersIn(store)).toBe('cd');
     expect(worker!.state).toMatchObject({ problem: undefined, totals: { evictedEntries: 2 } });
   });

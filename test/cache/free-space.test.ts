@@ -6,6 +6,7 @@ import { OperatorError } from '../../src/errors.ts';
 import type { Demand } from '../../src/policy/free-space.ts';
 import { noLimits } from '../../src/policy/limits.ts';
 import type { Limits } from '../../src/policy/limits.ts';
+import type { Tally } from '../../src/policy/plan.ts';
 import { planEviction } from '../../src/policy/plan.ts';
 import type { Entry } from '../../src/policy/snapshot.ts';
 import { entry, hour, now, planInput } from '../policy/builders.ts';
@@ -16,6 +17,7 @@ class Fake implements Tenant {
   entries: readonly Entry[];
   /** What was asked for, round by round. */
   readonly asked: string[] = [];
+  mostAtOnce = Infinity;
   view: FilesystemView;
   readonly #given: { readonly bytes: number; readonly inodes: number };
 
@@ -40,13 +42,13 @@ class Fake implements Tenant {
     return Promise.resolve(0);
   }
 
-  free({ bytes, entries }: Demand): Promise<number> {
+  free({ bytes, entries }: Demand): Promise<Tally> {
     this.asked.push(bytes > 0 ? `${bytes} bytes` : `${entries} entries`);
-    const gone = Math.max(entries, Math.ceil(bytes / 100));
+    const gone = Math.min(this.mostAtOnce, Math.max(entries, Math.ceil(bytes / 100)));
     this.entries = this.entries.slice(gone);
     const { availableBytes, inodesFree = 0 } = this.view;
     this.view = { ...this.view, availableBytes: availableBytes + gone * this.#given.bytes, inodesFree: inodesFree + gone * this.#given.inodes };
-    return Promise.resolve(gone);
+    return Promise.resolve({ entries: gone, bytes: gone * 100 });
   }
 
   purge(): Promise<void> {
@@ -88,6 +90,29 @@ describe('a keeper of a filesystem', () => {
     expect(keeper.isDue(now + 29_999)).toBe(false);
     expect(keeper.isDue(now + 30_000)).toBe(true);
     expect(keeper.unmetOf(tenant)?.unmet).toEqual([{ limit: 'MinFree', allowed: 41_000, remaining: tenant.view.availableBytes, because: 'NotReclaimable' }]);
+  });
+
+  it.each([
+    ['bytes', { minFree: { count: 46_000 } }, 60],
+    ['inodes', { minFreeInodes: { count: 41_000 } }, 100],
+  ])('goes on where one pass takes out a small part of the %s that are missing, as long as that part gives something', async (_, limits, rounded) => {
+    const tenant = new Fake(400, limits);
+    tenant.mostAtOnce = 1;
+    const keeper = await rounds(tenant);
+    expect(tenant.asked).toHaveLength(rounded);
+    expect(keeper.unmetOf(tenant)).toBeUndefined();
+  });
+
+  it('gives up for a while where nothing went, though others gave some space back meanwhile', async () => {
+    const tenant = new Fake(80, { minFree: { count: 41_000 }, minFreeInodes: { count: 41_000 } });
+    let asked = 0;
+    tenant.free = () => {
+      asked += 1;
+      tenant.view = { ...tenant.view, availableBytes: tenant.view.availableBytes + 50, inodesFree: 40_000 + asked };
+      return Promise.resolve({ entries: 0, bytes: 0 });
+    };
+    await rounds(tenant);
+    expect(asked).toBe(2);
   });
 
   it('waits right away where nothing may go', async () => {
