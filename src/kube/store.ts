@@ -32,6 +32,8 @@ export class Store<T extends Stored = KubeObject, Received extends KubeObject = 
   readonly #objects = new Map<string, T>();
   /** Versions of what was deleted since the last bookmark or list: a late event must not bring it back. */
   readonly #deletedVersions = new Map<string, string | undefined>();
+  /** What came beside a list that is on its way, and may be younger than that. */
+  #besideList: Set<string> | undefined;
   readonly #handlers = new Set<StoreHandlers<T>>();
   readonly #log: Log;
   readonly #trim: (object: Received) => T;
@@ -85,6 +87,7 @@ export class Store<T extends Stored = KubeObject, Received extends KubeObject = 
       this.#remove(key);
       this.#deletedVersions.set(key, version);
     } else if (known === undefined || known !== version) {
+      this.#besideList?.add(key);
       this.#put(key, object);
     }
   }
@@ -92,6 +95,7 @@ export class Store<T extends Stored = KubeObject, Received extends KubeObject = 
   /** Takes a list, page by page: what it holds is put in at once; what it does not hold goes when it has ended. A list that fails in between removes nothing. */
   async replace(pages: AsyncIterable<readonly Received[]>): Promise<void> {
     const listed = new Set<string>();
+    const besideList = (this.#besideList = new Set());
     for await (const page of pages) {
       for (const object of page) {
         const key = keyOf(object);
@@ -99,7 +103,8 @@ export class Store<T extends Stored = KubeObject, Received extends KubeObject = 
         if (this.#objects.get(key)?.metadata.resourceVersion !== object.metadata.resourceVersion) this.#put(key, object);
       }
     }
-    for (const key of this.#objects.keys()) if (!listed.has(key)) this.#remove(key);
+    for (const key of this.#objects.keys()) if (!listed.has(key) && !besideList.has(key)) this.#remove(key);
+    this.#besideList = undefined;
     this.#deletedVersions.clear();
     this.#hasSynced = true;
     this.#firstSync.resolve();

@@ -50,6 +50,22 @@ describe('a store', () => {
     expect(told).toEqual(['~b', '+d', '-c']);
   });
 
+  it('keeps what came beside a list and is younger than that', async () => {
+    const { store, told } = start();
+    await store.replace(pages([at(1, 'a'), at(2, 'b')]));
+    told.length = 0;
+    const list = async function* () {
+      yield [at(1, 'a')];
+      store.apply({ type: 'MODIFIED', object: at(8, 'young') });
+      yield [];
+    };
+    await store.replace(list());
+    expect(told).toEqual(['+young', '-b']);
+    // The next list knows of it, or it is gone.
+    await store.replace(pages([at(1, 'a')]));
+    expect(told.slice(2)).toEqual(['-young']);
+  });
+
   it('takes a list as the truth, even an older one', async () => {
     const { store, told } = start();
     await store.replace(pages([at(50, 'a', 'new')]));
