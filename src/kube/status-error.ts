@@ -1,6 +1,9 @@
 import { OperatorError } from '../errors.ts';
 import type { Status } from './objects.ts';
 
+/** However long a server, or what stands before it, asks to be left alone: then somebody looks again. Timers cannot wait for more than 24 days anyhow. */
+const longestRestMs = 5 * 60_000;
+
 /** The API server answered, and the answer was no. */
 export class KubeStatusError extends OperatorError {
   /** The HTTP status: 404, 409, 410, 422, 429, 503 … */
@@ -16,7 +19,8 @@ export class KubeStatusError extends OperatorError {
     this.status = status;
     this.reason = reason;
     const seconds = body.details?.retryAfterSeconds;
-    this.retryAfterMs = retryAfterMs ?? (seconds === undefined || seconds <= 0 ? undefined : seconds * 1000);
+    const restMs = retryAfterMs ?? (seconds === undefined || seconds <= 0 ? undefined : seconds * 1000);
+    this.retryAfterMs = restMs === undefined ? undefined : Math.min(restMs, longestRestMs);
   }
 }
 

@@ -91,6 +91,14 @@ describe.concurrent('a reflector', () => {
     await rig.clock.passUntil(() => rig.told.includes('~default/a 1→2'));
   });
 
+  it.each([3_600, 3_000_000, 1e300])('looks again after five minutes where it is asked to stay away for %d s', async (seconds) => {
+    await using rig = await startReflector({ before: (server) => server.cue('list', busy(503, seconds)) });
+    await rig.watching();
+    const [wait = 0] = gaps(rig.server.timesOf('list'));
+    expect(wait).toBeGreaterThanOrEqual(300_000);
+    expect(wait).toBeLessThan(310_000);
+  });
+
   it.each([
     ['as a status', status(410, 'Expired')],
     ['inside the stream', expiredInStream],
