@@ -43,6 +43,9 @@ export interface ControllerOptions {
   readonly clock?: Clock;
 }
 
+/** In deploy/controller.yaml. */
+const containerName = 'controller';
+
 /** Reports that come within this time are looked at once: a look costs a millisecond, and a large fleet tells many things a second. */
 const gatherMs = 200;
 
@@ -165,10 +168,11 @@ async function ownImage(client: KubeClient, { namespace, log, signal }: { namesp
   if (name === undefined) throw new OperatorError('ERR_KUBE_CONFIG', 'POD_NAME is not set; outside a pod say which image the agents run with --image');
   for (let failures = 0; !signal.aborted; failures++) {
     try {
-      const pod = await client.get<KubeObject & { spec: { containers: { image: string }[] } }>(pods, { namespace, name }, { signal });
-      const image = pod.spec.containers[0]?.image;
+      const pod = await client.get<KubeObject & { spec: { containers: { name: string; image: string }[] } }>(pods, { namespace, name }, { signal });
+      // Not the first: a service mesh may have put a container of its own before it.
+      const image = pod.spec.containers.find((container) => container.name === containerName)?.image;
       if (image !== undefined) return image;
-      throw new OperatorError('ERR_KUBE_CONFIG', `pod ${name} has no container`);
+      throw new OperatorError('ERR_KUBE_CONFIG', `pod ${name} has no container ${containerName}; say which image the agents run with --image`);
     } catch (error) {
       if (signal.aborted) break;
       if (!(error instanceof OperatorError) || !error.retry) throw error;

@@ -9,16 +9,18 @@ let server: http.Server;
 /** How many questions for a pod are answered with 500 before one is answered. */
 let podFailures = 0;
 let asked: string[];
+let podContainers: { name: string; image: string }[];
 const open = () => new Promise<number>((resolve) => server.getConnections((_, count) => resolve(count)));
 
 beforeEach(async () => {
   asked = [];
+  podContainers = [{ name: 'mesh', image: 'mesh:1' }, { name: 'controller', image: 'image:1' }];
   server = http.createServer((request, response) => {
     const url = new URL(request.url ?? '/', 'http://server');
     asked.push(`${request.method} ${url.pathname.replace(/.*\//, '')}`);
     const answer = (code: number, body: object) => response.writeHead(code, { 'content-type': 'application/json' }).end(JSON.stringify(body));
     if (url.searchParams.has('watch')) return response.writeHead(200).flushHeaders();
-    if (url.pathname.includes('/pods/')) return podFailures-- > 0 ? answer(500, { kind: 'Status', code: 500 }) : answer(200, { metadata: { name: 'me' }, spec: { containers: [{ image: 'image:1' }] } });
+    if (url.pathname.includes('/pods/')) return podFailures-- > 0 ? answer(500, { kind: 'Status', code: 500 }) : answer(200, { metadata: { name: 'me' }, spec: { containers: podContainers } });
     if (request.method === 'GET') return url.pathname.endsWith('/leases/cachepolicy-controller') ? answer(404, { kind: 'Status', code: 404, reason: 'NotFound' }) : answer(200, { metadata: { resourceVersion: '1' }, items: [] });
     if (request.method !== 'POST') return answer(500, { kind: 'Status', code: 500 });
     let body = '';
@@ -64,6 +66,11 @@ describe('a controller that starts while the API server cannot answer', () => {
     expect(ended).toBe(false);
     stopping.abort();
     await running;
+  }, 30_000);
+
+  it('takes no other container of its pod for itself, such as one that a service mesh put there', async () => {
+    podContainers = [{ name: 'mesh', image: 'mesh:1' }];
+    await expect(start(undefined, AbortSignal.timeout(20_000))).rejects.toMatchObject({ code: 'ERR_KUBE_CONFIG' });
   }, 30_000);
 
   it('ends without an error when it is told to before it knows', async () => {
