@@ -1,3 +1,4 @@
+import type { Room } from '../cache/room.ts';
 import type { Log } from '../observe/log.ts';
 import type { CompiledCache, CompiledPolicy } from '../policy/compiled.ts';
 import type { CacheState, Totals } from '../policy/node-report.ts';
@@ -11,6 +12,8 @@ export interface CacheWorkerOptions {
   readonly restMs?: number | undefined;
   /** How many entries one pass takes out at most. Default: all that have to go. */
   readonly mostAtOnce?: number | undefined;
+  /** What the caches of one agent have to fit in. Default: nothing. */
+  readonly room?: Room | undefined;
   readonly log: Log;
   readonly tickMs?: number | undefined;
   /** When the policy's schedule is next due on this node after a moment; null without a schedule. */

@@ -59,9 +59,9 @@ export class CacheWorker implements Tenant, Disposable {
   #state: Pick<CacheState, 'look' | 'lastRun' | 'problem'>;
 
   constructor(options: CacheWorkerOptions) {
-    const { spec, allowedRoots, settleMs, restMs, mostAtOnce = Infinity, previous } = options;
+    const { spec, allowedRoots, settleMs, restMs, mostAtOnce = Infinity, room, previous } = options;
     this.#options = options;
-    this.#cache = new Cache(spec, { allowedRoots, mostAtOnce, remembers: true, ...(settleMs !== undefined && { settleMs }), ...(restMs !== undefined && { restMs }) });
+    this.#cache = new Cache(spec, { allowedRoots, mostAtOnce, room, remembers: true, ...(settleMs !== undefined && { settleMs }), ...(restMs !== undefined && { restMs }) });
     this.#record = new CacheRecord(options);
     this.#dueAtMs = options.nextDueAtMs(Date.now());
     this.#state = { look: previous?.look, lastRun: previous?.lastRun, problem: previous?.problem };

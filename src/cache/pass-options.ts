@@ -2,6 +2,7 @@ import type { Fault } from '../disk/dir.ts';
 import type { Mode } from '../policy/compiled.ts';
 import type { Demand } from '../policy/free-space.ts';
 import type { PassProgress, Trigger } from './report.ts';
+import type { Room } from './room.ts';
 import type { Clock } from './site.ts';
 
 /** How a cache is worked on, for as long as it is. */
@@ -15,6 +16,8 @@ export interface CacheOptions {
   readonly leftoverAgeMs?: number;
   /** How many entries one pass takes out at most: each is kept in mind until it rests. Default: all that have to go. */
   readonly mostAtOnce?: number;
+  /** What has to hold all that is found in this cache, and in others that share it. Default: nothing has to. */
+  readonly room?: Room | undefined;
   readonly clock?: Clock;
   /** Keeps in memory what was found, so that the next scan reads only what changed: for who goes on for long. Default false. */
   readonly remembers?: boolean;

@@ -51,7 +51,7 @@ export const passPatienceMs = 60_000;
  */
 export class Cache implements Disposable {
   readonly #spec: CompiledCache;
-  readonly #options: Required<Omit<CacheOptions, 'fault'>> & Pick<CacheOptions, 'fault'>;
+  readonly #options: Required<Omit<CacheOptions, 'fault' | 'room'>> & Pick<CacheOptions, 'fault' | 'room'>;
   readonly #format: Format;
   readonly #clockWatch: ClockWatch;
   readonly #backoff = new Backoff();
@@ -253,8 +253,8 @@ export class Cache implements Disposable {
   }
 
   async #scan(root: Dir, signal: AbortSignal | undefined): Promise<Snapshot> {
-    const { clock, leftoverAgeMs } = this.#options;
-    const options = { nowMs: clock.now(), leftoverAgeMs, slices: new Slices(signal) };
+    const { clock, leftoverAgeMs, room } = this.#options;
+    const options = { nowMs: clock.now(), leftoverAgeMs, room, slices: new Slices(signal) };
     return this.index === undefined ? await this.#format.scan(root, options) : await this.index.scan(root, options);
   }
 

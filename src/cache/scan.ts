@@ -58,6 +58,8 @@ class Scan {
   readonly #unfinished: Unfinished[] = [];
   readonly #unrecognised: string[] = [];
   #filesRead = 0;
+  /** Names of entries that were met, whatever became of them. */
+  #met = 0;
 
   constructor(root: Dir, format: StoreFormat, options: ScanOptions) {
     this.#root = root;
@@ -75,6 +77,7 @@ class Scan {
     this.#builder = new EntryTableBuilder(this.#known.length === 0 ? undefined : this.#known, this.#others.length, this.#others);
     await this.#lookAtKnown(rows);
     await this.#lookAtOthers();
+    this.#takeRoom();
     this.#others.freeRows();
     for (const { name, kind } of this.#unfinished) await this.#measureAge(name, kind);
     this.#leftovers.push(...(await leftInTrash(this.#root, this.#format, this.#options.slices)));
@@ -102,6 +105,7 @@ class Scan {
           else if (role === 'Metadata') this.#add(hasMetadata, buffer, start, plain.end, plain.hash);
           else if (role !== 'Lock' || kind !== 'File') this.#sort(buffer.toString('utf8', start, end), kind);
         }
+        this.#takeRoom();
         if (slices.over) await slices.yield();
       }
     } catch (error) {
@@ -157,11 +161,13 @@ class Scan {
   #add(bits: number, name: Uint8Array, start: number, end: number, hash?: number): void {
     const row = this.#known.names.find(name, start, end, hash);
     if (row !== -1) {
+      if (this.#knownBits[row] === 0) this.#met += 1;
       this.#knownBits[row]! |= bits;
       return;
     }
     let other = this.#others.find(name, start, end, hash);
     if (other === -1) {
+      this.#met += 1;
       other = this.#others.length;
       this.#others.pushBytes(name, start, end);
       if (other === this.#otherBits.length) this.#otherBits = Buffer.concat([this.#otherBits], 2 * other);
@@ -182,7 +188,7 @@ class Scan {
       }
       this.#builder.drop(row);
       if (found !== 0) this.#look(this.#known.nameAt(row), found);
-      if (slices.over) await slices.yield();
+      await this.#pause();
     }
   }
 
@@ -193,11 +199,10 @@ class Scan {
   }
 
   async #lookAtOthers(): Promise<void> {
-    const { slices } = this.#options;
     for (let i = 0; i < this.#others.length; i += 1) {
       const found = this.#otherBits[i]!;
       if (found !== isWhole || !this.#readPlain(this.#others, i, undefined)) this.#look(this.#others.at(i) as EntryName, found);
-      if (i % 8 === 0 && slices.over) await slices.yield();
+      if (i % 8 === 0) await this.#pause();
     }
   }
 
@@ -240,6 +245,20 @@ class Scan {
     // Absent: evicted or replaced while we look. The next scan knows better.
   }
 
+  async #pause(): Promise<void> {
+    const { slices } = this.#options;
+    if (!slices.over) return;
+    this.#takeRoom();
+    await slices.yield();
+  }
+
+  /** By now, before it is more than there is room for. */
+  #takeRoom(): void {
+    const others = this.#damaged.length + this.#leftovers.length + this.#unfinished.length + this.#unrecognised.length;
+    const { room, previous } = this.#options;
+    room?.take(this.#root.path, { entries: previous?.changed === undefined ? this.#met : this.#known.length + this.#others.length, others });
+  }
+
   async #measureAge(name: string, kind: LeftoverKind): Promise<void> {
     const stat = this.#root.statOf(name);
     if (stat === undefined) return;
@@ -261,5 +280,5 @@ function byName(a: { readonly name: string }, b: { readonly name: string }): num
 }
 
 function asUnreadable(error: unknown): unknown {
-  return error instanceof OperatorError ? new OperatorError('ERR_ROOT_UNREADABLE', error.message, { cause: error.cause }) : error;
+  return error instanceof OperatorError && error.code === 'ERR_DISK_IO' ? new OperatorError('ERR_ROOT_UNREADABLE', error.message, { cause: error.cause }) : error;
 }

@@ -1,9 +1,10 @@
-import { existsSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { CacheWorker } from '../../src/agent/cache-worker.ts';
 import { lockPasses } from '../../src/cache/own-folder.ts';
+import { Room } from '../../src/cache/room.ts';
 import { readMemory } from '../../src/cache/state.ts';
 import { openRoot } from '../../src/disk/pinned-root.ts';
 import { silentLog } from '../../src/observe/log.ts';
@@ -32,17 +33,18 @@ interface WorkerOptions {
   maxEntries?: number;
   mostAtOnce?: number;
   settleMs?: number;
+  room?: Room;
 }
 
 /** A worker of a policy for a fresh home with eight entries, one of them in use; three may stay. */
 function aWorker(options: WorkerOptions = {}): CacheWorker {
-  const { mode = 'Enforce', nextDueAtMs = () => null, accepted = true, previous, home = unpackHome(dir), maxEntries = 3, mostAtOnce, settleMs = 20 } = options;
+  const { mode = 'Enforce', nextDueAtMs = () => null, accepted = true, previous, home = unpackHome(dir), maxEntries = 3, mostAtOnce, settleMs = 20, room } = options;
   const spec = {
     name: 'rootfs', format: 'a3s-rootfs', root: join(home, 'cache/rootfs'), home,
     limits: { ...noLimits, maxEntries }, protect: { ...noProtection, minIdleMs: 5_000 },
   } as const;
   const policy: CompiledPolicy = { formatVersion: 1, policy: { name: 'p', uid: 'u', generation: 1 }, accepted, mode, schedule: null, caches: [spec] };
-  return new CacheWorker({ policy, spec, allowedRoots: [dir], mostAtOnce, settleMs, restMs: 0, log: silentLog, nextDueAtMs, previous, knownTotals: undefined });
+  return new CacheWorker({ policy, spec, allowedRoots: [dir], mostAtOnce, room, settleMs, restMs: 0, log: silentLog, nextDueAtMs, previous, knownTotals: undefined });
 }
 
 const entries = (worker: CacheWorker) => worker.state.look?.stats.entryCount;
@@ -84,6 +86,18 @@ it('deletes what has rested between passes that follow each other at once', asyn
     resting.push(readdirSync(join(home, 'cache/rootfs/.cachepolicy/trash')).length);
   }
   expect([entries(worker), ...resting]).toEqual([3, 2, 2, 1]);
+});
+
+it('says of a directory that is more than it can keep in mind that it is, and takes it up when it is not', async () => {
+  const home = unpackHome(dir);
+  const root = join(home, 'cache/rootfs');
+  using worker = aWorker({ home, room: new Room(8) });
+  mkdirSync(join(root, 'f'.repeat(64)));
+  await worker.tick(Date.now(), signal);
+  expect(worker.state).toMatchObject({ look: undefined, lastRun: undefined, problem: { reason: 'RootCrowded', message: expect.stringContaining(`${root} has too many entries`) } });
+  rmdirSync(join(root, 'f'.repeat(64)));
+  await worker.tick(Date.now() + minute, signal);
+  expect(worker.state).toMatchObject({ problem: undefined, look: { stats: { entryCount: 3 } } });
 });
 
 describe('a worker with a schedule', () => {

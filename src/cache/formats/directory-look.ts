@@ -75,6 +75,7 @@ export class DirectoryLook {
       if (known !== undefined) this.#tell(entries, name as EntryName, known);
       if (slices.over) await slices.yield();
     }
+    this.#takeRoom();
     this.#damaged.sort((a, b) => (a.name < b.name ? -1 : 1));
     return { takenAtMs: nowMs, entries: entries.build(nowMs), damaged: this.#damaged, unrecognised: this.#unrecognised.toSorted(), filesRead: this.#namesMet };
   }
@@ -103,11 +104,12 @@ export class DirectoryLook {
             this.#unrecognised.push(name);
           }
         }
+        this.#takeRoom();
         if (this.#options.slices.over) await this.#options.slices.yield();
       }
     } catch (error) {
       const failed = asDiskError(`read ${shown(this.#root.path)}`, error);
-      throw failed instanceof OperatorError ? new OperatorError('ERR_ROOT_UNREADABLE', failed.message, { cause: failed.cause }) : failed;
+      throw failed instanceof OperatorError && failed.code === 'ERR_DISK_IO' ? new OperatorError('ERR_ROOT_UNREADABLE', failed.message, { cause: failed.cause }) : failed;
     }
     return changed;
   }
@@ -156,6 +158,11 @@ export class DirectoryLook {
     this.#memory.set(name, rememberedOf(this.#root, name, measure, { measuredAtMs: nowMs, usedAtMs }));
     this.#namesMet += measure.names;
     return measure.names;
+  }
+
+  /** By now, before it is more than there is room for. */
+  #takeRoom(): void {
+    this.#options.room?.take(this.#root.path, { entries: this.#found.size, others: this.#damaged.length + this.#unrecognised.length });
   }
 
   #tell(entries: EntryTableBuilder, name: EntryName, known: Remembered): void {

@@ -96,9 +96,10 @@ export class DirectoryMemory {
     return row;
   }
 
-  /** Reads what an agent before this one knew. What cannot be read is not known; then it is asked anew. */
-  load(own: Dir): void {
+  /** Reads what an agent before this one knew, of so many entries at most. What cannot be read is not known; then it is asked anew. */
+  load(own: Dir, most = Infinity): void {
     for (const line of linesOf(own)) {
+      if (this.size === most) return;
       const row = parsed(line);
       if (row !== undefined) this.set(...row);
     }

@@ -55,7 +55,7 @@ export class Directory implements PlainFormat {
   }
 
   async scan(root: Dir, options: ScanOptions): Promise<Snapshot> {
-    this.#load(root);
+    this.#load(root, options.room?.most);
     const look = new DirectoryLook(root, this.#memory, { ...options, namesInTurn: this.#namesInTurn });
     const snapshot = await look.run();
     this.usesSeen = look.usesSeen;
@@ -102,7 +102,7 @@ export class Directory implements PlainFormat {
   }
 
   /** Before the first look at a directory: what an agent before this one knew of it. */
-  #load(root: Dir): void {
+  #load(root: Dir, most?: number): void {
     const stat = root.stat();
     if (this.#root !== undefined && isSameFile(this.#root, stat)) return;
     this.#root = stat;
@@ -110,6 +110,6 @@ export class Directory implements PlainFormat {
     const own = root.openDirOrErrno(ownFolder);
     if (typeof own === 'number') return;
     using opened = own;
-    this.#memory.load(opened);
+    this.#memory.load(opened, most);
   }
 }

@@ -5,6 +5,7 @@ import type { FormatName } from '../../policy/compiled.ts';
 import type { EntryRow, RawRow } from '../../policy/entry-table.ts';
 import type { Hold, HoldSource } from '../../policy/holds.ts';
 import type { DamageReason, EntryName, Snapshot } from '../../policy/snapshot.ts';
+import type { Room } from '../room.ts';
 
 /** What a metadata file says of its entry. Times in ms since the epoch; the formats keep whole seconds on disk. */
 export interface Metadata {
@@ -38,6 +39,8 @@ export interface ScanOptions {
   /** A leftover that nothing has changed for this long belongs to nobody any more. */
   readonly leftoverAgeMs: number;
   readonly slices: Slices;
+  /** What has to hold all that is found, if anything has to. */
+  readonly room?: Room | undefined;
   /** What the last scan of this very directory found; without it everything is read. */
   readonly previous?: PreviousScan | undefined;
 }
