@@ -8,6 +8,7 @@ import { cachePolicies, configMaps, daemonSets } from '../kube/resource.ts';
 import { isConflict, isNotFound, KubeStatusError } from '../kube/status-error.ts';
 import type { Store } from '../kube/store.ts';
 import type { Log } from '../observe/log.ts';
+import { TokenBucket } from '../policy/token-bucket.ts';
 import type { Admission, PolicyObject } from './admission.ts';
 import { appliedHashAnnotation, desiredChildren } from './children.ts';
 
@@ -40,6 +41,10 @@ const standsAfterMs = 10_000;
 const minRetryMs = 500;
 const maxRetryMs = 30_000;
 
+/** The same is written over what somebody else made of it so often at once, and then in this time: two that contend would keep the API server busy. */
+const contentionBurst = 10;
+const contentionEveryMs = 5_000;
+
 interface Refusal {
   readonly error: KubeStatusError;
   /** What was not taken. Anything else is tried at once. */
@@ -56,6 +61,8 @@ export class Provision {
   /** What was applied last, by object: its hash and the version the server gave it. */
   readonly #applied = new Map<string, string>();
   readonly #refusals = new Map<string, Refusal>();
+  /** By object: what is written, and how often the same may be written yet. */
+  readonly #paces = new Map<string, { readonly hash: string | undefined; readonly bucket: TokenBucket }>();
 
   constructor(options: ProvisionOptions) {
     this.#options = options;
@@ -73,9 +80,14 @@ export class Provision {
     const refusal = this.#refusals.get(name);
     if (refusal?.wanted === wanted && refusal.retryAtMs > this.#nowMs) return this.#unapplied(refusal);
     try {
-      for (const child of children) if (!(await this.#apply(policy, child, signal))) return 'Outdated';
+      const contended: number[] = [];
+      for (const child of children) {
+        const waitMs = await this.#apply(policy, child, signal);
+        if (waitMs === 'Outdated') return waitMs;
+        if (waitMs > 0) contended.push(waitMs);
+      }
       this.#refusals.delete(name);
-      return 'Applied';
+      return contended.length === 0 ? 'Applied' : { words: 'somebody else changes them again and again', lasts: false, retryInMs: Math.min(...contended) };
     } catch (error) {
       if (!(error instanceof KubeStatusError)) throw error;
       log.warn({ err: error, policy: name }, 'the API server does not take the objects of a policy; they are tried again');
@@ -86,29 +98,45 @@ export class Provision {
   /** The policy is gone, and its objects go by their owner references. */
   forget(policyName: string): void {
     this.#refusals.delete(policyName);
-    for (const key of this.#applied.keys()) if (key.endsWith(`/${childName(policyName)}`)) this.#applied.delete(key);
+    for (const kept of [this.#applied, this.#paces]) {
+      for (const key of kept.keys()) if (key.endsWith(`/${childName(policyName)}`)) kept.delete(key);
+    }
   }
 
   get #nowMs(): number {
     return this.#options.clock.monotonicMs();
   }
 
-  /** @returns false where our view is outdated */
-  async #apply(policy: PolicyObject, child: KubeObject, signal: AbortSignal): Promise<boolean> {
+  /** @returns how long it has to wait, because somebody else changes it as often as it is written; else 0 */
+  async #apply(policy: PolicyObject, child: KubeObject, signal: AbortSignal): Promise<number | 'Outdated'> {
     const { client, log } = this.#options;
     const [resource, store] = child.kind === 'DaemonSet' ? [daemonSets, this.#options.daemonSets] : [configMaps, this.#options.configMaps];
     const present = store.get(keyOf(child));
-    if (present !== undefined && this.#applied.get(childKey(child)) === versionOf(child, present)) return true;
-    if (present === undefined && !(await this.#isCurrent(policy, signal))) return false;
+    if (present !== undefined && this.#applied.get(childKey(child)) === versionOf(child, present)) return 0;
+    const bucket = this.#paceOf(child);
+    const waitMs = bucket.waitMs(this.#nowMs);
+    if (waitMs > 0) return waitMs;
+    if (present === undefined && !(await this.#isCurrent(policy, signal))) return 'Outdated';
     try {
       const applied = await client.apply(resource, basedOn(present, child), { fieldManager: controllerFieldManager, signal });
       this.#applied.set(childKey(child), versionOf(child, applied));
     } catch (error) {
-      if (isConflict(error)) return false;
+      if (isConflict(error)) return 'Outdated';
       throw error;
     }
-    log.info({ policy: policy.metadata.name, kind: child.kind }, 'applied');
-    return true;
+    bucket.spend(this.#nowMs);
+    const about = { policy: policy.metadata.name, kind: child.kind };
+    if (bucket.waitMs(this.#nowMs) > 0) log.warn(about, 'somebody else changes this object again and again');
+    log.info(about, 'applied');
+    return 0;
+  }
+
+  #paceOf(child: KubeObject): TokenBucket {
+    const known = this.#paces.get(childKey(child));
+    if (known !== undefined && known.hash === hashOf(child)) return known.bucket;
+    const bucket = new TokenBucket(contentionBurst, contentionEveryMs, this.#nowMs);
+    this.#paces.set(childKey(child), { hash: hashOf(child), bucket });
+    return bucket;
   }
 
   /** Asked before a child is made: those of a policy that is gone would come back, with agents that enforce it, until the garbage collector sees them. */

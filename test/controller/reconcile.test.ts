@@ -157,6 +157,24 @@ describe('a child that is not as it should be', () => {
     expect(scenario.status.reporting).toBe('1/1');
   });
 
+  it('is written ten times at once, then every five seconds, where somebody else changes it as often; and the status follows the reports', async () => {
+    await running('node-1');
+    const tries: number[] = [];
+    for (let tick = 0; tick < 5 * 20; tick++) {
+      scenario.shows(scenario.configMaps, { ...scenario.child('ConfigMap'), data: { 'policy.json': String(tick) } } as never);
+      scenario.shows(scenario.nodeCaches, aNodeCache('node-1', { evictedEntries: 3 + tick }));
+      if ((await scenario.calls()).includes(configMap)) tries.push(tick / 5);
+      scenario.clock.jump(200);
+    }
+    expect(tries.slice(0, 10)).toEqual([0, 0.2, 0.4, 0.6, 0.8, 1, 1.2, 1.4, 1.6, 1.8]);
+    expect(tries.slice(10)).toEqual([5, 10, 15]);
+    expect(scenario.status.evictedEntries).toBeGreaterThan(70);
+    // What an admin wants is written at once.
+    scenario.edit((spec) => (spec.caches[0]!.limits = { maxEntries: 4 }));
+    expect(await scenario.calls()).toContain(configMap);
+    expect(compiled()).toMatchObject({ caches: [{ limits: { maxEntries: 4 } }] });
+  });
+
   it('is left alone when only its status changed', async () => {
     await running('node-1');
     const present = scenario.child('DaemonSet');
