@@ -1,7 +1,7 @@
 import { chmodSync, constants, fchmodSync, ftruncateSync } from 'node:fs';
 import { OperatorError } from '../errors.ts';
 import type { DirEntry } from './dir-entries.ts';
-import { batchesOf } from './dir-entries.ts';
+import { DirNames } from './dir-entries.ts';
 import type { Dir } from './dir.ts';
 import { asDiskError, diskError, errno } from './disk-error.ts';
 import type { Name } from './libc.ts';
@@ -73,37 +73,44 @@ class DeleteWalk implements Deletion {
 
   async #directory(parent: Dir, name: Name, depth: number): Promise<void> {
     if (depth > maxDepth && this.#moveToTop(parent, name)) return;
-    const dir = this.#open(parent, name);
-    if (dir === undefined) return;
-    using opened = dir;
     const failedBefore = this.failed;
     // A directory that changes while it is read may hide names from the reader: look again while that helps.
     let removedBefore: number;
     do {
       removedBefore = this.removed;
-      const subdirectories: Buffer[] = [];
-      await this.#files(opened, subdirectories);
-      for (const each of subdirectories) await this.#directory(opened, each, depth + 1);
-      if (this.#rmdir(parent, name)) return;
+      if (!(await this.#empty(parent, name, depth)) || this.#rmdir(parent, name)) return;
     } while (this.removed > removedBefore && this.failed === failedBefore);
     if (this.failed === failedBefore) this.#note('remove', parent, name, -errno.ENOTEMPTY);
   }
 
-  /** Removes what is no directory, and collects the rest. */
-  async #files(dir: Dir, subdirectories: Buffer[]): Promise<void> {
+  /** @returns false where it could not be opened */
+  async #empty(parent: Dir, name: Name, depth: number): Promise<boolean> {
+    const opened = this.#open(parent, name);
+    if (opened === undefined) return false;
+    using dir = opened;
+    for (const each of await this.#files(dir)) await this.#directory(dir, each, depth + 1);
+    return true;
+  }
+
+  /** Removes what is no directory. @returns the rest */
+  async #files(dir: Dir): Promise<Buffer[]> {
+    const subdirectories: Buffer[] = [];
     try {
-      for (const batch of batchesOf(dir)) {
-        for (const entry of batch) {
-          const kind = entry.kind === 'Unknown' ? kindOf(dir, entry) : entry.kind;
-          if (kind === 'Directory') subdirectories.push(Buffer.from(entry.bytes));
-          else if (kind === 'File' && this.#mayHoldLargeFiles) await this.#file(dir, entry);
-          else this.#unlink(dir, entry.bytes);
-          if (this.#slices.over) await this.#slices.yield();
+      using names = new DirNames(dir, { isShared: false });
+      while (names.nextBatch()) {
+        while (names.next()) {
+          const kind = names.kind === 'Unknown' ? kindOf(dir, names.name) : names.kind;
+          if (kind === 'Directory') subdirectories.push(Buffer.from(names.name));
+          else if (kind === 'File' && this.#mayHoldLargeFiles) await this.#file(dir, { bytes: names.name, kind });
+          else if (dir.unlinkListed(names)) this.removed += 1;
+          else this.#unlink(dir, names.name);
+          if (this.#slices.overAfterShortSteps) await this.#slices.yield();
         }
       }
     } catch (error) {
       this.#keep(error);
     }
+    return subdirectories;
   }
 
   async #file(dir: Dir, entry: DirEntry): Promise<void> {
@@ -195,8 +202,8 @@ function toBytes(name: Name): Buffer {
   return typeof name === 'string' ? Buffer.from(name) : Buffer.from(name.buffer, name.byteOffset, name.length);
 }
 
-function kindOf(dir: Dir, entry: DirEntry): DirEntry['kind'] {
-  const stat = statAt(dir.fd, entry.bytes);
+function kindOf(dir: Dir, name: Name): DirEntry['kind'] {
+  const stat = statAt(dir.fd, name);
   return typeof stat === 'number' ? 'Unknown' : stat.kind;
 }
 

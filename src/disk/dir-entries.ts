@@ -1,6 +1,6 @@
 import type { Dir } from './dir.ts';
 import { diskError, shown } from './disk-error.ts';
-import { getdents } from './libc.ts';
+import { addressOf, getdents } from './libc.ts';
 import type { FileKind } from './stat.ts';
 import { kindsByMode } from './stat.ts';
 
@@ -23,24 +23,26 @@ let spare: Buffer | undefined;
  * names. What is added or removed meanwhile may be missed.
  */
 export class DirNames implements Disposable {
-  /** The present name lies in here, from `start` to `end`. Overwritten by the next batch. */
+  /** The present name lies in here, from `start` to `end`, and a NUL behind it. Overwritten by the next batch. */
   readonly buffer: Buffer;
   start = 0;
-  end = 0;
   kind: FileKind = 'Unknown';
   readonly #dir: Dir;
+  readonly #isOwnDir: boolean;
+  #bufferAddress: number | undefined;
   #filled = 0;
   #next = 0;
 
-  constructor(dir: Dir) {
-    // A descriptor of its own: the read position of `dir` is shared by all who use it.
-    this.#dir = dir.openDir('.');
+  /** @param isShared false where nobody else reads by this handle, and nobody has: its read position is one for all */
+  constructor(dir: Dir, { isShared = true }: { isShared?: boolean } = {}) {
+    this.#isOwnDir = isShared;
+    this.#dir = isShared ? dir.openDir('.') : dir;
     this.buffer = spare ?? Buffer.allocUnsafeSlow(batchBytes);
     spare = undefined;
   }
 
   [Symbol.dispose](): void {
-    this.#dir[Symbol.dispose]();
+    if (this.#isOwnDir) this.#dir[Symbol.dispose]();
     spare = this.buffer;
   }
 
@@ -58,18 +60,31 @@ export class DirNames implements Disposable {
     while (this.#next < this.#filled) {
       // struct linux_dirent64: u64 inode, s64 offset, u16 record length, u8 type, name with NUL, up to seven bytes of anything.
       const at = this.#next;
-      const length = buffer[at + 16]! | (buffer[at + 17]! << 8);
-      this.#next += length;
+      this.#next += buffer[at + 16]! | (buffer[at + 17]! << 8);
       const start = at + 19;
-      let end = Math.max(start, at + length - 8);
-      while (buffer[end] !== 0) end += 1;
-      if (buffer[start] === dot && (end === start + 1 || (end === start + 2 && buffer[start + 1] === dot))) continue;
+      if (buffer[start] === dot && (buffer[start + 1] === 0 || (buffer[start + 1] === dot && buffer[start + 2] === 0))) continue;
       this.start = start;
-      this.end = end;
       this.kind = kinds[buffer[at + 18]!]!;
       return true;
     }
     return false;
+  }
+
+  get end(): number {
+    let end = Math.max(this.start, this.#next - 8);
+    while (this.buffer[end] !== 0) end += 1;
+    return end;
+  }
+
+  /** The present name as a view, until the next batch. */
+  get name(): Buffer {
+    return this.buffer.subarray(this.start, this.end);
+  }
+
+  /** Where the present name lies in memory, until the next batch. */
+  get address(): number {
+    this.#bufferAddress ??= addressOf(this.buffer);
+    return this.#bufferAddress + this.start;
   }
 }
 const dot = 0x2e;
@@ -82,7 +97,7 @@ export function* batchesOf(dir: Dir): Generator<DirEntry[]> {
   using names = new DirNames(dir);
   while (names.nextBatch()) {
     const batch: DirEntry[] = [];
-    while (names.next()) batch.push({ bytes: names.buffer.subarray(names.start, names.end), kind: names.kind });
+    while (names.next()) batch.push({ bytes: names.name, kind: names.kind });
     yield batch;
   }
 }

@@ -1,5 +1,6 @@
 import { closeSync, constants, fchmodSync, fsyncSync } from 'node:fs';
 import { OperatorError } from '../errors.ts';
+import type { DirNames } from './dir-entries.ts';
 import { asDiskError, diskError, errno, errnoName, shown } from './disk-error.ts';
 import type { Name } from './libc.ts';
 import * as libc from './libc.ts';
@@ -142,6 +143,12 @@ export class Dir implements Disposable {
   /** Anything but a directory. @returns false where nothing has the name */
   unlink(name: Name): boolean {
     return done(this.#change('unlink', name, () => libc.unlinkat(this.fd, name)), [errno.ENOENT], () => `remove ${this.pathOf(name)}`);
+  }
+
+  /** The same for the name at which a reader of this directory stands, as fast as that goes. @returns false where it is still there, or was gone already */
+  unlinkListed(names: DirNames): boolean {
+    this.#hooks.fault?.(`unlink ${this.pathOf(names.name)}`);
+    return libc.unlinkatAddress(this.fd, names.address) === 0;
   }
 
   /** An empty directory. @returns false where nothing has the name, or it is not empty */

@@ -31,6 +31,7 @@ const raw = {
   close: libc.func('close', 'int', ['int']),
   fcntl: libc.func('syscall', 'long', ['long', 'int', 'int', 'long']),
   unlinkat: libc.func('unlinkat', 'int', ['int', 'const void *', 'int']),
+  unlinkatAddress: libc.func('unlinkat', 'int', ['int', 'uintptr_t', 'int']),
   mkdirat: libc.func('mkdirat', 'int', ['int', 'const void *', 'uint']),
   mknodat: libc.func('mknodat', 'int', ['int', 'const void *', 'uint', 'uint64']),
   symlinkat: libc.func('symlinkat', 'int', ['const void *', 'int', 'const void *']),
@@ -101,18 +102,18 @@ export function openat2(dirFd: number, name: Name, options: { flags: number; mod
   fillOpenHow(how, options);
   return openInC(dirFd, path, how);
 }
-const how = Buffer.alloc(24);
+const how = new Uint32Array(6);
 
-/** struct open_how: u64 flags, mode, resolve. */
-function fillOpenHow(into: Buffer, { flags, mode = 0, resolve: walk }: { flags: number; mode?: number; resolve: number }): void {
-  into.writeBigUInt64LE(BigInt(flags | O_CLOEXEC), 0);
-  into.writeBigUInt64LE(BigInt(mode), 8);
-  into.writeBigUInt64LE(BigInt(walk), 16);
+/** struct open_how: u64 flags, mode, resolve, none of which needs its high half. */
+function fillOpenHow(into: Uint32Array, { flags, mode = 0, resolve: walk }: { flags: number; mode?: number; resolve: number }): void {
+  into[0] = flags | O_CLOEXEC;
+  into[2] = mode;
+  into[4] = walk;
 }
 
-function openInC(dirFd: number, path: Buffer, openHow: Buffer): number {
+function openInC(dirFd: number, path: Buffer, openHow: Uint32Array): number {
   for (;;) {
-    const fd = outcome(raw.openat2(numbers.openat2, dirFd, path, openHow, openHow.length));
+    const fd = outcome(raw.openat2(numbers.openat2, dirFd, path, openHow, openHow.byteLength));
     if (fd !== -EINTR) return fd;
   }
 }
@@ -131,7 +132,7 @@ export function statx(dirFd: number, name: Name): number {
 export function openForReading(dirFd: number, path: Buffer): number {
   return openInC(dirFd, path, howToRead);
 }
-const howToRead = Buffer.alloc(24);
+const howToRead = new Uint32Array(6);
 // O_NONBLOCK: opening a FIFO that nobody writes to would wait forever.
 fillOpenHow(howToRead, { flags: constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK, resolve: resolve.sameMount });
 
@@ -162,6 +163,16 @@ export function getdents(dirFd: number, buffer: Buffer): number {
 export function unlinkat(dirFd: number, name: Name): number {
   const path = inC(name, firstName);
   return typeof path === 'number' ? -path : outcome(raw.unlinkat(dirFd, path, 0));
+}
+
+/** Where the bytes of a buffer lie, for as long as somebody has it. */
+export function addressOf(buffer: Buffer): number {
+  return Number(koffi.address(buffer));
+}
+
+/** The same for a name that already lies in memory with a NUL at its end: of 100,000 names none is copied. */
+export function unlinkatAddress(dirFd: number, address: number): number {
+  return outcome(raw.unlinkatAddress(dirFd, address, 0));
 }
 
 export function rmdirat(dirFd: number, name: Name): number {

@@ -72,7 +72,7 @@ class SwappedTree {
 
   async delete(): Promise<void> {
     using box = await this.#prepare();
-    await deleteTree(box, 'round');
+    await deleteTree(box, 'round', { totalBytes: 0 });
     this.#count();
   }
 
