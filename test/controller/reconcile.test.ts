@@ -160,7 +160,7 @@ describe('a child that is not as it should be', () => {
   it('is written ten times at once, then every five seconds, where somebody else changes it as often; and the status follows the reports', async () => {
     await running('node-1');
     const tries: number[] = [];
-    for (let tick = 0; tick < 5 * 20; tick++) {
+    for (let tick = 0; tick < 5 * 19; tick++) {
       scenario.shows(scenario.configMaps, { ...scenario.child('ConfigMap'), data: { 'policy.json': String(tick) } } as never);
       scenario.shows(scenario.nodeCaches, aNodeCache('node-1', { evictedEntries: 3 + tick }));
       if ((await scenario.calls()).includes(configMap)) tries.push(tick / 5);
