@@ -48,6 +48,10 @@ export const cachePolicySchema: unknown = {
             {
               "rule": "self.all(k, k.size() <= 317 && k.indexOf('/') <= 253 && k.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))",
               "message": "every key of nodeSelector must be a label key, such as a3s-box.io/runtime"
+            },
+            {
+              "rule": "!('kubernetes.io/os' in self) || self['kubernetes.io/os'] == 'linux'",
+              "message": "nodeSelector may select no other kubernetes.io/os than linux, which is where agents run"
             }
           ]
         },
@@ -403,7 +407,7 @@ export const cachePolicySchema: unknown = {
                           "maxLength": 40,
                           "x-kubernetes-validations": [
                             {
-                              "rule": "self.matches('^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})$') && timestamp(self) > timestamp('1970-01-01T00:00:00Z')",
+                              "rule": "self.matches('^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$') && timestamp(self) > timestamp('1970-01-01T00:00:00Z')",
                               "message": "until must be a time with a zone, such as 2027-01-01T00:00:00Z"
                             }
                           ]

@@ -53,7 +53,8 @@ function daemonSet({ policy, compiled, rootsInUse, namespace, image }: ChildrenI
         metadata: { labels },
         spec: {
           serviceAccountName: agentServiceAccount,
-          nodeSelector: { ...spec.nodeSelector, 'kubernetes.io/os': 'linux' },
+          // A policy that asks for nodes of another system must not come to all the others.
+          nodeSelector: { 'kubernetes.io/os': 'linux', ...spec.nodeSelector },
           tolerations: spec.tolerations ?? [],
           // Kubelet refuses every other class while the node is under DiskPressure, whatever it tolerates.
           priorityClassName: 'system-node-critical',

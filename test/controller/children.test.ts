@@ -143,10 +143,15 @@ describe('the pod of an agent', () => {
   });
 
   it('runs where the policy says, on Linux only', async () => {
-    const { pod } = await childrenOf(aPolicy({ nodeSelector: { pool: 'a', 'kubernetes.io/os': 'windows' }, tolerations: [{ key: 'x', operator: 'Exists' }] }));
+    const { pod } = await childrenOf(aPolicy({ nodeSelector: { pool: 'a' }, tolerations: [{ key: 'x', operator: 'Exists' }] }));
     expect(pod.nodeSelector).toEqual({ pool: 'a', 'kubernetes.io/os': 'linux' });
     expect(pod.tolerations).toEqual([{ key: 'x', operator: 'Exists' }]);
     expect((await childrenOf(aPolicy())).pod).toMatchObject({ nodeSelector: { 'kubernetes.io/os': 'linux' }, tolerations: [] });
+  });
+
+  it('runs nowhere rather than on nodes that the policy did not select', async () => {
+    const { pod } = await childrenOf(aPolicy({ nodeSelector: { 'kubernetes.io/os': 'windows' } }));
+    expect(pod.nodeSelector).toEqual({ 'kubernetes.io/os': 'windows' });
   });
 
   it('is selected by labels that it has, and that no other policy shares', async () => {
