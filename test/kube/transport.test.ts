@@ -138,15 +138,15 @@ describe.concurrent('a request that fails', () => {
       const before = rig.server.count(verb);
       rig.server.cue(verb, act);
       const result = await settled(rig, send(rig));
-      return { sent: rig.server.count(verb) - before, ok: result.error === undefined };
+      return { sent: rig.server.count(verb) - before, ok: result.error === undefined, rested: result.tookMs >= 5_000 };
     };
-    expect(await tries(breakOff)).toEqual(repeatable ? { sent: 2, ok: true } : { sent: 1, ok: false });
+    expect(await tries(breakOff)).toEqual({ ...(repeatable ? { sent: 2, ok: true } : { sent: 1, ok: false }), rested: false });
     rig.server.put(collection, configMap('a'));
-    expect(await tries(busy(503, 1))).toEqual(repeatable ? { sent: 2, ok: true } : { sent: 1, ok: false });
+    expect(await tries(busy(503, 5))).toEqual(repeatable ? { sent: 2, ok: true, rested: true } : { sent: 1, ok: false, rested: false });
     rig.server.put(collection, configMap('a'));
-    expect(await tries(busy(429, 1))).toEqual({ sent: 2, ok: true });
+    expect(await tries(busy(429, 5))).toEqual({ sent: 2, ok: true, rested: true });
     rig.server.put(collection, configMap('a'));
-    expect(await tries(status(500, 'InternalError'))).toEqual({ sent: 1, ok: false });
+    expect(await tries(status(500, 'InternalError'))).toEqual({ sent: 1, ok: false, rested: false });
   });
 
   it('is left to the caller where the server wants a long rest', async () => {
