@@ -1,5 +1,5 @@
 import { OperatorError } from '../errors.ts';
-import type { Demand, Filesystem, Tries } from '../policy/free-space.ts';
+import type { Demand, Filesystem, InodeStep, Tries } from '../policy/free-space.ts';
 import { afterTry, isInVain, isWithinCapacity, limitsFreeSpace, noTries, shareOut, shortLimits } from '../policy/free-space.ts';
 import type { Limits } from '../policy/limits.ts';
 import type { Tally, UnreachableLimit } from '../policy/plan.ts';
@@ -68,7 +68,7 @@ export interface Shortage<T extends Tenant> {
 }
 
 /** What is short on the filesystem of these caches, and whose entries make up for it; undefined where nothing is short. Reads only. */
-export async function shortageOf<T extends Tenant>(tenants: readonly T[], nowMs: number, inodesPerEntry?: number): Promise<Shortage<T> | undefined> {
+export async function shortageOf<T extends Tenant>(tenants: readonly T[], nowMs: number, before?: InodeStep): Promise<Shortage<T> | undefined> {
   const filesystem = tenants.map(viewOf).find((view) => view !== undefined);
   if (filesystem === undefined || !isShort({ filesystem, tenants })) return undefined;
   const present: T[] = [];
@@ -80,7 +80,7 @@ export async function shortageOf<T extends Tenant>(tenants: readonly T[], nowMs:
     present.push(tenant);
     claims.push({ limits: tenant.limits, entries: outlook.snapshot.entries, plan: outlook.plan, trashBytes, nowMs });
   }
-  const shares = shareOut(filesystem, claims, inodesPerEntry);
+  const shares = shareOut(filesystem, claims, before);
   const times = claims.map(({ plan }) => plan.nextFreeAtMs).filter((time) => time !== null);
   return {
     filesystem,
@@ -104,7 +104,7 @@ async function unlessFailing<R>(act: () => Promise<R>): Promise<R | undefined> {
  */
 export class SpaceKeeper<T extends Tenant> {
   #tries: Tries = noTries;
-  #inodesPerEntry: number | undefined;
+  #inodeStep: InodeStep | undefined;
   #unmet: ReadonlyMap<T, Demand> = new Map();
 
   /** What stays short for a cache whatever goes, as far as the last round could tell; undefined where nothing does. */
@@ -131,7 +131,7 @@ export class SpaceKeeper<T extends Tenant> {
     const filesystem = tenants.map(viewOf).find((view) => view !== undefined);
     if (filesystem === undefined || !canHelp({ filesystem, tenants })) return this.#rest(tenants);
     for (const tenant of tenants) await unlessFailing(() => tenant.purge(signal));
-    const shortage = await shortageOf(tenants, now(), this.#inodesPerEntry);
+    const shortage = await shortageOf(tenants, now(), this.#inodeStep);
     if (shortage === undefined) return this.#rest(tenants);
     signal?.throwIfAborted();
     const gain = await this.#meet(shortage, signal);
@@ -147,6 +147,7 @@ export class SpaceKeeper<T extends Tenant> {
   /** Nothing is to be done; what is beyond the capacity is short all the same. */
   #rest(tenants: readonly T[]): false {
     this.#tries = noTries;
+    this.#inodeStep = undefined;
     this.#unmet = unmetBy(tenants, (each) => (isWithinCapacity(each) ? [] : [each]));
     return false;
   }
@@ -170,8 +171,8 @@ export class SpaceKeeper<T extends Tenant> {
     const gainedInodes = (after.inodesFree ?? 0) - (filesystem.inodesFree ?? 0);
     // Of a demand on 100,000 entries one pass takes out a small part, and the next goes on.
     const bytes = askedBytes === 0 ? 0 : (after.availableBytes - filesystem.availableBytes) / Math.max(1, goneBytes);
-    const inodes = askedEntries === 0 ? 0 : gainedInodes / (goneEntries * (this.#inodesPerEntry ?? 1));
-    if (askedEntries > 0) this.#inodesPerEntry = Math.max(1, gainedInodes / goneEntries);
+    const inodes = askedEntries === 0 ? 0 : gainedInodes / (goneEntries * (this.#inodeStep?.perEntry ?? 1));
+    if (askedEntries > 0) this.#inodeStep = { perEntry: Math.max(1, gainedInodes / goneEntries), entries: goneEntries };
     return Math.max(bytes, inodes);
   }
 }

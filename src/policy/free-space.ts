@@ -87,18 +87,27 @@ export interface Claim {
   readonly nowMs: number;
 }
 
+/** What the step before showed, of those that go for inodes. */
+export interface InodeStep {
+  /** Given back by each that went. Others make and remove files meanwhile, so that it may be anything. */
+  readonly perEntry: number;
+  readonly entries: number;
+}
+
 /** Of the entries that may go, at most this part at once while it is unknown how many inodes they give. */
 const mostAtOnce = 1 / 8;
+/** And so many times those of the step before, at most: what others did at that time may have hidden how much they gave. */
+const stepGrowth = 4;
 
 /**
  * Shares what is missing on a filesystem out over its caches: whatever was used least recently goes first, whichever of them it lies in.
  * A cache gives only for what it itself wants to be left.
- * @param inodesPerEntry as entries that went last gave back; undefined while that is not known
+ * @param before undefined where none has gone for inodes yet
  * @returns a demand for each claim, in their order
  */
-export function shareOut(filesystem: Filesystem, claims: readonly Claim[], inodesPerEntry?: number): Demand[] {
+export function shareOut(filesystem: Filesystem, claims: readonly Claim[], before?: InodeStep): Demand[] {
   const shares = claims.map((claim) => new Share(claim, filesystem));
-  const pool = new Pool(filesystem, shares, inodesPerEntry);
+  const pool = new Pool(filesystem, shares, before);
   for (let next = oldestOf(shares); next !== undefined; next = oldestOf(shares)) {
     if (pool.wants(next)) pool.take(next);
     else next.close();
@@ -178,12 +187,12 @@ class Pool {
   #inodes: number;
   #takenForInodes = 0;
 
-  constructor({ availableBytes, inodes = 0, inodesFree = Infinity }: Filesystem, shares: readonly Share[], inodesPerEntry: number | undefined) {
+  constructor({ availableBytes, inodes = 0, inodesFree = Infinity }: Filesystem, shares: readonly Share[], before: InodeStep | undefined) {
     const given = (of: (share: Share) => number) => shares.reduce((sum, share) => sum + of(share), 0);
     const entries = given(({ claim }) => claim.plan.before.entryCount);
     // That all inodes in use are those of entries is the least that has to go; what it gave then tells how many an entry has.
-    this.#inodesPerEntry = Math.max(1, inodesPerEntry ?? (inodes - inodesFree) / Math.max(1, entries));
-    this.#mostForInodes = Math.max(1, Math.ceil(entries * mostAtOnce));
+    this.#inodesPerEntry = Math.max(1, before?.perEntry ?? (inodes - inodesFree) / Math.max(1, entries));
+    this.#mostForInodes = Math.max(1, Math.min(Math.ceil(entries * mostAtOnce), stepGrowth * (before?.entries ?? Infinity)));
     this.#bytes = availableBytes + given(({ claim, givenBytes }) => claim.trashBytes + givenBytes);
     this.#inodes = inodesFree + given(({ claim }) => claim.plan.evict.length * this.#inodesPerEntry);
   }

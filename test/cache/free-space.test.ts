@@ -76,11 +76,28 @@ describe('a keeper of a filesystem', () => {
     expect(tenant.asked).toEqual(['1000 bytes', '500 bytes', '300 bytes', '100 bytes', '100 bytes']);
   });
 
-  it('learns from the first entry that goes how many inodes one has, and then goes on by eighths', async () => {
+  it('learns from the first entry that goes how many inodes one has, and then goes on by four times as many, and by eighths at most', async () => {
     const tenant = new Fake(80, { minFreeInodes: { count: 40_300 } });
     await rounds(tenant);
-    expect(tenant.asked).toEqual(['1 entries', '10 entries', '9 entries', '8 entries', '2 entries']);
+    expect(tenant.asked).toEqual(['1 entries', '4 entries', '10 entries', '9 entries', '6 entries']);
     expect(tenant.view.inodesFree).toBe(40_300);
+  });
+
+  it('takes few more where others make as many files at that time as it gives back', async () => {
+    const tenant = new Fake(800, { minFreeInodes: { count: 40_300 } }, {}, { bytes: 100, inodes: 100 });
+    let rounds = 0;
+    const { free } = tenant;
+    tenant.free = async (demand) => {
+      const gone = await free.call(tenant, demand);
+      rounds += 1;
+      // Nearly all, at the first time; then no more.
+      if (rounds === 1) tenant.view = { ...tenant.view, inodesFree: (tenant.view.inodesFree ?? 0) - 399 };
+      return gone;
+    };
+    const keeper = new SpaceKeeper<Fake>();
+    while (await keeper.round([tenant], () => now));
+    // Of those that seem to give one inode each 100 would go at once, an eighth.
+    expect(tenant.asked).toEqual(['4 entries', '16 entries']);
   });
 
   it('gives up for a while after two rounds that gave next to nothing, and says what stays short', async () => {

@@ -26,8 +26,8 @@ function claim(cache: Cache): Claim {
   return { limits: input.limits, entries: input.snapshot.entries, plan: planEviction(input), trashBytes: cache.trashBytes ?? 0, nowMs: now };
 }
 
-function demands(caches: readonly Cache[], filesystem: Partial<Filesystem> = {}, inodesPerEntry?: number): Demand[] {
-  return shareOut({ ...disk, ...filesystem }, caches.map(claim), inodesPerEntry);
+function demands(caches: readonly Cache[], filesystem: Partial<Filesystem> = {}, perEntry?: number, entries = Infinity): Demand[] {
+  return shareOut({ ...disk, ...filesystem }, caches.map(claim), perEntry === undefined ? undefined : { perEntry, entries });
 }
 
 /** What each cache evicts by its own plan, once it has been told what is demanded. */
@@ -147,6 +147,9 @@ describe('what is missing on a filesystem', () => {
     expect(demands([{ entries, limits }])).toMatchObject([{ bytes: 0, entries: 4, unmet: [] }]);
     expect(demands([{ entries, limits }], {}, 50)).toMatchObject([{ entries: 2 }]);
     expect(demands([{ entries, limits }], {}, 1)).toMatchObject([{ entries: 4 }]);
+    // However little it gave back, as far as it could be seen: four times as many as before, and no more.
+    const many = Array.from({ length: 320 }, (_, i) => a(`k${i}`, 400 - i));
+    expect([1, 2, 9, 10, 11].map((before) => demands([{ entries: many, limits }], {}, 1, before)[0]!.entries)).toEqual([4, 8, 36, 40, 40]);
     expect(evicted([{ entries, limits }], {}, 50)).toEqual([['k0 MinFreeInodes', 'k1 MinFreeInodes']]);
     expect(demands([{ entries: [], limits }])[0]?.unmet).toEqual([{ limit: 'MinFreeInodes', allowed: 600, remaining: 500 }]);
     expect(demands([{ entries, limits }], { inodes: undefined as never, inodesFree: undefined as never })).toMatchObject([{ entries: 0, unmet: [] }]);
