@@ -30,26 +30,45 @@ export class FreeSpaceWatch {
     this.#options = options;
   }
 
-  /** Works until the signal comes; returns at once where no cache wants free space. @param onChange called after everything that may have changed a worker's state */
+  /**
+   * Works until the signal comes; returns at once where no cache wants free space. No filesystem waits for another: one may take minutes to
+   * delete what fills it.
+   * @param onChange called after everything that may have changed a worker's state
+   */
   async run(signal: AbortSignal, onChange: () => void): Promise<void> {
     const { everyMs = defaultEveryMs } = this.#options;
+    const underway = new Map<string, Promise<void>>();
+    const broken = Promise.withResolvers<never>();
     while (!signal.aborted && this.#workers.length > 0) {
-      if (await this.tick(signal)) onChange();
-      await sleep(everyMs, undefined, { signal }).catch(() => undefined);
+      for (const household of this.#households()) {
+        const { device } = household.filesystem;
+        if (underway.has(device)) continue;
+        const attending = this.#attend(household, signal).then((changed) => {
+          underway.delete(device);
+          if (changed) onChange();
+        });
+        attending.catch(broken.reject);
+        underway.set(device, attending);
+      }
+      await Promise.race([broken.promise, sleep(everyMs, undefined, { signal }).catch(() => undefined)]);
     }
+    await Promise.all(underway.values());
   }
 
-  /** @returns true where the state of a worker may have changed */
+  /** Each filesystem once. @returns true where the state of a worker may have changed */
   async tick(signal: AbortSignal): Promise<boolean> {
-    let changed = false;
+    const changes = await Promise.all(this.#households().map((household) => this.#attend(household, signal)));
+    return changes.includes(true);
+  }
+
+  #households(): readonly Household<CacheWorker>[] {
     // A worker that has not looked yet has not read what was enforced before it.
-    const ready = this.#workers.filter((worker) => worker.hasLooked);
-    for (const household of byFilesystem(ready)) {
-      if (signal.aborted) return changed;
-      const enforced = household.tenants.filter((worker) => worker.isEnforced);
-      changed = (enforced.length > 0 ? await this.#keep({ ...household, tenants: enforced }, signal) : await this.#look(household)) || changed;
-    }
-    return changed;
+    return byFilesystem(this.#workers.filter((worker) => worker.hasLooked));
+  }
+
+  async #attend(household: Household<CacheWorker>, signal: AbortSignal): Promise<boolean> {
+    const enforced = household.tenants.filter((worker) => worker.isEnforced);
+    return enforced.length > 0 ? await this.#keep({ ...household, tenants: enforced }, signal) : await this.#look(household);
   }
 
   /** For a single run: round after round, as long as that does some good. @returns whether anything was short */

@@ -119,6 +119,37 @@ describe.runIf(asRoot)('a filesystem that has less free than a policy wants', ()
   });
 });
 
+describe.runIf(asRoot)('several filesystems', () => {
+  it('wait for none of them', async () => {
+    const [slow, quick] = [new SmallDisk('size=17m'), new SmallDisk('size=17m')];
+    const stores = [slow, quick].map((disk) => filled(disk.store()));
+    const { watch, workers: [held] } = await aRig(stores, { minFree: { count: 8 * Mi } });
+    const released = Promise.withResolvers<void>();
+    const { purge } = held!;
+    held!.purge = async (until) => {
+      await released.promise;
+      await purge.call(held, until);
+    };
+    const stop = new AbortController();
+    let changes = 0;
+    const running = watch.run(stop.signal, () => void (changes += 1));
+    await vi.waitFor(() => expect([quick.availableBytes >= 8 * Mi, changes >= 1]).toEqual([true, true]), { timeout: 20_000 });
+    expect(stores.map(lettersIn)).toEqual([letters, 'fghijkl']);
+    released.resolve();
+    await vi.waitFor(() => expect([slow.availableBytes >= 8 * Mi, changes >= 2]).toEqual([true, true]), { timeout: 20_000 });
+    stop.abort();
+    await running;
+    expect(stores.map(lettersIn)).toEqual(['fghijkl', 'fghijkl']);
+  });
+
+  it('are all left by what is a bug in one', async () => {
+    const stores = [new SmallDisk('size=17m'), new SmallDisk('size=17m')].map((disk) => filled(disk.store()));
+    const { watch, workers: [broken] } = await aRig(stores, { minFree: { count: 8 * Mi } });
+    broken!.outlook = () => Promise.reject(new TypeError('a bug'));
+    await expect(watch.run(signal, () => undefined)).rejects.toThrow('a bug');
+  });
+});
+
 describe.runIf(asRoot)('a filesystem that stays short', () => {
   it('because all is in use is said to be, once, and left alone for a while', async () => {
     stepClock();
