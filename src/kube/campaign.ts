@@ -1,3 +1,4 @@
+import { messageOf } from '../errors.ts';
 import { sleep } from './clock.ts';
 import type { Election } from './election.ts';
 import { claimed } from './lease.ts';
@@ -5,7 +6,7 @@ import type { Lease } from './lease.ts';
 import { compareResourceVersions } from './objects.ts';
 import { Reflector } from './reflector.ts';
 import { leases } from './resource.ts';
-import { isNotFound } from './status-error.ts';
+import { isAlreadyExists, isConflict, isNotFound } from './status-error.ts';
 import { Store } from './store.ts';
 
 /** Shorter than the lease, so that a try which hangs does not outlive what it was based on. */
@@ -38,6 +39,8 @@ class Candidate {
   /** True until a read has shown what there is, also after a write that was refused. */
   #mustLook = true;
   #wake: () => void = () => undefined;
+  /** Why it was not got, as it was last told. */
+  #told = '';
 
   constructor(election: Election) {
     this.#election = election;
@@ -55,7 +58,7 @@ class Candidate {
   }
 
   async win(signal: AbortSignal): Promise<HeldLease | undefined> {
-    const { clock, log, retryPeriodMs } = this.#election;
+    const { clock, retryPeriodMs } = this.#election;
     while (!signal.aborted) {
       try {
         if (this.#mustLook) await this.#look(signal);
@@ -64,13 +67,20 @@ class Candidate {
         await this.#sleepUntilSeen(waitMs, signal);
       } catch (err) {
         if (signal.aborted) return undefined;
-        // Mostly another candidate that was faster.
-        log.debug({ err }, 'the lease was not got');
+        this.#tell(err);
         this.#mustLook = true;
         await sleep(clock, retryPeriodMs * (1 + clock.random() / 5), signal);
       }
     }
     return undefined;
+  }
+
+  /** Once: it is tried again every other second, and mostly another candidate was only faster. */
+  #tell(err: unknown): void {
+    const message = messageOf(err);
+    const expected = isConflict(err) || isAlreadyExists(err) || message === this.#told;
+    this.#election.log[expected ? 'debug' : 'warn']({ err }, 'the lease was not got');
+    if (!expected) this.#told = message;
   }
 
   async #look(signal: AbortSignal): Promise<void> {

@@ -7,7 +7,8 @@ import type { Leadership } from '../../src/kube/election.ts';
 import type { Lease } from '../../src/kube/lease.ts';
 import { Transport } from '../../src/kube/transport.ts';
 import { silentLog } from '../../src/observe/log.ts';
-import { startServer } from './rig.ts';
+import type { Log } from '../../src/observe/log.ts';
+import { recordedLog, startServer } from './rig.ts';
 import type { ServerRig } from './rig.ts';
 import { breakOff, status } from './scripted-server.ts';
 
@@ -15,7 +16,7 @@ const collection = '/apis/coordination.k8s.io/v1/namespaces/default/leases';
 const path = `${collection}/controller`;
 
 /** A process that wants to lead, with connections of its own. */
-function startCandidate({ server, clock }: ServerRig, identity: string, work?: (leadership: Leadership) => Promise<void>) {
+function startCandidate({ server, clock }: ServerRig, identity: string, work?: (leadership: Leadership) => Promise<void>, log: Log = silentLog) {
   const transport = new Transport(server.connection(), { clock, userAgent: identity });
   const client = new KubeClient(transport);
   const abort = new AbortController();
@@ -36,7 +37,7 @@ function startCandidate({ server, clock }: ServerRig, identity: string, work?: (
   };
   const untilStopped = ({ signal }: Leadership) => new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
   candidate.ended = lead(
-    { client, clock, identity, namespace: 'default', name: 'controller', log: silentLog },
+    { client, clock, identity, namespace: 'default', name: 'controller', log },
     async (leadership) => {
       Object.assign(candidate, { leads: true, startedAtMs: clock.monotonicMs(), fence: leadership.fence });
       try {
@@ -180,6 +181,18 @@ describe.concurrent('a candidate', () => {
     expect(await rig.clock.passUntil(() => one.leads)).toBeLessThan(5_000);
     one.stop();
     await one.ended;
+  });
+
+  it('that may not have the lease says so, and says it once', async () => {
+    await using rig = await startServer();
+    const { log, lines } = recordedLog();
+    rig.server.cue('create', status(403, 'Forbidden'), 10);
+    const candidate = startCandidate(rig, 'a', undefined, log);
+    await rig.clock.passUntil(() => rig.server.count('create') === 10);
+    expect(lines.filter(({ level, msg }) => level === 'warn' && msg === 'the lease was not got')).toHaveLength(1);
+    await rig.clock.passUntil(() => candidate.leads);
+    candidate.stop();
+    await candidate.ended;
   });
 
   it('that is stopped ends without having touched the lease', async () => {
