@@ -13,6 +13,8 @@ interface NodeState {
 }
 
 const secondMs = 1_000;
+/** Between the clocks of a cluster that keeps time. */
+const clockSkewMs = 60_000;
 
 /**
  * The nodes of one policy, counted as they change: what a report costs does not grow with the cluster. Each node counts by its verdict; a change of the
@@ -125,7 +127,8 @@ export class Fleet {
   #countEvictions(report: NodeFigures, sign: 1 | -1): void {
     this.#evictedEntries += BigInt(sign * report.evictedEntries);
     this.#evictedBytes += BigInt(sign * report.evictedBytes);
-    if (report.lastEvictionTime !== undefined) this.#evictions[sign === 1 ? 'add' : 'delete'](report);
+    if (sign === -1) this.#evictions.delete(report);
+    else if (isPast(report.lastEvictionTime, this.#vantage?.nowMs)) this.#evictions.add(report);
   }
 
   #countEnding(node: NodeState, second: number, sign: 1 | -1): void {
@@ -133,6 +136,11 @@ export class Fleet {
     if (sign === 1) this.#ending.set(second, nodes.add(node));
     else if (nodes.delete(node) && nodes.size === 0) this.#ending.delete(second);
   }
+}
+
+/** A node whose clock is ahead must not have the last word for as long as that is. */
+export function isPast(time: string | undefined, nowMs = 0): boolean {
+  return time !== undefined && Date.parse(time) <= nowMs + clockSkewMs;
 }
 
 function byLastEviction(a: NodeFigures, b: NodeFigures): number {

@@ -2,6 +2,7 @@ import type { Condition, Finding } from '../api/conditions.ts';
 import { conditionReasons, settleConditions } from '../api/conditions.ts';
 import type { CachePolicyStatus } from '../api/status.ts';
 import { formatBytes } from '../api/quantity.ts';
+import { isPast } from './fleet.ts';
 import type { Fleet } from './fleet.ts';
 import type { Foremost } from './foremost.ts';
 import type { NodeFigures } from './node-figures.ts';
@@ -43,7 +44,7 @@ export function rollUp(given: RollUpInput): CachePolicyStatus {
   const perCache = policy.cacheNames.map((name) => rollUpCache(name, fresh.caches.get(name)));
   const stats = perCache.every((cache) => cache.stats) && fresh.size > 0 ? sumOf(perCache.map((cache) => cache.stats)) : undefined;
   const evicted = evictedSoFar(input);
-  const lastEvictionTime = latest(previous?.lastEvictionTime, fleet.lastEvictionTime);
+  const lastEvictionTime = latest([previous?.lastEvictionTime, fleet.lastEvictionTime].filter((time) => isPast(time, nowMs)));
   const fullest = fullestNodes(fresh);
   return {
     observedGeneration: policy.generation,
@@ -166,7 +167,7 @@ export function presumesDepartures({ departed }: CachePolicyStatus, { previous, 
   return (['evictedEntries', 'evictedBytes'] as const).some((key) => (departed?.[key] ?? 0) > (previous?.departed?.[key] ?? 0) + departedSince[key]);
 }
 
-function latest(...times: readonly (string | undefined)[]): string | undefined {
+function latest(times: readonly (string | undefined)[]): string | undefined {
   return times.filter((time) => time !== undefined).sort().at(-1);
 }
 

@@ -52,7 +52,7 @@ export function rollUpByTheBook(given: ModelInput): CachePolicyStatus {
   const perCache = policy.cacheNames.map((name) => rollUpCache(name, fresh));
   const stats = perCache.every((cache) => cache.stats) && fresh.length > 0 ? sumOf(perCache.map((cache) => cache.stats)) : undefined;
   const evicted = evictedSoFar(own, input);
-  const lastEvictionTime = latest([previous?.lastEvictionTime, ...own.map((report) => report.status.lastEvictionTime)]);
+  const lastEvictionTime = latest([previous?.lastEvictionTime, ...own.map((report) => report.status.lastEvictionTime)].filter((time) => time !== undefined && Date.parse(time) <= input.nowMs + 60_000));
   const fullest = fullestNodes(fresh);
   return {
     observedGeneration: policy.generation,

@@ -63,6 +63,14 @@ describe('the status of a policy', () => {
     expect(numbers.filter((digits) => BigInt(digits) > 2n ** 63n - 1n)).toEqual([]);
   });
 
+  it('does not take the time of an eviction from a node whose clock is ahead, nor keep such a one', () => {
+    const evictedAt = (time: string | undefined) => ({ lastEvictionTime: time } as Partial<Report['status']>);
+    const reports = [aReport('a', evictedAt('2038-01-01T00:00:00Z')), aReport('b', evictedAt(ago(30)))];
+    expect(rolledUp({ reports }).lastEvictionTime).toBe(ago(30));
+    expect(rolledUp({ reports, previous: { lastEvictionTime: '2038-01-01T00:00:00Z' } as RollUpInput['previous'] }).lastEvictionTime).toBe(ago(30));
+    expect(rolledUp({ reports: [aReport('a', evictedAt(ago(-30)))], previous: { lastEvictionTime: ago(30) } as RollUpInput['previous'] }).lastEvictionTime).toBe(ago(-30));
+  });
+
   it('presumes no departure where sums beyond 2^53 are only rounded', () => {
     // 2^54 + 2 lies between two numbers: their sum is rounded up by one.
     const departed = { evictedEntries: 0, evictedBytes: 3 };
