@@ -2,26 +2,37 @@ import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { runController } from '../../src/controller/run.ts';
+import type { PolicyObject } from '../../src/controller/admission.ts';
 import { silentLog } from '../../src/observe/log.ts';
+import { aPolicy } from './builders.ts';
 
 /** An API server with nothing in it, on which a lease can be made and never renewed. */
 let server: http.Server;
 /** How many questions for a pod are answered with 500 before one is answered. */
 let podFailures = 0;
 let asked: string[];
+let paths: string[];
+let policies: PolicyObject[];
 let podContainers: { name: string; image: string }[];
 const open = () => new Promise<number>((resolve) => server.getConnections((_, count) => resolve(count)));
 
 beforeEach(async () => {
   asked = [];
+  paths = [];
+  policies = [];
   podContainers = [{ name: 'mesh', image: 'mesh:1' }, { name: 'controller', image: 'image:1' }];
   server = http.createServer((request, response) => {
     const url = new URL(request.url ?? '/', 'http://server');
+    paths.push(url.pathname);
     asked.push(`${request.method} ${url.pathname.replace(/.*\//, '')}`);
     const answer = (code: number, body: object) => response.writeHead(code, { 'content-type': 'application/json' }).end(JSON.stringify(body));
     if (url.searchParams.has('watch')) return response.writeHead(200).flushHeaders();
     if (url.pathname.includes('/pods/')) return podFailures-- > 0 ? answer(500, { kind: 'Status', code: 500 }) : answer(200, { metadata: { name: 'me' }, spec: { containers: podContainers } });
+    const policy = policies.find(({ metadata: { name } }) => url.pathname.endsWith(`/cachepolicies/${name}`));
+    if (request.method === 'GET' && policy !== undefined) return answer(200, policy);
+    if (request.method === 'GET' && url.pathname.endsWith('/cachepolicies')) return answer(200, { metadata: { resourceVersion: '1' }, items: policies });
     if (request.method === 'GET') return url.pathname.endsWith('/leases/cachepolicy-controller') ? answer(404, { kind: 'Status', code: 404, reason: 'NotFound' }) : answer(200, { metadata: { resourceVersion: '1' }, items: [] });
+    if (request.method === 'PATCH') return url.pathname.endsWith('/daemonsets/cachepolicy-slow') ? undefined : answer(200, { metadata: { name: 'x', generation: 1, resourceVersion: '2' } });
     if (request.method !== 'POST') return answer(500, { kind: 'Status', code: 500 });
     let body = '';
     request.on('data', (data: Buffer) => void (body += data.toString())).on('end', () => {
@@ -32,6 +43,8 @@ beforeEach(async () => {
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
 });
+const quickStatuses = () => paths.filter((path) => path.endsWith('/cachepolicies/quick/status')).length;
+
 afterEach(() => new Promise<void>((resolve) => {
   delete process.env['POD_NAME'];
   server.close(() => resolve());
@@ -54,6 +67,19 @@ describe('a controller that cannot renew its lease', () => {
     expect(asked.indexOf('GET nodecaches')).toBeGreaterThan(asked.indexOf('POST leases'));
     await expect.poll(open, { timeout: 5_000 }).toBe(0);
   }, 30_000);
+});
+
+describe('a controller of two policies', () => {
+  it('lets neither wait for the other, whose DaemonSet nobody answers for', async () => {
+    policies = [aPolicy({}, { name: 'slow', uid: 'slow' }), aPolicy({ nodeSelector: { other: 'nodes' } }, { name: 'quick', uid: 'quick' })];
+    const stopping = new AbortController();
+    const running = start('image:1', stopping.signal).catch(() => undefined);
+    await expect.poll(() => asked, { timeout: 20_000 }).toContain('PATCH cachepolicy-slow');
+    // One after the other it would take longer than this lease lasts.
+    await expect.poll(() => quickStatuses(), { timeout: 20_000 }).toBeGreaterThan(0);
+    stopping.abort();
+    await running;
+  }, 60_000);
 });
 
 describe('a controller that starts while the API server cannot answer', () => {
