@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { runController } from '../../src/controller/run.ts';
 import type { PolicyObject } from '../../src/controller/admission.ts';
 import { silentLog } from '../../src/observe/log.ts';
+import type { Log } from '../../src/observe/log.ts';
 import { aPolicy } from './builders.ts';
 
 /** An API server with nothing in it, on which a lease can be made and never renewed. */
@@ -52,11 +53,11 @@ afterEach(() => new Promise<void>((resolve) => {
 }));
 
 /** A controller of that server, whose pod is `me`. */
-function start(image: string | undefined, signal: AbortSignal): Promise<void> {
+function start(image: string | undefined, signal: AbortSignal, log: Log = silentLog): Promise<void> {
   process.env['POD_NAME'] = 'me';
   const { port } = server.address() as AddressInfo;
   const connection = { server: new URL(`http://127.0.0.1:${port}`), namespace: 'test', credentials: async () => ({}) };
-  return runController({ connection, namespace: 'test', image, listen: '127.0.0.1:0', version: '0', log: silentLog }, signal);
+  return runController({ connection, namespace: 'test', image, listen: '127.0.0.1:0', version: '0', log }, signal);
 }
 
 describe('a controller that cannot renew its lease', () => {
@@ -67,6 +68,15 @@ describe('a controller that cannot renew its lease', () => {
     expect(asked.indexOf('GET nodecaches')).toBeGreaterThan(asked.indexOf('POST leases'));
     await expect.poll(open, { timeout: 5_000 }).toBe(0);
   }, 30_000);
+});
+
+describe('a controller that is told to stop', () => {
+  it('in the very moment in which it begins to lead ends, and gives the lease back', async () => {
+    const stopping = new AbortController();
+    const log: Log = { ...silentLog, child: () => log, debug: () => undefined, warn: () => undefined, error: () => undefined, info: (_, message) => void (message === 'this process leads' && stopping.abort()) };
+    await start('image:1', stopping.signal, log);
+    expect(asked).toContain('PUT cachepolicy-controller');
+  }, 20_000);
 });
 
 describe('a controller of two policies', () => {
