@@ -5,14 +5,15 @@ import type { KubeObject } from '../../src/kube/objects.ts';
 import { cachePolicies, configMaps, daemonSets, nodeCaches, pods } from '../../src/kube/resource.ts';
 import { KubeStatusError } from '../../src/kube/status-error.ts';
 import { hostilePaths, oddPaths } from '../fixtures/hostile-paths.ts';
-import { admin, aPolicy, clientWithToken, installOperator, kubectl, namespace, tokenOfAgent } from './cluster.ts';
+import { admin, aPolicy, clientWithToken, eventually, installOperator, kubectl, namespace, tokenOfAgent } from './cluster.ts';
 
 const manager = { fieldManager: agentFieldManager };
 
-function aNodeCache(policyName: string, nodeName: string, change: { name?: string; label?: string; finalizers?: string[]; status?: object } = {}): KubeObject {
-  const { name = nodeCacheName(policyName, nodeName), label = policyName, finalizers, status } = change;
+function aNodeCache(policyName: string, nodeName: string, change: { name?: string; label?: string; finalizers?: string[]; owner?: object; status?: object } = {}): KubeObject {
+  const { name = nodeCacheName(policyName, nodeName), label = policyName, finalizers, owner, status } = change;
+  const ownerReferences = [{ apiVersion, kind: 'CachePolicy', name: policyName, uid: 'uid-of-the-policy', ...owner }];
   return {
-    apiVersion, kind: 'NodeCache', metadata: { name, labels: { [policyLabel]: label }, ...(finalizers && { finalizers }) },
+    apiVersion, kind: 'NodeCache', metadata: { name, labels: { [policyLabel]: label }, ...(finalizers && { finalizers }), ...(owner && { ownerReferences }) },
     spec: { policyName, nodeName }, ...(status && { status }),
   } as KubeObject;
 }
@@ -52,6 +53,9 @@ describe('admission, with the tokens of real pods', () => {
     ["another policy's report", aNodeCache('other', 'node-a'), 'its own policy'],
     ['a report without its label', aNodeCache('mine', 'node-a', { label: 'other' }), 'names its policy'],
     ['a finalizer', aNodeCache('mine', 'node-a', { finalizers: ['example.com/stay'] }), 'finalizers'],
+    ['another policy as the owner', aNodeCache('mine', 'node-a', { owner: { name: 'other' } }), 'no other owner'],
+    ['an owner of another kind', aNodeCache('mine', 'node-a', { owner: { kind: 'NodeCache' } }), 'no other owner'],
+    ['to stand in the way of a removal', aNodeCache('mine', 'node-a', { owner: { blockOwnerDeletion: true } }), 'no other owner'],
   ])('refuses an agent %s', async (_, object, words) => {
     const result = await outcome(agent.apply(nodeCaches, object, manager));
     expect(result).toMatch(/^403 /);
@@ -116,7 +120,7 @@ describe('admission, with the tokens of real pods', () => {
 
     const confined = { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: ['ALL'], add: ['DAC_OVERRIDE', 'FOWNER'] } };
 
-    function aDaemonSet(change: { pod?: object; container?: object; hostPath?: string } = {}): KubeObject {
+    function aDaemonSet(change: { pod?: object; container?: object; hostPath?: string; annotations?: Record<string, string> } = {}): KubeObject {
       const labels = { app: 'test' };
       const container = {
         name: 'agent', image, securityContext: confined, ...change.container,
@@ -125,7 +129,7 @@ describe('admission, with the tokens of real pods', () => {
       const spec = { serviceAccountName: 'cachepolicy-agent', containers: [container], securityContext: { seccompProfile: { type: 'RuntimeDefault' } }, volumes, nodeSelector: { no: 'node' }, ...change.pod };
       return {
         apiVersion: 'apps/v1', kind: 'DaemonSet', metadata: { name: 'cachepolicy-test', namespace },
-        spec: { selector: { matchLabels: labels }, template: { metadata: { labels }, spec } },
+        spec: { selector: { matchLabels: labels }, template: { metadata: { labels, annotations: change.annotations ?? {} }, spec } },
       } as KubeObject;
     }
 
@@ -150,6 +154,20 @@ describe('admission, with the tokens of real pods', () => {
       await admin().delete(configMaps, { namespace, name: 'cachepolicy-mine' });
     });
 
+    it('holds nothing for an allowed root that is no plain path', async () => {
+      const roots = (text: string) => admin().patch(configMaps, { namespace, name: 'cachepolicy-allowed-roots' }, { type: 'merge', body: { data: { roots: text } } });
+      const at = (hostPath: string) => outcome(controller.apply(daemonSets, aDaemonSet({ hostPath }), { fieldManager: 'test' }));
+      await roots('/var/lib/a3s-box\n/var/cache\n/srv\n/\n');
+      try {
+        await eventually(async () => expect(await at('/srv')).toBe('ok'));
+        expect(await at('/')).toMatch(/^403 .*only allowed roots/);
+      } finally {
+        await roots('/var/lib/a3s-box\n/var/cache\n');
+        await admin().delete(daemonSets, { namespace, name: 'cachepolicy-test' });
+      }
+      await eventually(async () => expect(await at('/srv')).toMatch(/^403 /));
+    }, 60_000);
+
     it.each([
       ['a path beyond the allowed roots', { hostPath: '/etc' }],
       ['a path below an allowed root, which is none itself', { hostPath: '/var/cache/deep' }],
@@ -162,6 +180,17 @@ describe('admission, with the tokens of real pods', () => {
       ['no seccomp profile', { pod: { securityContext: {} } }],
       ['the network of the host', { pod: { hostNetwork: true } }],
       ['the processes of the host', { pod: { hostPID: true } }],
+      ['the memory that processes of the host share', { pod: { hostIPC: true } }],
+      ['another SELinux type', { container: { securityContext: { ...confined, seLinuxOptions: { type: 'spc_t' } } } }],
+      ['another SELinux type for the pod', { pod: { securityContext: { seccompProfile: { type: 'RuntimeDefault' }, seLinuxOptions: { type: 'spc_t' } } } }],
+      ['no AppArmor', { container: { securityContext: { ...confined, appArmorProfile: { type: 'Unconfined' } } } }],
+      ['no AppArmor for the pod', { pod: { securityContext: { seccompProfile: { type: 'RuntimeDefault' }, appArmorProfile: { type: 'Unconfined' } } } }],
+      ['no AppArmor, as it was said formerly', { annotations: { 'container.apparmor.security.beta.kubernetes.io/agent': 'unconfined' } }],
+      ['a sysctl', { pod: { securityContext: { seccompProfile: { type: 'RuntimeDefault' }, sysctls: [{ name: 'kernel.shm_rmid_forced', value: '1' }] } } }],
+      ['an unmasked /proc', { container: { securityContext: { ...confined, procMount: 'Unmasked' } }, pod: { hostUsers: false } }],
+      ['a port of the host', { container: { ports: [{ containerPort: 8080, hostPort: 8080 }] } }],
+      ['a Secret in its environment', { container: { env: [{ name: 'A', valueFrom: { secretKeyRef: { name: 'x', key: 'y' } } }] } }],
+      ['whatever a Secret holds in its environment', { container: { envFrom: [{ secretRef: { name: 'x' } }] } }],
       ['another account', { pod: { serviceAccountName: 'cachepolicy-controller' } }],
       ['an init container', { pod: { initContainers: [{ name: 'first', image }] } }],
       ['a volume of another kind', { pod: { volumes: [{ name: 'root', secret: { secretName: 'x' } }] } }],

@@ -4,14 +4,15 @@ import { promisify } from 'node:util';
 import type { PolicyObject } from '../../src/controller/admission.ts';
 import { admit } from '../../src/controller/admission.ts';
 import { desiredChildren } from '../../src/controller/children.ts';
+import { leaseName, nameLabel, operatorName } from '../../src/api/names.ts';
 import { validatePolicy } from '../../src/api/validate.ts';
 import { aPolicy, installOperator, kubectl, namespace, root } from './cluster.ts';
 
 interface Rendered {
   kind: string;
   metadata: { name: string; namespace?: string };
-  rules?: { apiGroups: string[]; resources: string[]; verbs: string[] }[];
-  spec?: { template: { spec: object; metadata: object } };
+  rules?: { apiGroups: string[]; resources: string[]; resourceNames?: string[]; verbs: string[] }[];
+  spec?: { template: { spec: object; metadata: { labels: Record<string, string> } } };
 }
 
 describe('what the operator is allowed to do', () => {
@@ -35,6 +36,27 @@ describe('what the operator is allowed to do', () => {
     }
   });
 
+  it('gives the controller one lease to write, and no other', () => {
+    const rules = rendered.flatMap((role) => (role.rules ?? []).filter(({ resources }) => resources.includes('leases')));
+    expect(rules.filter(({ resourceNames }) => resourceNames === undefined).flatMap(({ verbs }) => verbs)).toEqual(['create']);
+    expect(rules.flatMap(({ resourceNames = [] }) => resourceNames)).toEqual([leaseName]);
+  });
+
+  it('lets in probes and scrapes of the health port, and out name resolution and the API server, of the controller and of agents', async () => {
+    const found = rendered.filter(({ kind }) => kind === 'NetworkPolicy') as unknown as { metadata: { namespace: string }; spec: object }[];
+    const tcp = (port: number | string) => ({ port, protocol: 'TCP' });
+    expect(found.map(({ metadata, spec }) => ({ in: metadata.namespace, ...spec }))).toEqual([{
+      in: namespace, podSelector: { matchLabels: { [nameLabel]: operatorName } }, policyTypes: ['Ingress', 'Egress'],
+      ingress: [{ ports: [tcp('health')] }],
+      egress: [{ ports: [{ port: 53, protocol: 'UDP' }, tcp(53), tcp(443), tcp(6443)] }],
+    }]);
+    const templates = [rendered.find(({ kind }) => kind === 'Deployment'), await daemonSetOf(aPolicy())].map((workload) => workload?.spec?.template);
+    for (const template of templates) {
+      expect(template?.metadata.labels).toMatchObject({ [nameLabel]: operatorName });
+      expect(JSON.stringify(template?.spec)).toContain('"name":"health"');
+    }
+  });
+
   it('gives the controller nothing that the Restricted profile would refuse', async () => {
     const deployment = rendered.find(({ kind }) => kind === 'Deployment');
     expect(await violations('restricted', deployment?.spec?.template.spec ?? {})).toEqual([]);
@@ -51,12 +73,15 @@ describe('what the operator is allowed to do', () => {
   });
 
   async function agentsOf(manifest: object): Promise<object> {
+    return (await daemonSetOf(manifest)).spec?.template.spec ?? {};
+  }
+
+  async function daemonSetOf(manifest: object): Promise<Rendered> {
     const { policy } = validatePolicy(manifest);
     if (policy === undefined) throw new Error('the policy of the test is invalid');
     const object = { ...policy, metadata: { ...policy.metadata, uid: 'uid', generation: 1 } } as PolicyObject;
     const { compiled, rootsInUse } = await admit(object, [object], ['/var/lib/a3s-box', '/var/cache'], Date.now());
-    const daemonSet = desiredChildren({ policy: object, compiled, rootsInUse, namespace, image: 'image:1' }).find(({ kind }) => kind === 'DaemonSet') as unknown as Rendered;
-    return daemonSet.spec?.template.spec ?? {};
+    return desiredChildren({ policy: object, compiled, rootsInUse, namespace, image: 'image:1' }).find(({ kind }) => kind === 'DaemonSet') as unknown as Rendered;
   }
 
   /** What a namespace of the level warns about when it is asked to take the pod; nothing is made. */
