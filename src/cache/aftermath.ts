@@ -1,4 +1,4 @@
-import { Slices } from '../disk/slices.ts';
+import { inSlices, Slices } from '../disk/slices.ts';
 import type { Plan } from '../policy/plan.ts';
 import type { EntryName, Snapshot } from '../policy/snapshot.ts';
 import type { EvictionResult, Victim } from './evict.ts';
@@ -18,20 +18,23 @@ export async function plannedVictims(plan: Plan, { most, isDue }: { most: number
 }
 
 /** Of these the ones that went. */
-export function evictedOf({ gone }: EvictionResult): EvictedEntry[] {
-  return gone.flatMap(({ entry, verdict }) => {
-    if (entry === undefined || verdict === undefined) return [];
+export async function evictedOf({ gone }: EvictionResult, slices: Slices): Promise<EvictedEntry[]> {
+  const evicted: EvictedEntry[] = [];
+  for (const { entry, verdict } of gone) {
+    if (slices.over) await slices.yield();
+    if (entry === undefined || verdict === undefined) continue;
     const { key, description, sizeBytes } = entry;
-    return [{ key, description, sizeBytes, reason: verdict.reason, detail: verdict.detail }];
-  });
+    evicted.push({ key, description, sizeBytes, reason: verdict.reason, detail: verdict.detail });
+  }
+  return evicted;
 }
 
 /** What still stands of what was scanned. */
-export function without(snapshot: Snapshot, { gone }: EvictionResult, leftoversGone: ReadonlySet<string>): Snapshot {
+export async function without(snapshot: Snapshot, { gone, leftoversGone, slices }: Pick<EvictionResult, 'gone'> & { leftoversGone: ReadonlySet<string>; slices: Slices }): Promise<Snapshot> {
   const names = new Set<EntryName>(gone.map(({ name }) => name));
   return {
     ...snapshot,
-    entries: snapshot.entries.without(names),
+    entries: await inSlices(snapshot.entries.without(names), slices),
     leftovers: snapshot.leftovers.filter(({ name }) => !leftoversGone.has(name)),
   };
 }

@@ -188,15 +188,18 @@ export class Cache implements Disposable {
     if (victims.length > 0) this.#refuseWithoutExchange(trash);
     const result = await evict(site, victims);
     await this.#remember(result, trash);
-    const evicted = evictedOf(result);
+    const slices = new Slices();
+    const evicted = await evictedOf(result, slices);
+    await slices.yield();
     tellEvicted(site, evicted, work.trigger);
+    await slices.yield();
     const stopped = work.signal?.aborted === true;
     const removed = stopped ? [] : await removeLeftovers(site, sweep);
     saveUses(this.#format, root, { nowMs: this.#options.clock.now(), errors: site.errors });
     const orphans = result.gone.filter(({ entry }) => entry === undefined).map(({ name }) => name);
     return {
       before: snapshot,
-      after: without(snapshot, result, new Set([...removed, ...orphans])),
+      after: await without(snapshot, { ...result, leftoversGone: new Set([...removed, ...orphans]), slices }),
       plan,
       evicted,
       stopped,

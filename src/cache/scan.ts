@@ -73,7 +73,7 @@ class Scan {
   async run(): Promise<Snapshot> {
     const { previous, nowMs } = this.#options;
     // First by name alone: nothing is opened before all names are known.
-    const rows = previous?.changed === undefined ? await this.#sortAll() : this.#sortChanged(previous, previous.changed);
+    const rows = previous?.changed === undefined ? await this.#sortAll() : await this.#sortChanged(previous, previous.changed);
     this.#builder = new EntryTableBuilder(this.#known.length === 0 ? undefined : this.#known, this.#others.length, this.#others);
     await this.#lookAtKnown(rows);
     await this.#lookAtOthers();
@@ -126,15 +126,18 @@ class Scan {
   }
 
   /** Everything else is as it was. @returns the rows to look at */
-  #sortChanged({ snapshot }: PreviousScan, changed: ReadonlySet<string>): Iterable<number> {
+  async #sortChanged({ snapshot }: PreviousScan, changed: ReadonlySet<string>): Promise<Iterable<number>> {
+    const { slices } = this.#options;
     // An entry is judged by directory and metadata together, whichever of them changed.
     const names = new Set<string>();
     for (const each of changed) {
+      if (slices.over) await slices.yield();
       const role = this.#format.roleOf(each);
       names.add(role.role === 'Metadata' ? role.name : each);
     }
     const rows: number[] = [];
     for (const name of names) {
+      if (slices.over) await slices.yield();
       const row = this.#known.rowOf(name);
       if (row !== -1) rows.push(row);
       const kind = this.#root.statOf(name)?.kind;

@@ -70,10 +70,9 @@ export class DirWatch implements Disposable {
       const start = at + 16;
       at = start + length;
       if ((mask & endOfWatch) !== 0) this.#isOver = true;
-      if (length === 0) {
-        this.#isComplete = false;
-        continue;
-      }
+      if (length === 0) this.#isComplete = false;
+      // Where any name may have changed, nobody asks for one.
+      if (!this.#isComplete) continue;
       const name = buffer.toString('utf8', start, buffer.indexOf(0, start));
       // A name that is no UTF-8 cannot be found again by its text.
       if (name.includes('\ufffd') || this.#names.size >= maxNames) this.#isComplete = false;

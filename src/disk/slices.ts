@@ -33,5 +33,14 @@ export class Slices {
   }
 }
 
+/** Carries long work out, step by step. @throws the signal's reason once it is aborted */
+export async function inSlices<R>(steps: Generator<void, R, void>, slices: Slices): Promise<R> {
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done === true) return value;
+    if (slices.over) await slices.yield();
+  }
+}
+
 /** Short enough for a main loop delay of 30 ms at the 99th percentile with other work beside it. */
 const sliceMs = 5;

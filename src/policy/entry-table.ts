@@ -1,6 +1,7 @@
 import type { StampWords } from './entry-columns.ts';
 import { Columns, stampWords } from './entry-columns.ts';
 import type { Entry, EntryName, MetadataStamp } from './snapshot.ts';
+import type { Steps } from './steps.ts';
 import type { TextColumn } from './text-column.ts';
 
 /** One row as it is put in: times as the metadata says them, which may lie ahead of our clock. */
@@ -144,18 +145,18 @@ export class EntryTable implements Iterable<Entry> {
   }
 
   /** Rows that have one of the names. */
-  rowsNamed(names: Iterable<EntryName>): Uint32Array {
+  rowsNamed(names: Iterable<EntryName>): Steps<Uint32Array> {
     return this.columns.names.rowsOf(names, this.length);
   }
 
   /** Rows that have one of the keys. */
-  rowsKeyed(keys: readonly string[]): Uint32Array {
-    const namedAlike = this.columns.names.rowsOf(keys, this.length).filter((row) => this.columns.keys.isEmptyAt(row));
-    return Uint32Array.from([...namedAlike, ...this.columns.keys.rowsOf(keys, this.length)]);
+  *rowsKeyed(keys: readonly string[]): Steps<Uint32Array> {
+    const namedAlike = (yield* this.columns.names.rowsOf(keys, this.length)).filter((row) => this.columns.keys.isEmptyAt(row));
+    return Uint32Array.from([...namedAlike, ...(yield* this.columns.keys.rowsOf(keys, this.length))]);
   }
 
   /** Rows that have one of the descriptions. */
-  rowsDescribed(descriptions: Iterable<string>): Uint32Array {
+  rowsDescribed(descriptions: Iterable<string>): Steps<Uint32Array> {
     return this.columns.descriptions.rowsOf(descriptions, this.length);
   }
 
@@ -168,10 +169,12 @@ export class EntryTable implements Iterable<Entry> {
   }
 
   /** The same rows but those; itself where none is among them. */
-  without(names: ReadonlySet<EntryName>): EntryTable {
+  *without(names: ReadonlySet<EntryName>): Steps<EntryTable> {
     if (names.size === 0) return this;
+    const rows = yield* this.rowsNamed(names);
     const builder = new EntryTableBuilder(this);
-    for (const row of this.rowsNamed(names)) builder.drop(row);
+    for (const row of rows) builder.drop(row);
+    yield;
     return builder.build(this.takenAtMs);
   }
 }

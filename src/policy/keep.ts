@@ -1,8 +1,8 @@
 import type { EntryTable } from './entry-table.ts';
-import type { Steps } from './lru-order.ts';
-import { stepMask } from './lru-order.ts';
 import { isoSeconds } from './node-report.ts';
 import type { Entry } from './snapshot.ts';
+import type { Steps } from './steps.ts';
+import { stepMask } from './steps.ts';
 
 /** A pin: entries that stay, whatever the limits say. */
 export interface Pin {
@@ -29,7 +29,7 @@ function isExpired({ untilMs }: Pin, nowMs: number): boolean {
 
 /** Rows of the entries that pins hold. */
 export function* pinnedRows(entries: EntryTable, pins: readonly Pin[]): Steps<ReadonlySet<number>> {
-  const rows = new Set(entries.rowsKeyed(pins.filter(({ by }) => by === 'key').map(({ pattern }) => pattern)));
+  const rows = new Set(yield* entries.rowsKeyed(pins.filter(({ by }) => by === 'key').map(({ pattern }) => pattern)));
   const globs = pins.filter(({ by }) => by === 'description').map(({ pattern }) => globMatcher(pattern));
   for (let row = 0; row < entries.length && globs.length > 0; row += 1) {
     if ((row & stepMask) === stepMask) yield;

@@ -1,5 +1,7 @@
 import type { EntryTable } from './entry-table.ts';
 import type { Entry } from './snapshot.ts';
+import type { Steps } from './steps.ts';
+import { atOnce, stepMask } from './steps.ts';
 
 /** How long an entry has not been used, in ms; never negative. A clock ahead of ours is read as used now. */
 export function idleMsOf(entry: Pick<Entry, 'clockAhead' | 'lastAccessedAtMs'>, nowMs: number): number {
@@ -16,20 +18,6 @@ export function lastUsesOf({ lastAccessedAtMs, takenAtMs, length }: EntryTable, 
   }
   return times;
 }
-
-/** Long work that may be left and taken up again between any two of its steps, each of a few milliseconds. */
-export type Steps<R> = Generator<void, R, void>;
-
-/** All of it at once. */
-export function atOnce<R>(steps: Steps<R>): R {
-  for (;;) {
-    const { done, value } = steps.next();
-    if (done === true) return value;
-  }
-}
-
-/** So many rows are one step; a power of two less one. */
-export const stepMask = 4_095;
 
 /** Up to here, moving rows one by one is faster than asking sort. */
 const shortRun = 16;

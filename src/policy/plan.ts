@@ -6,12 +6,13 @@ import type { Pin } from './keep.ts';
 import { expiredPins, pinnedRows, pinsInForce } from './keep.ts';
 import type { LimitName, Limits, Protect } from './limits.ts';
 import { withHeadroom } from './limits.ts';
-import type { Steps } from './lru-order.ts';
-import { atOnce, idleMsOf, lastUsesOf, lruOrderSteps, stepMask } from './lru-order.ts';
+import { idleMsOf, lastUsesOf, lruOrderSteps } from './lru-order.ts';
 import type { EvictReason, KeepReason } from './reasons.ts';
 import { codeOf, firstEvictCode } from './reasons.ts';
 import type { CacheStats, Entry, Snapshot } from './snapshot.ts';
 import { statsOf } from './snapshot.ts';
+import type { Steps } from './steps.ts';
+import { atOnce, stepMask } from './steps.ts';
 import type { Decided, Eviction } from './verdicts.ts';
 import { evictionsOf, Verdicts } from './verdicts.ts';
 
@@ -145,7 +146,7 @@ export function* planSteps(input: PlanInput): Steps<Plan> {
   const reasons = new Uint8Array(order.length);
   const goals = goalsOf(before, input);
   yield;
-  const isInUse = inUseAmong(input);
+  const isInUse = yield* inUseAmong(input);
   yield;
   const pinned = yield* pinnedRows(entries, pinsInForce(input.protect.keep, nowMs));
   const candidate: Candidate = { idleMs: 0, isInUse: false, isPinned: false, isSettled: false, longestIdleMs: undefined, entriesLeft: before.entryCount, bytesLeft: before.totalBytes };
@@ -181,10 +182,10 @@ export function* planSteps(input: PlanInput): Steps<Plan> {
   };
 }
 
-function inUseAmong({ snapshot, holds }: PlanInput): (row: number) => boolean {
+function* inUseAmong({ snapshot, holds }: PlanInput): Steps<(row: number) => boolean> {
   if (holds.everything !== undefined) return () => true;
   const { entries } = snapshot;
-  const rows = new Set([...entries.rowsNamed(holds.entries.keys()), ...entries.rowsDescribed(holds.byDescription.keys())]);
+  const rows = new Set([...(yield* entries.rowsNamed(holds.entries.keys())), ...(yield* entries.rowsDescribed(holds.byDescription.keys()))]);
   return rows.size === 0 ? () => false : (row) => rows.has(row);
 }
 

@@ -1,4 +1,6 @@
 import { randomInt } from 'node:crypto';
+import type { Steps } from './steps.ts';
+import { stepMask } from './steps.ts';
 
 type Column = Uint32Array<ArrayBuffer>;
 
@@ -26,13 +28,23 @@ class ByteStore {
 
   /** Gives back what is not used. */
   trim(): void {
-    if (this.used < this.bytes.length * 0.75) this.bytes = Buffer.from(this.bytes.buffer.transfer(this.used));
+    if (isLoose(this.used, this.bytes.length)) this.bytes = Buffer.from(this.bytes.buffer.transfer(this.used));
   }
 
   /** Moved rather than copied: the old buffer goes now, not at the next collection. */
   #grow(least: number): void {
-    this.bytes = Buffer.from(this.bytes.buffer.transfer(Math.max(least, this.bytes.length * 2)));
+    this.bytes = Buffer.from(this.bytes.buffer.transfer(Math.max(least, roomFor(this.bytes.length))));
   }
+}
+
+/** Large ones grow by a quarter: what is reserved is written with zeros, and so is memory that is taken. */
+function roomFor(length: number): number {
+  return length < 65_536 ? Math.max(16, length * 2) : Math.ceil(length * 1.25);
+}
+
+/** Whether enough is reserved in vain for a copy to pay. */
+function isLoose(used: number, reserved: number): boolean {
+  return used < reserved * 0.95;
 }
 
 /**
@@ -102,6 +114,7 @@ export class TextColumn {
   /** Gives back what was reserved for more. */
   trim(): void {
     this.#store.trim();
+    if (isLoose(this.#length, this.#starts.length)) [this.#starts, this.#ends] = [resized(this.#starts, this.#length), resized(this.#ends, this.#length)];
   }
 
   /** Without rows, but where the bytes of this one are at hand. */
@@ -186,7 +199,7 @@ export class TextColumn {
   }
 
   /** The rows below `length` that have one of the texts. Reads no text but those that end like one of them. */
-  rowsOf(texts: Iterable<string>, length: number): Uint32Array {
+  *rowsOf(texts: Iterable<string>, length: number): Steps<Uint32Array> {
     const byEnd = new Map<number, Set<string>>();
     for (const text of texts) {
       const bytes = Buffer.from(text);
@@ -195,6 +208,7 @@ export class TextColumn {
     }
     const rows: number[] = [];
     for (let row = 0; row < length && byEnd.size > 0; row += 1) {
+      if ((row & stepMask) === stepMask) yield;
       const alike = byEnd.get(lastBytes(this.#store.bytes, this.#starts[row]!, this.#ends[row]!));
       if (alike !== undefined && alike.has(this.at(row))) rows.push(row);
     }
@@ -203,7 +217,7 @@ export class TextColumn {
 
   #pushSpan(start: number, end: number): void {
     const row = this.#length;
-    if (row === this.#starts.length) [this.#starts, this.#ends] = [grown(this.#starts), grown(this.#ends)];
+    if (row === this.#starts.length) [this.#starts, this.#ends] = [this.#starts, this.#ends].map((column) => resized(column, roomFor(column.length))) as [Column, Column];
     this.#starts[row] = start;
     this.#ends[row] = end;
     this.#length = row + 1;
@@ -276,8 +290,8 @@ function lastBytes(bytes: Uint8Array, start: number, end: number): number {
   return number;
 }
 
-function grown(column: Column): Column {
-  return new Uint32Array(column.buffer.transfer(Math.max(16, column.length * 2) * column.BYTES_PER_ELEMENT));
+function resized(column: Column, length: number): Column {
+  return new Uint32Array(column.buffer.transfer(length * column.BYTES_PER_ELEMENT));
 }
 
 /** Now, and not at the next collection, which does not know how large it is. */

@@ -5,6 +5,7 @@ import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { Cache } from '../../src/cache/pass.ts';
 import { DirWatch } from '../../src/disk/dir-watch.ts';
+import { Slices } from '../../src/disk/slices.ts';
 import { Columns } from '../../src/policy/entry-columns.ts';
 import type { Snapshot } from '../../src/policy/snapshot.ts';
 import { asRoot, scratchDir } from '../disk/scratch.ts';
@@ -130,6 +131,19 @@ describe.each(['heard from a watch', 'seen at the times of the root'])('what cha
 });
 
 describe('a watch of a root', () => {
+  test('that heard of many names lets others have their turn between any two of them', async () => {
+    const names = Array.from({ length: 20 }, (_, i) => `entry-${i}`);
+    const store = new StoreOnDisk();
+    for (const name of names) store.entry(name);
+    using cache = remembering(store);
+    await cache.scan();
+    for (const name of names) use(store, name);
+    vi.spyOn(Slices.prototype, 'over', 'get').mockReturnValue(true);
+    const turns = vi.spyOn(Slices.prototype, 'yield');
+    expect((await cache.scan()).filesRead).toBe(20);
+    expect(turns.mock.calls.length).toBeGreaterThanOrEqual(2 * names.length);
+  });
+
   test('hears a file that is written in place, which no time of the root shows', async () => {
     const store = new StoreOnDisk().entry(key('a'), { sizeBytes: 100 });
     using cache = remembering(store);

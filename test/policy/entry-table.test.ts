@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { EntryTable, EntryTableBuilder } from '../../src/policy/entry-table.ts';
 import type { EntryRow, RawRow } from '../../src/policy/entry-table.ts';
 import type { EntryName } from '../../src/policy/snapshot.ts';
+import { atOnce } from '../../src/policy/steps.ts';
 import { entry, hour, now } from './builders.ts';
 
 function rows(count: number): EntryRow[] {
@@ -11,6 +12,20 @@ function rows(count: number): EntryRow[] {
     stamp: { inode: 2n ** 64n - 1n - BigInt(i), changedNs: 1_700_000_000_000_000_001n + BigInt(i), size: i },
   }));
 }
+
+it('takes rows out in steps', () => {
+  const steps = EntryTable.of(rows(10_000), now).without(new Set(['k9999'] as EntryName[]));
+  let count = 0;
+  while (steps.next().done !== true) count += 1;
+  expect(count).toBe(3);
+});
+
+it('reserves little beyond what its rows take, however many they are', () => {
+  for (const count of [1, 100, 6_500]) {
+    const { names } = EntryTable.of(rows(count).map((row, i) => ({ ...row, name: String(i).padStart(64, '0') as EntryName })), now);
+    expect([names.usedBytes, names.bytes.length <= Math.max(256, names.usedBytes * 1.06)]).toEqual([64 * count, true]);
+  }
+});
 
 describe('a table of entries', () => {
   it('gives back every row as it was put in, however many there are', () => {
@@ -33,16 +48,16 @@ describe('a table of entries', () => {
 
   it('leaves out what is named, and stays as it was', () => {
     const table = EntryTable.of(rows(5), now);
-    expect([...table.without(new Set(['k1', 'k4'] as EntryName[]))].map(({ key }) => key).toSorted()).toEqual(['k0', 'k2', 'k3']);
+    expect([...atOnce(table.without(new Set(['k1', 'k4'] as EntryName[])))].map(({ key }) => key).toSorted()).toEqual(['k0', 'k2', 'k3']);
     expect(table.length).toBe(5);
   });
 
   it('finds the rows that have a name, and no other that ends alike', () => {
     const names = ['a', 'xa', 'sha256_77a', 'sha256_a77a', '', 'ä', 'b'] as EntryName[];
     const table = EntryTable.of(names.map((name) => entry(name)), now);
-    for (const [row, name] of names.entries()) expect([...table.rowsNamed([name, '77a' as EntryName])]).toEqual([row]);
-    expect([...table.rowsDescribed(['image xa', 'e xa', 'image ä'])]).toEqual([1, 5]);
-    expect([...table.rowsNamed([])]).toEqual([]);
+    for (const [row, name] of names.entries()) expect([...atOnce(table.rowsNamed([name, '77a' as EntryName]))]).toEqual([row]);
+    expect([...atOnce(table.rowsDescribed(['image xa', 'e xa', 'image ä']))]).toEqual([1, 5]);
+    expect([...atOnce(table.rowsNamed([]))]).toEqual([]);
   });
 
   it('compares keys by their bytes, whether or not they are the names', () => {

@@ -1,8 +1,8 @@
 import type { Dir } from '../../disk/dir.ts';
 import type { Slices } from '../../disk/slices.ts';
+import { inSlices } from '../../disk/slices.ts';
 import type { Hold } from '../../policy/holds.ts';
 import { mergeHolds, noHolds } from '../../policy/holds.ts';
-import type { Steps } from '../../policy/lru-order.ts';
 import type { Plan, PlanInput } from '../../policy/plan.ts';
 import { planSteps } from '../../policy/plan.ts';
 import type { EntryName } from '../../policy/snapshot.ts';
@@ -60,13 +60,5 @@ function* nextInLine({ verdicts }: Plan, asked: ReadonlySet<EntryName>, count: n
     yield name;
     left -= 1;
     if (left === 0) return;
-  }
-}
-
-async function inSlices<R>(steps: Steps<R>, slices: Slices): Promise<R> {
-  for (;;) {
-    const { done, value } = steps.next();
-    if (done === true) return value;
-    if (slices.over) await slices.yield();
   }
 }
