@@ -76,7 +76,9 @@ export async function shortageOf<T extends Tenant>(tenants: readonly T[], nowMs:
   for (const tenant of tenants) {
     const outlook = await unlessFailing(() => tenant.outlook());
     if (outlook === undefined) continue;
-    const trashBytes = (await unlessFailing(() => tenant.restingBytes())) ?? 0;
+    // Unknown is not nothing: it might be all that is missing.
+    const trashBytes = await unlessFailing(() => tenant.restingBytes());
+    if (trashBytes === undefined) continue;
     present.push(tenant);
     claims.push({ limits: tenant.limits, entries: outlook.snapshot.entries, plan: outlook.plan, trashBytes, nowMs });
   }

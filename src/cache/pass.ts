@@ -25,7 +25,7 @@ import type { Outlook, PassOutcome } from './outlook.ts';
 import type { CacheOptions, PassOptions, PlanOptions, PurgeOptions, WorkOptions } from './pass-options.ts';
 import { freeSpaceOnly, lookedAt, withoutTime } from './outlook.ts';
 import type { Rest } from './purge.ts';
-import { defaultRestMs, deleteGarbage, doomItems, purgeDueAtMs, restingBytes } from './purge.ts';
+import { defaultRestMs, doomItems, purgeDueAtMs, purgeInTurns, restingBytes } from './purge.ts';
 import { KnownRoot } from './known-root.ts';
 import { recover } from './recover.ts';
 import { Reserve } from './reserve.ts';
@@ -152,8 +152,8 @@ export class Cache implements Disposable {
     using trash = root.openDirIfPresent(`${ownFolder}/${trashFolder}`);
     if (trash === undefined) return { purgedEntries: 0, purgedBytes: 0, revived: 0, revivedNames: [], nextDueAtMs: null, errors: [] };
     const site = this.#siteAt(root, trash, work);
-    const doomed = await this.#doom(site, { ...this.#rest, isShort: now || this.#rest.isShort });
-    const report = await deleteGarbage(site, doomed, { ...this.#rest, backoff: this.#backoff });
+    const rest = { ...this.#rest, isShort: now || this.#rest.isShort };
+    const report = await purgeInTurns(site, () => this.#doom(site, rest), { ...this.#rest, backoff: this.#backoff });
     if (this.#reserve.isShort) this.#reserve.fill(site);
     return report;
   }
@@ -239,7 +239,7 @@ export class Cache implements Disposable {
 
   async #doom(site: Site, rest: Rest) {
     using _lock = lockPasses(site.root);
-    return await doomItems(site, rest);
+    return await doomItems(site, { ...rest, most: this.#options.mostAtOnce });
   }
 
   async #plan(root: Dir, holders: Holders, { trigger, demand, signal, evicts = false }: PlanOptions & { evicts?: boolean }): Promise<Outlook> {

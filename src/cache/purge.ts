@@ -10,7 +10,7 @@ import type { PurgeReport } from './report.ts';
 import type { Site } from './site.ts';
 import { isTreeUsed, note } from './site.ts';
 import type { ItemId } from './trash.ts';
-import { contentOf, itemMetadata, itemTree } from './trash.ts';
+import { garbageIn, itemMetadata, itemsIn, itemTree } from './trash.ts';
 
 export const defaultRestMs = 60_000;
 
@@ -29,21 +29,27 @@ export interface Doomed {
   readonly garbage: ReadonlyMap<string, { readonly sizeBytes: number }>;
   /** Wanted after all, and back. */
   readonly revived: readonly EntryName[];
+  /** There may be more: it stopped when it had as many as it may keep in mind. */
+  readonly unfinished: boolean;
 }
 
 /**
  * Decides, under the pass lock, which items of the trash have rested long enough and are still wanted by nobody, by the name they
  * had: what came into use meanwhile goes back; where something newer has the name, the old one stays until that is unused too.
  * @param only looks at the items of one entry
+ * @param most so many are decided at most
  */
-export async function doomItems(site: Site, { only, ...rest }: Rest & { only?: EntryName }): Promise<Doomed> {
+export async function doomItems(site: Site, { only, most = Infinity, ...rest }: Rest & { only?: EntryName; most?: number }): Promise<Doomed> {
   const { holds } = site.holders.read();
   const slices = new Slices();
   const garbage = new Map<string, { sizeBytes: number }>();
   const revived: EntryName[] = [];
   const nowMs = site.clock.now();
-  for (const item of (await contentOf(site.trash, site.format, slices)).items) {
+  let unfinished = false;
+  for await (const item of itemsIn(site.trash, site.format, slices)) {
     if (slices.over) await slices.yield();
+    unfinished = garbage.size + revived.length >= most;
+    if (unfinished) break;
     if (only !== undefined && item.name !== only) continue;
     try {
       const seen = look(site, item, holds);
@@ -57,7 +63,7 @@ export async function doomItems(site: Site, { only, ...rest }: Rest & { only?: E
     }
   }
   tellRevived(site, revived);
-  return { garbage, revived };
+  return { garbage, revived, unfinished };
 }
 
 /** Bytes of the items that nobody holds, and that a purge would therefore delete if they had rested. */
@@ -65,10 +71,12 @@ export async function restingBytes(site: Site): Promise<number> {
   const { holds } = site.holders.read();
   const slices = new Slices(site.signal);
   let bytes = 0;
-  for (const item of (await contentOf(site.trash, site.format, slices)).items) {
+  for await (const item of itemsIn(site.trash, site.format, slices)) {
     const found = look(site, item, holds);
     if (found.isHeld || fateOf(found) !== 'Rest') continue;
-    using dir = site.trash.openDir(item.id);
+    using dir = site.trash.openDirIfPresent(item.id);
+    // Being deleted by another process since it was listed.
+    if (dir === undefined) continue;
     const entry = await lookAtEntry(site.format, { parent: dir, name: itemTree, metadata: itemMetadata }, item.name, slices);
     if (entry.outcome === 'Read') bytes += entry.row.sizeBytes;
     if (slices.over) await slices.yield();
@@ -80,9 +88,9 @@ export async function restingBytes(site: Site): Promise<number> {
 export async function purgeDueAtMs(site: Site, { retryMs, backoff, ...rest }: Rest & { retryMs: number; backoff: Backoff }): Promise<number | null> {
   const nowMs = site.clock.now();
   const slices = new Slices();
-  const { items, garbage } = await contentOf(site.trash, site.format, slices);
-  let firstMs = garbage.reduce((first, name) => Math.min(first, Math.max(nowMs, backoff.nextTryAtMs(name))), Infinity);
-  for (const item of items) {
+  let firstMs = Infinity;
+  for await (const name of garbageIn(site.trash, site.format, slices)) firstMs = Math.min(firstMs, Math.max(nowMs, backoff.nextTryAtMs(name)));
+  for await (const item of itemsIn(site.trash, site.format, slices)) {
     if (slices.over) await slices.yield();
     const ms = restsUntilMs(site, item, { ...rest, nowMs });
     firstMs = Math.min(firstMs, ms <= nowMs ? nowMs + retryMs : ms);
@@ -111,20 +119,31 @@ async function doom(site: Site, item: ItemId, begun: Map<string, { sizeBytes: nu
   if (look.outcome === 'Read') begun.set(garbage, { sizeBytes: look.row.sizeBytes });
 }
 
+interface Deleted {
+  readonly purgedEntries: number;
+  readonly purgedBytes: number;
+}
+
 /**
  * Deletes all garbage of the trash, off every lock: nobody else wants any of it, and two that delete the same come to the same end.
  * A crash leaves garbage.
  * @throws the signal's reason once it is aborted
  */
 export async function deleteGarbage(site: Site, doomed: Doomed, { backoff, ...rest }: Rest & { backoff: Backoff }): Promise<PurgeReport> {
-  const { trash, format, clock, signal, errors, onProgress } = site;
+  const { trash, format, clock, signal, errors } = site;
+  const due: string[] = [];
+  for await (const name of garbageIn(trash, format, new Slices(signal))) if (backoff.nextTryAtMs(name) <= clock.now()) due.push(name);
+  const deleted = await deleteEach(site, due, { doomed, backoff });
+  return { ...deleted, revived: doomed.revived.length, revivedNames: doomed.revived, nextDueAtMs: await purgeDueAtMs(site, { ...rest, retryMs, backoff }), errors };
+}
+
+async function deleteEach({ trash, clock, signal, errors, onProgress }: Site, names: readonly string[], { doomed, backoff }: { doomed: Doomed; backoff: Backoff }): Promise<Deleted> {
   const slices = new Slices(signal);
-  const due = (await contentOf(trash, format, slices)).garbage.filter((name) => backoff.nextTryAtMs(name) <= clock.now());
   let purgedEntries = 0;
   let purgedBytes = 0;
-  for (const [done, name] of due.entries()) {
+  for (const [done, name] of names.entries()) {
     if (slices.over) await slices.yield();
-    onProgress({ step: 'Purge', done, total: due.length });
+    onProgress({ step: 'Purge', done, total: names.length });
     const sizeBytes = doomed.garbage.get(name)?.sizeBytes;
     const { firstError } = await deleteTree(trash, name, { slices, totalBytes: sizeBytes });
     if (firstError !== undefined) {
@@ -136,5 +155,34 @@ export async function deleteGarbage(site: Site, doomed: Doomed, { backoff, ...re
     purgedEntries += 1;
     purgedBytes += sizeBytes;
   }
-  return { purgedEntries, purgedBytes, revived: doomed.revived.length, revivedNames: doomed.revived, nextDueAtMs: await purgeDueAtMs(site, { ...rest, retryMs, backoff }), errors };
+  return { purgedEntries, purgedBytes };
+}
+
+/**
+ * Deletes what has rested long enough, in turns: what is kept in mind of each is more than an agent has for 100,000.
+ * @param doom decides, under the pass lock; off it as soon as that is done, so that passes may run meanwhile
+ */
+export async function purgeInTurns(site: Site, doom: () => Promise<Doomed>, rest: Rest & { backoff: Backoff }): Promise<PurgeReport> {
+  const deleted: Deleted[] = [];
+  const revivedNames: EntryName[] = [];
+  let doomed = await doom();
+  while (doomed.unfinished) {
+    deleted.push(await deleteEach(site, [...doomed.garbage.keys()], { doomed, backoff: rest.backoff }));
+    revivedNames.push(...doomed.revived);
+    doomed = await doomMore(site, doom);
+  }
+  const last = await deleteGarbage(site, doomed, rest);
+  revivedNames.push(...doomed.revived);
+  const sum = (of: (each: Deleted) => number) => deleted.reduce((total, each) => total + of(each), of(last));
+  return { ...last, purgedEntries: sum((each) => each.purgedEntries), purgedBytes: sum((each) => each.purgedBytes), revived: revivedNames.length, revivedNames };
+}
+
+/** Where another process has taken the lock between two turns, what was done is told all the same, and the next purge goes on. */
+async function doomMore({ errors }: Site, doom: () => Promise<Doomed>): Promise<Doomed> {
+  try {
+    return await doom();
+  } catch (error) {
+    note(errors, error);
+    return { garbage: new Map(), revived: [], unfinished: false };
+  }
 }

@@ -8,7 +8,7 @@ import { restore } from './restore.ts';
 import type { Site } from './site.ts';
 import { note } from './site.ts';
 import type { ItemId } from './trash.ts';
-import { contentOf, holdsTree, isEvictionLink, itemMetadata, newGarbageName } from './trash.ts';
+import { holdsTree, isEvictionLink, itemMetadata, itemsIn, newGarbageName } from './trash.ts';
 
 /** What an item of the trash and its name in the root look like, whoever left them so. */
 export interface Found {
@@ -63,7 +63,7 @@ export async function revive(site: Site, item: ItemId, { hasTree, inRoot }: Foun
 export async function recover(site: Site, holds: Holds): Promise<number> {
   const revived: EntryName[] = [];
   const slices = new Slices();
-  for (const item of (await contentOf(site.trash, site.format, slices)).items) {
+  for await (const item of itemsIn(site.trash, site.format, slices)) {
     if (slices.over) await slices.yield();
     try {
       const found = look(site, item, holds);

@@ -77,34 +77,44 @@ export function itemIdOf(id: string, format: Format): ItemId | undefined {
   return role?.role === 'Entry' ? { id, name: role.name } : undefined;
 }
 
-export interface TrashContent {
-  readonly items: readonly ItemId[];
-  readonly garbage: readonly string[];
+/**
+ * What was evicted, read as it is gone through: a prune that was stopped may have left more than an agent can keep in mind. What is given
+ * back or begun to be deleted meanwhile is no trouble. An item of another format's name cannot be given back here: it is left alone, like
+ * anything that is not recognised.
+ */
+export async function* itemsIn(trash: Dir, format: Format, slices: Slices): AsyncGenerator<ItemId, void, undefined> {
+  for await (const id of idsIn(trash, slices)) {
+    const item = itemIdOf(id, format);
+    if (item !== undefined) yield item;
+  }
 }
 
-export async function contentOf(trash: Dir, format: Format, slices: Slices): Promise<TrashContent> {
-  const items: ItemId[] = [];
-  const garbage: string[] = [];
+/** What is being deleted, in the same way. */
+export async function* garbageIn(trash: Dir, format: Format, slices: Slices): AsyncGenerator<string, void, undefined> {
+  for await (const id of idsIn(trash, slices)) if (itemIdOf(id, format) === undefined && !id.includes('.')) yield id;
+}
+
+async function* idsIn(trash: Dir, slices: Slices): AsyncGenerator<string, void, undefined> {
   for (const batch of batchesOf(trash)) {
-    for (const { bytes } of batch) {
-      const id = bytes.toString();
-      const item = itemIdOf(id, format);
-      if (item !== undefined) items.push(item);
-      // An item of another format's name cannot be given back here: left alone, like anything unrecognised.
-      else if (!id.includes('.')) garbage.push(id);
-    }
+    // Whoever looks into one of them reads another directory by the same buffer.
+    yield* batch.map(({ bytes }) => bytes.toString());
     if (slices.over) await slices.yield();
   }
-  return { items, garbage };
 }
+
+/** More garbage is as good as so much: it is told to people. */
+const mostLeftovers = 1_000;
 
 /** What a purge could not delete, or has not yet. Nothing where the trash cannot be looked into: a scan needs no trash. */
 export async function leftInTrash(root: Dir, format: Format, slices: Slices): Promise<Leftover[]> {
   const opened = root.openDirOrErrno(`${ownFolder}/${trashFolder}`);
   if (typeof opened === 'number') return [];
   using trash = opened;
-  return (await contentOf(trash, format, slices)).garbage.flatMap((name) => {
+  const leftovers: Leftover[] = [];
+  for await (const name of garbageIn(trash, format, slices)) {
     const stat = trash.statOf(name);
-    return stat === undefined ? [] : [{ name: `${ownFolder}/${trashFolder}/${name}`, kind: 'Trash' as const, changedAtMs: msOf(stat.changedNs), removable: true }];
-  });
+    if (stat !== undefined) leftovers.push({ name: `${ownFolder}/${trashFolder}/${name}`, kind: 'Trash', changedAtMs: msOf(stat.changedNs), removable: true });
+    if (leftovers.length === mostLeftovers) break;
+  }
+  return leftovers;
 }

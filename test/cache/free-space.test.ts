@@ -164,6 +164,13 @@ describe('a keeper of a filesystem', () => {
     expect(keeper.isDue(now)).toBe(false);
   });
 
+  it('takes nothing of a cache of which it is not known what its trash will give', async () => {
+    const [unknown, whole] = [new Fake(80, { minFree: { count: 41_000 } }), new Fake(80, { minFree: { count: 41_000 } })];
+    unknown.restingBytes = () => Promise.reject(new OperatorError('ERR_DISK_IO', 'cannot look'));
+    await new SpaceKeeper<Fake>().round([unknown, whole], () => now);
+    expect([unknown.asked, whole.asked]).toEqual([[], ['1000 bytes']]);
+  });
+
   it('throws what is no trouble of a cache', async () => {
     const tenant = new Fake(80, { minFree: { count: 41_000 } });
     tenant.free = () => Promise.reject(new TypeError('a bug'));

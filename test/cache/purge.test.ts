@@ -1,9 +1,13 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync, readdirSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmdirSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { storeFormats } from '../../src/cache/formats/registry.ts';
 import { lockPasses } from '../../src/cache/own-folder.ts';
+import type { CacheOptions } from '../../src/cache/pass-options.ts';
 import type { PassProgress } from '../../src/cache/report.ts';
+import { itemsIn } from '../../src/cache/trash.ts';
+import { Slices } from '../../src/disk/slices.ts';
 import { asRoot, pin } from '../disk/scratch.ts';
 import { SteppedClock } from './stepped-clock.ts';
 import { key, StoreOnDisk } from './store.ts';
@@ -165,6 +169,67 @@ test('deleting needs no lock: a pass may run meanwhile', async () => {
   await cache.purge({ onProgress: () => void (other ??= store.cache({}, { clock }).pass(enforce)) });
   await expect(other).resolves.toMatchObject({ evicted: [] });
   expect(store.trash).toEqual([]);
+});
+
+describe('where more rests than may be kept in mind at once', () => {
+  const letters = [...'abcdefg'];
+
+  async function seven(options: Partial<CacheOptions> = {}) {
+    const store = new StoreOnDisk();
+    for (const letter of letters) store.entry(key(letter), { sizeBytes: 10 });
+    await store.cache({ maxEntries: 0 }, { clock: new SteppedClock() }).pass(enforce);
+    const clock = new SteppedClock();
+    clock.advance(70_000);
+    return { store, cache: store.cache({}, { clock, mostAtOnce: 2, ...options }) };
+  }
+
+  test('it goes in turns, and is told as one purge, with what came back in any of them', async () => {
+    let most = 0;
+    const { store, cache } = await seven({
+      fault: (step) => {
+        if (step.startsWith('rmdir')) most = Math.max(most, store.trash.filter((name) => name.startsWith('gone-')).length);
+      },
+    });
+    store.box('new', key('d'));
+    store.box('newer', key('e'));
+    expect(await cache.purge()).toMatchObject({ purgedEntries: 5, purgedBytes: 50, revived: 2, nextDueAtMs: null, errors: [] });
+    expect([store.trash, most]).toEqual([[], 2]);
+    expect(letters.filter((letter) => store.isServed(key(letter)))).toEqual(['d', 'e']);
+  });
+
+  test('it ends for now where a pass begins between two turns, and the next purge goes on', async () => {
+    let lock: Disposable | undefined;
+    const { store, cache } = await seven({ fault: (step) => { if (step.startsWith('rmdir')) lock ??= lockPasses(pin(store.root)); } });
+    const purged = await cache.purge();
+    expect(purged).toMatchObject({ purgedEntries: 2, errors: [{ code: 'ERR_LOCK_BUSY' }] });
+    expect(purged.nextDueAtMs).not.toBeNull();
+    lock?.[Symbol.dispose]();
+    lock = new DisposableStack();
+    expect(await cache.purge()).toMatchObject({ purgedEntries: 5, errors: [], nextDueAtMs: null });
+  });
+
+  test('it is read as it is gone through', async () => {
+    const store = new StoreOnDisk();
+    const trash = join(store.root, 'trash');
+    mkdirSync(trash);
+    for (let i = 0; i < 3_000; i += 1) mkdirSync(join(trash, `${i}.${key('a')}`));
+    let met = 0;
+    for await (const { name } of itemsIn(pin(trash), storeFormats['a3s-rootfs'], new Slices())) {
+      expect(name).toBe(key('a'));
+      met += 1;
+      if (met === 1) for (const each of readdirSync(trash)) rmdirSync(join(trash, each));
+    }
+    expect(met).toBeLessThan(3_000);
+  });
+
+  test('of what is being deleted no more than a thousand names are told', async () => {
+    const store = new StoreOnDisk();
+    await store.cache().pass(enforce);
+    for (let i = 0; i < 1_001; i += 1) mkdirSync(join(store.root, '.cachepolicy/trash', `gone-${i}`));
+    expect((await store.cache().scan()).leftovers).toHaveLength(1_000);
+    await store.cache().purge();
+    expect((await store.cache().scan()).leftovers).toEqual([]);
+  });
 });
 
 test('names in the trash that are not ours are left alone', async () => {
