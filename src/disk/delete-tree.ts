@@ -6,6 +6,7 @@ import type { Dir } from './dir.ts';
 import { asDiskError, diskError, errno } from './disk-error.ts';
 import type { Name } from './libc.ts';
 import { O_PATH, rmdirat, tryLease, unlinkat } from './libc.ts';
+import { NameList } from './name-list.ts';
 import { Slices } from './slices.ts';
 import { statAt } from './stat.ts';
 
@@ -93,14 +94,14 @@ class DeleteWalk implements Deletion {
   }
 
   /** Removes what is no directory. @returns the rest */
-  async #files(dir: Dir): Promise<Buffer[]> {
-    const subdirectories: Buffer[] = [];
+  async #files(dir: Dir): Promise<NameList> {
+    const subdirectories = new NameList();
     try {
       using names = new DirNames(dir, { isShared: false });
       while (names.nextBatch()) {
         while (names.next()) {
           const kind = names.kind === 'Unknown' ? kindOf(dir, names.name) : names.kind;
-          if (kind === 'Directory') subdirectories.push(Buffer.from(names.name));
+          if (kind === 'Directory') subdirectories.push(names.name);
           else if (kind === 'File' && this.#mayHoldLargeFiles) await this.#file(dir, { bytes: names.name, kind });
           else if (dir.unlinkListed(names)) this.removed += 1;
           else this.#unlink(dir, names.name);

@@ -5,6 +5,7 @@ import type { Dir } from './dir.ts';
 import { diskError, errno } from './disk-error.ts';
 import type { Name } from './libc.ts';
 import { tryLease } from './libc.ts';
+import { NameList } from './name-list.ts';
 import type { Slices } from './slices.ts';
 import type { Stat } from './stat.ts';
 import { statAt } from './stat.ts';
@@ -18,7 +19,7 @@ export interface Measure {
    * here. So it counts once in a tree that has them all, and once in the sum of trees that have them all between them.
    */
   readonly allocatedBytes: number;
-  /** Whether a file here has names elsewhere: then the share changes when those go, and nothing here shows it. */
+  /** Whether a file here has names elsewhere, or may have: then the share changes when those go, and nothing here shows it. */
   readonly hasSharedFiles: boolean;
   readonly newestModifiedNs: bigint;
   /** When anything was last written, made or removed here: the newest ctime inside, which nobody can set back, and the mtime of the top, whose ctime a rename changes. */
@@ -44,6 +45,9 @@ export interface MeasureOptions {
   /** Ask of every file whether another process has it open, until one says yes. Costs an open and three calls a file. */
   readonly askUse: boolean;
 }
+
+/** Of so many files it is kept in mind how many of their names were met; a store of packages may have a million with several. */
+const mostLinked = 10_000;
 
 /** Each level keeps a directory open. Deeper trees are nothing that a cache makes. */
 const maxDepth = 256;
@@ -73,8 +77,9 @@ class MeasureWalk {
   #use: TreeUse | undefined;
   #unasked: OperatorError | undefined;
   #home: string | undefined;
-  /** Of the files with several names: how many of them were met. */
-  readonly #links = new Map<string, { readonly stat: Stat; met: number }>();
+  /** Of the files with several names: how many were not met yet. */
+  readonly #unmet = new Map<string, number>();
+  #mayShare = false;
 
   constructor(top: Stat, options: MeasureOptions) {
     this.#top = top;
@@ -95,14 +100,8 @@ class MeasureWalk {
   }
 
   result(): Measure {
-    let shared = 0;
-    let hasSharedFiles = false;
-    for (const { stat, met } of this.#links.values()) {
-      shared += stat.allocatedBytes * Math.min(1, met / stat.nlink);
-      hasSharedFiles ||= met < stat.nlink;
-    }
     return {
-      top: this.#top, allocatedBytes: this.#bytes + Math.round(shared), hasSharedFiles, newestModifiedNs: this.#newestNs, writtenNs: this.#writtenNs, names: this.#names,
+      top: this.#top, allocatedBytes: Math.round(this.#bytes), hasSharedFiles: this.#mayShare || this.#unmet.size > 0, newestModifiedNs: this.#newestNs, writtenNs: this.#writtenNs, names: this.#names,
       use: this.#use, unasked: this.#unasked, home: this.#home,
     };
   }
@@ -114,10 +113,16 @@ class MeasureWalk {
       this.#bytes += stat.allocatedBytes;
       return;
     }
-    const file = `${stat.device}:${stat.inode}`;
-    const known = this.#links.get(file);
-    if (known === undefined) this.#links.set(file, { stat, met: 1 });
-    else known.met += 1;
+    this.#bytes += stat.allocatedBytes / stat.nlink;
+    if (!this.#mayShare) this.#meet(`${stat.device}:${stat.inode}`, stat.nlink);
+  }
+
+  #meet(file: string, nlink: number): void {
+    const unmet = (this.#unmet.get(file) ?? nlink) - 1;
+    if (unmet === 0) this.#unmet.delete(file);
+    else this.#unmet.set(file, unmet);
+    this.#mayShare = this.#unmet.size > mostLinked;
+    if (this.#mayShare) this.#unmet.clear();
   }
 
   async #directory(parent: Dir, name: Name, depth: number): Promise<void> {
@@ -137,15 +142,15 @@ class MeasureWalk {
   }
 
   /** Counts what is no directory, and collects the rest: the names of a batch are gone with the next. */
-  async #sort(dir: Dir): Promise<Buffer[]> {
+  async #sort(dir: Dir): Promise<NameList> {
     const { slices } = this.#options;
-    const subdirectories: Buffer[] = [];
+    const subdirectories = new NameList();
     for (const batch of batchesOf(dir)) {
       for (const { bytes } of batch) {
         const stat = statAt(dir.fd, bytes);
         if (stat === -errno.ENOENT) continue;
         if (typeof stat === 'number') throw diskError(`look at ${dir.pathOf(bytes)}`, stat);
-        if (stat.kind === 'Directory') subdirectories.push(Buffer.from(bytes));
+        if (stat.kind === 'Directory') subdirectories.push(bytes);
         else await this.visit(dir, bytes, stat, 0);
         if (slices.over) await slices.yield();
       }
@@ -183,7 +188,10 @@ function cannotAsk(dir: Dir, name: Name, result: number): OperatorError {
   return diskError(`ask whether ${dir.pathOf(name)} is open (for files of other owners that takes CAP_LEASE)`, result, 'ERR_HOLDS_UNREADABLE');
 }
 
-function isHome(subdirectories: readonly Buffer[]): boolean {
-  const has = (name: string): boolean => subdirectories.some((each) => each.equals(Buffer.from(name)));
-  return subdirectories.length >= 2 && has('boxes') && has('cache');
+function isHome(subdirectories: NameList): boolean {
+  let parts = 0;
+  for (const each of subdirectories) if (each.equals(boxes) || each.equals(cache)) parts += 1;
+  return parts === 2;
 }
+const boxes = Buffer.from('boxes');
+const cache = Buffer.from('cache');

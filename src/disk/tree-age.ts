@@ -2,6 +2,7 @@ import { OperatorError } from '../errors.ts';
 import { batchesOf } from './dir-entries.ts';
 import type { Dir } from './dir.ts';
 import type { Name } from './libc.ts';
+import { NameList } from './name-list.ts';
 import type { Slices } from './slices.ts';
 import { msOf, statAt } from './stat.ts';
 
@@ -35,8 +36,8 @@ async function newest(parent: Dir, name: Name, walk: Walk): Promise<number> {
   if (stat.kind !== 'Directory' || changedMs > walk.enoughMs) return changedMs;
   if (walk.depth >= maxDepth) return Number.POSITIVE_INFINITY;
   using dir = parent.openDir(name);
-  const names: Buffer[] = [];
-  for (const batch of batchesOf(dir)) for (const entry of batch) names.push(Buffer.from(entry.bytes));
+  const names = new NameList();
+  for (const batch of batchesOf(dir)) for (const entry of batch) names.push(entry.bytes);
   for (const each of names) {
     if (walk.slices.over) await walk.slices.yield();
     changedMs = Math.max(changedMs, await newest(dir, each, { ...walk, depth: walk.depth + 1 }));

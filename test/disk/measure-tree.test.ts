@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { closeSync, linkSync, mkdirSync, openSync, readFileSync, symlinkSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
@@ -53,6 +53,26 @@ describe('the size of a tree', () => {
     const [tree, other] = [await measure(), await measure('other')];
     expect([tree.hasSharedFiles, other.hasSharedFiles]).toEqual([true, true]);
     expect([tree.allocatedBytes - empty, other.allocatedBytes - empty]).toEqual([20 * kib, 20 * kib]);
+  });
+
+  test('takes files for shared where they are too many to keep in mind, and their sizes for what they are', async () => {
+    const { path, measure } = place();
+    const [one, other] = ['one', 'other'].map((name) => join(path, 'tree', name)) as [string, string];
+    for (const dir of [one, other]) mkdirSync(dir);
+    const link = (from: number, to: number) => {
+      for (let i = from; i < to; i += 1) {
+        writeFileSync(join(one, `${i}`), '');
+        linkSync(join(one, `${i}`), join(other, `${i}`));
+      }
+    };
+    writeFileSync(join(one, 'large'), Buffer.alloc(40 * kib));
+    linkSync(join(one, 'large'), join(other, 'large'));
+    link(1, 10_000);
+    expect(await measure()).toMatchObject({ hasSharedFiles: false, names: 20_003 });
+    link(10_000, 10_001);
+    const { hasSharedFiles, allocatedBytes } = await measure();
+    expect(hasSharedFiles).toBe(true);
+    expect(allocatedBytes).toBe(Number(execFileSync('du', ['-s', '--block-size=1', join(path, 'tree')]).toString().split('\t')[0]));
   });
 
   test.runIf(asRoot)('ends at what is mounted inside, and that is a use', async () => {
