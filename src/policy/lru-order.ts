@@ -56,10 +56,12 @@ export function* lruOrderSteps(table: EntryTable, lastUses: Float64Array): Steps
     second = number - row;
   }
   sortRun(rows, start, count, by);
+  // Now, and not at the next collection, which does not know how large it is.
+  packed.buffer.transfer(0);
   return rows;
 }
 
-function* packedSeconds(lastUses: Float64Array): Steps<Float64Array> {
+function* packedSeconds(lastUses: Float64Array): Steps<Float64Array<ArrayBuffer>> {
   const count = lastUses.length;
   let earliestMs = Infinity;
   for (let row = 0; row < count; row += 1) if (lastUses[row]! < earliestMs) earliestMs = lastUses[row]!;

@@ -37,9 +37,9 @@ class ByteStore {
   }
 }
 
-/** Large ones grow by a quarter: what is reserved is written with zeros, and so is memory that is taken. */
+/** By half, not twofold: what is reserved is written with zeros, and so is memory that is taken. */
 function roomFor(length: number): number {
-  return length < 65_536 ? Math.max(16, length * 2) : Math.ceil(length * 1.25);
+  return Math.max(16, Math.ceil(length * 1.5));
 }
 
 /** Whether enough is reserved in vain for a copy to pay. */
