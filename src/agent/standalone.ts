@@ -9,9 +9,10 @@ import { nodeReport } from '../policy/node-report.ts';
 import type { LoopOptions, PolicySource, ReportSink } from './loop.ts';
 import { runLoop, runOnce } from './loop.ts';
 import { isMaterial } from './report-pacing.ts';
+import { SettledMark } from './settled-mark.ts';
 
 export interface StandaloneOptions extends Pick<LoopOptions, 'allowedRoots' | 'log' | 'settleMs' | 'restMs'> {
-  /** Read again when it changes. */
+  /** Read again when it has changed, and then stood still from one look to the next. */
   readonly file: string;
   /** Reads and checks the file. @throws OperatorError where it is wrong */
   readonly load: () => Promise<readonly CompiledPolicy[]>;
@@ -23,14 +24,12 @@ const pollMs = 2_000;
 export async function runStandalone(options: StandaloneOptions, signal: AbortSignal): Promise<void> {
   const { load, file, log } = options;
   const loops = new Map<string, PolicyLoop>();
-  let seen = markOf(file);
+  const mark = new SettledMark(markOf(file));
   let policies: readonly CompiledPolicy[] | undefined = await load();
   while (!signal.aborted) {
     if (policies !== undefined) await assign(policies, loops, options);
     await sleep(pollMs, undefined, { signal }).catch(() => undefined);
-    const mark = markOf(file);
-    policies = mark === seen || signal.aborted ? undefined : await loadAgain(load, log);
-    seen = mark;
+    policies = mark.isNew(markOf(file)) && !signal.aborted ? await loadAgain(load, log) : undefined;
   }
   await Promise.all([...loops.values()].map((loop) => loop.end()));
 }

@@ -73,7 +73,7 @@ describe('the size of a tree', () => {
     const { hasSharedFiles, allocatedBytes } = await measure();
     expect(hasSharedFiles).toBe(true);
     expect(allocatedBytes).toBe(Number(execFileSync('du', ['-s', '--block-size=1', join(path, 'tree')]).toString().split('\t')[0]));
-  });
+  }, 120_000);
 
   test.runIf(asRoot)('ends at what is mounted inside, and that is a use', async () => {
     const { path, measure } = place();
