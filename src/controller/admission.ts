@@ -2,11 +2,13 @@ import type { CachePolicy } from '../api/cachepolicy.gen.ts';
 import type { Finding } from '../api/conditions.ts';
 import { placeOf } from '../api/cache-place.ts';
 import { allowedRootOf } from '../api/paths.ts';
+import { OperatorError } from '../errors.ts';
 import type { KubeObject } from '../kube/objects.ts';
 import type { Refusal } from '../policy/acceptance.ts';
 import { acceptanceNotes, refusals } from '../policy/acceptance.ts';
 import { compilePolicy } from '../policy/compile.ts';
 import type { CompiledPolicy } from '../policy/compiled.ts';
+import { formatVersions } from '../policy/compiled.ts';
 import { resolveConflicts } from '../policy/conflict.ts';
 
 export type PolicyObject = CachePolicy & KubeObject;
@@ -19,18 +21,34 @@ export interface Admission {
   readonly rootsInUse: readonly string[];
 }
 
-/** Agents of a policy that is not accepted go on reporting and evict nothing. */
+/**
+ * Agents of a policy that is not accepted go on reporting and evict nothing. One that the API server took and nobody can read says so, too, instead
+ * of leaving the one before it in force without a word.
+ */
 export async function admit(policy: PolicyObject, all: readonly PolicyObject[], allowedRoots: readonly string[], nowMs: number): Promise<Admission> {
   const accepted = await acceptance(policy, all, { allowedRoots, nowMs });
   const inForce = accepted.status === 'True';
-  const compiled = compilePolicy(policy, { accepted: inForce });
   const roots = policy.spec.caches.flatMap((cache) => Object.values(placeOf(cache).paths).map((path) => allowedRootOf(path, allowedRoots)).filter((root) => root !== undefined));
-  return {
-    accepted,
-    // A schedule that was refused must not reach an agent.
-    compiled: inForce ? compiled : { ...compiled, schedule: null },
-    rootsInUse: [...new Set(roots)].sort(),
-  };
+  const rootsInUse = [...new Set(roots)].sort();
+  const compiled = compiledOrUnreadable(policy, { accepted: inForce });
+  if (compiled instanceof OperatorError) {
+    return { accepted: { type: 'Accepted', status: 'False', reason: 'InvalidCaches', message: compiled.message }, compiled: nothingOf(policy), rootsInUse };
+  }
+  // A schedule that was refused must not reach an agent.
+  return { accepted, compiled: inForce ? compiled : { ...compiled, schedule: null }, rootsInUse };
+}
+
+function compiledOrUnreadable(policy: PolicyObject, options: { accepted: boolean }): CompiledPolicy | OperatorError {
+  try {
+    return compilePolicy(policy, options);
+  } catch (error) {
+    if (error instanceof OperatorError && error.code === 'ERR_INPUT_INVALID') return error;
+    throw error;
+  }
+}
+
+function nothingOf({ metadata: { name, uid = '', generation = 0 }, spec: { mode } }: PolicyObject): CompiledPolicy {
+  return { formatVersion: formatVersions.first, policy: { name, uid, generation }, accepted: false, mode, schedule: null, caches: [] };
 }
 
 async function acceptance(policy: PolicyObject, all: readonly PolicyObject[], { allowedRoots, nowMs }: { allowedRoots: readonly string[]; nowMs: number }): Promise<Finding<'Accepted'>> {

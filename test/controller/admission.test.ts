@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { PolicyObject } from '../../src/controller/admission.ts';
 import { admit } from '../../src/controller/admission.ts';
+import { parseCompiled } from '../../src/policy/compiled.ts';
 import { hostilePaths, oddPaths } from '../fixtures/hostile-paths.ts';
 import { aCacheSpec, allowedRoots, aPolicy } from './builders.ts';
 
@@ -75,6 +76,14 @@ describe('a policy that cannot be in force', () => {
     const admission = await admitted(aPolicy({ schedule: { cron: '61 * * * *', timeZone: 'UTC', jitter: '0s' } }));
     expect(admission.accepted).toMatch(/^False InvalidSchedule: spec.schedule.cron: "61 \* \* \* \*"/);
     expect(admission.compiled).toMatchObject({ accepted: false, schedule: null });
+  });
+
+  it('that cannot be read although the API server took it says so, and its agents evict nothing', async () => {
+    const caches = [aCacheSpec({ protect: { minIdle: '60s', keep: [{ key: 'a', until: '2027-01-01T00:00:00+24:00' }] } })];
+    const { accepted, compiled, rootsInUse } = await admitted(aPolicy({ caches }));
+    expect(accepted).toBe('False InvalidCaches: spec.caches[0].protect.keep[0].until: cannot read "2027-01-01T00:00:00+24:00"');
+    expect(parseCompiled(JSON.stringify(compiled))).toMatchObject({ policy: { uid: 'policy-uid', generation: 1 }, accepted: false, caches: [] });
+    expect(rootsInUse).toEqual(['/var/lib/a3s-box']);
   });
 
   it('names every fault at once, under the reason of the first', async () => {
