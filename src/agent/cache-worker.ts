@@ -16,7 +16,7 @@ import type { CacheState } from '../policy/node-report.ts';
 import type { Tally } from '../policy/plan.ts';
 import { CacheRecord } from './cache-record.ts';
 import type { CacheWorkerOptions } from './cache-worker-options.ts';
-import { compileFor, directoriesIn } from './compiler.ts';
+import { compileFor, entriesHinted } from './compiler.ts';
 import { lookOf } from './look.ts';
 import { countedUp, runSummary, withRevived } from './totals.ts';
 import { Complaints, logPass } from './pass-log.ts';
@@ -193,7 +193,7 @@ export class CacheWorker implements Tenant, Disposable {
     // Taken before the look: what changes during it is looked at again.
     const mark = rootMark(this.#options.spec.root);
     const before = performance.eventLoopUtilization();
-    compileFor(this.#state.look?.stats.entryCount ?? directoriesIn(this.#options.spec.root));
+    compileFor(this.#state.look?.stats.entryCount ?? entriesHinted(this.#options.spec.root));
     try {
       this.#take(await this.#cache.pass({ mode, trigger, demand: this.#demandToTell, signal }), mode);
       this.#busySinceMs = undefined;
