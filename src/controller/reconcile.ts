@@ -103,7 +103,7 @@ export class Reconciler {
     const { client, inventory } = this.#options;
     const { name, uid = '', resourceVersion } = policy.metadata;
     this.#settlement.observe(policy);
-    const departedSince = inventory.departed(name, uid);
+    let departedSince = inventory.departed(name, uid);
     let status = this.#rollUp(policy, standing, departedSince);
     if (this.#isShown(policy, status)) return 0;
     const bucket = this.#buckets.get(name) ?? new TokenBucket(statusBurst, statusEveryMs, this.#clock.monotonicMs());
@@ -113,6 +113,7 @@ export class Reconciler {
     bucket.spend(this.#clock.monotonicMs());
     if (presumesDepartures(status, { previous: policy.status, departedSince })) {
       await this.#refreshReports(name, signal);
+      departedSince = inventory.departed(name, uid);
       status = this.#rollUp(policy, standing, departedSince);
       if (this.#isShown(policy, status)) return 0;
     }

@@ -528,6 +528,21 @@ describe('a node that departs', () => {
     expect(scenario.status).toMatchObject({ evictedEntries: 9, departed: { evictedEntries: 0 } });
   });
 
+  it('is counted once where it departs while reports are listed for what others had evicted', async () => {
+    await running('node-1', 'node-2');
+    const policy = structuredClone(scenario.policies.get('a3s-box')!);
+    policy.status!.evictedEntries = 9;
+    scenario.shows(scenario.policies, policy);
+    scenario.whileListed = () => {
+      scenario.whileListed = () => undefined;
+      scenario.shows(scenario.nodeCaches, aNodeCache('node-2'), 'DELETED');
+    };
+    for (let look = 0; look < 3; look++) {
+      expect(await scenario.calls()).toEqual(look === 0 ? [status] : []);
+      expect(scenario.status).toMatchObject({ evictedEntries: 9, departed: { evictedEntries: 7 } });
+    }
+  });
+
   it('is presumed after one look at the reports, however often others come before the status may be written', async () => {
     await running('node-1', 'node-2');
     for (const entryCount of [1, 2]) {

@@ -34,6 +34,8 @@ export class Scenario {
   image = 'cachepolicy:1';
   /** What an admin was told: `Normal Evicted a3s-box`. */
   readonly events: string[] = [];
+  /** What happens while a list is on its way. */
+  whileListed: () => void = () => undefined;
   /** What somebody else keeps in the status of policies. */
   foreignConditions: NonNullable<NonNullable<PolicyObject['status']>['conditions']> = [];
   /** How many lists were asked for. */
@@ -143,6 +145,7 @@ export class Scenario {
 
   #list(kind: string, nodeName: string): { items: KubeObject[]; metadata: object } {
     this.lists += 1;
+    this.whileListed();
     const items = [...this.#server.values()].filter((object) => object.kind === kind && [undefined, '', (object as Pod).spec?.nodeName].includes(nodeName));
     return { items, metadata: {} };
   }
