@@ -31,7 +31,9 @@ export interface StoreOptions<T extends Stored, Received> {
 export class Store<T extends Stored = KubeObject, Received extends KubeObject = T extends KubeObject ? T : KubeObject> {
   readonly #objects = new Map<string, T>();
   /** Versions of what was deleted since the last bookmark or list: a late event must not bring it back. */
-  readonly #deletedVersions = new Map<string, string | undefined>();
+  #deletedVersions = new Map<string, string | undefined>();
+  /** The same, until the bookmark or list before: what was asked for elsewhere may come later than a bookmark. */
+  #deletedEarlier = new Map<string, string | undefined>();
   /** What came beside a list that is on its way, and may be younger than that. */
   #besideList: Set<string> | undefined;
   readonly #handlers = new Set<StoreHandlers<T>>();
@@ -77,10 +79,10 @@ export class Store<T extends Stored = KubeObject, Received extends KubeObject = 
 
   /** Takes an event of the watch. Duplicates, and events older than what is known, are dropped. */
   apply(event: WatchEvent<Received>): void {
-    if (event.type === 'BOOKMARK') return this.#deletedVersions.clear();
+    if (event.type === 'BOOKMARK') return this.#forgetDeleted();
     const { object } = event;
     const key = keyOf(object);
-    const known = this.#objects.get(key)?.metadata.resourceVersion ?? this.#deletedVersions.get(key);
+    const known = this.#objects.get(key)?.metadata.resourceVersion ?? this.#deletedVersions.get(key) ?? this.#deletedEarlier.get(key);
     const version = object.metadata.resourceVersion;
     if (compareResourceVersions(version, known) < 0) return;
     if (event.type === 'DELETED') {
@@ -105,9 +107,14 @@ export class Store<T extends Stored = KubeObject, Received extends KubeObject = 
     }
     for (const key of this.#objects.keys()) if (!listed.has(key) && !besideList.has(key)) this.#remove(key);
     this.#besideList = undefined;
-    this.#deletedVersions.clear();
+    this.#forgetDeleted();
     this.#hasSynced = true;
     this.#firstSync.resolve();
+  }
+
+  #forgetDeleted(): void {
+    this.#deletedEarlier = this.#deletedVersions;
+    this.#deletedVersions = new Map();
   }
 
   #put(key: string, object: Received): void {
@@ -121,6 +128,7 @@ export class Store<T extends Stored = KubeObject, Received extends KubeObject = 
     const kept = this.#trim(object);
     this.#objects.set(key, kept);
     this.#deletedVersions.delete(key);
+    this.#deletedEarlier.delete(key);
     for (const handlers of this.#handlers) this.#tell(kept, () => (old === undefined ? handlers.added?.(kept) : handlers.updated?.(kept, old)));
   }
 

@@ -83,6 +83,20 @@ describe('a store', () => {
     expect(told).toEqual(['+a', '-a', '+a']);
   });
 
+  it('does not bring it back for an answer that was on its way while a bookmark came either', async () => {
+    const { store, told } = start();
+    const bookmark = (resourceVersion: string) => store.apply({ type: 'BOOKMARK', object: { metadata: { resourceVersion } } });
+    await store.replace(pages([at(1, 'a')]));
+    store.apply({ type: 'DELETED', object: at(9, 'a') });
+    bookmark('10');
+    store.apply({ type: 'MODIFIED', object: at(8, 'a') });
+    expect(told).toEqual(['+a', '-a']);
+    // Versions are not remembered for ever.
+    bookmark('11');
+    store.apply({ type: 'MODIFIED', object: at(8, 'a') });
+    expect(told).toEqual(['+a', '-a', '+a']);
+  });
+
   it('takes a deletion that carries the version of the object itself', async () => {
     const { store, told } = start();
     await store.replace(pages([at(1, 'a')]));
