@@ -3,7 +3,8 @@
  * that the package exports, and bin/cachepolicy.
  * CommonJS, because an ESM import of node:http loads undici, 14 MiB that the agent never uses.
  */
-import { chmodSync, readdirSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { chmodSync, existsSync, lstatSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { build } from 'esbuild';
 import fse from 'fs-extra';
@@ -42,11 +43,22 @@ copyKoffi(join(fresh, 'node_modules'));
 swap();
 writeLauncher(join(here, 'bin'));
 
+/** Where nothing has changed, whoever runs from dist keeps it: who starts between the two moves would find none. */
 function swap(): void {
+  if (existsSync(dist) && contentOf(dist).equals(contentOf(fresh))) return fse.removeSync(fresh);
   const old = `${fresh}.old`;
-  if (fse.existsSync(dist)) fse.moveSync(dist, old);
+  if (existsSync(dist)) fse.moveSync(dist, old);
   fse.moveSync(fresh, dist);
   fse.removeSync(old);
+}
+
+function contentOf(dir: string): Buffer {
+  const hash = createHash('sha256');
+  for (const name of readdirSync(dir, { recursive: true, encoding: 'utf8' }).toSorted()) {
+    const file = join(dir, name);
+    if (lstatSync(file).isFile()) hash.update(`${name}\0`).update(createHash('sha256').update(readFileSync(file)).digest());
+  }
+  return hash.digest();
 }
 
 /** 18 MiB that only a controller outside a cluster loads: in the same file, everybody would read them. */

@@ -122,7 +122,10 @@ export class Provision {
       this.#applied.set(childKey(child), versionOf(child, applied));
     } catch (error) {
       if (isConflict(error)) return 'Outdated';
-      throw error;
+      if (present === undefined || !(error instanceof KubeStatusError) || !this.#stands(present, child, error)) throw error;
+      this.#applied.set(childKey(child), versionOf(child, present));
+      log.info({ policy: policy.metadata.name, kind: child.kind }, 'not taken, and there already');
+      return 0;
     }
     bucket.spend(this.#nowMs);
     const about = { policy: policy.metadata.name, kind: child.kind };
@@ -137,6 +140,14 @@ export class Provision {
     const bucket = new TokenBucket(contentionBurst, contentionEveryMs, this.#nowMs);
     this.#paces.set(childKey(child), { hash: hashOf(child), bucket });
     return bucket;
+  }
+
+  /**
+   * In an upgrade a replica of the old image may come to lead once more. Admission takes no agents of that image any more, and needs not to: they are
+   * there. What this process has seen otherwise is another matter: somebody changed it.
+   */
+  #stands(present: KubeObject, child: KubeObject, error: KubeStatusError): boolean {
+    return isFinal(error) && !this.#applied.has(childKey(child)) && hashOf(present) === hashOf(child);
   }
 
   /** Asked before a child is made: those of a policy that is gone would come back, with agents that enforce it, until the garbage collector sees them. */

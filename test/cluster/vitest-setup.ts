@@ -1,10 +1,10 @@
-/** Vitest's globalSetup for the integration tests: one control plane for all their files. */
+/** Vitest's globalSetup for the integration tests: a control plane for each of the files that run at the same time. */
 import type { TestProject } from 'vitest/node';
 
 import { startControlPlane } from './control-plane.ts';
 import { stderrLog } from './log.ts';
 
-/** What a test gets by `inject('controlPlane')`. */
+/** What a test gets by `controlPlane()`. */
 export interface SharedControlPlane {
   readonly kubeconfigPath: string;
   readonly server: string;
@@ -15,14 +15,14 @@ export interface SharedControlPlane {
 
 declare module 'vitest' {
   interface ProvidedContext {
-    controlPlane: SharedControlPlane;
+    controlPlanes: readonly SharedControlPlane[];
   }
 }
 
-/** @returns what ends it. */
-export async function setup(project: TestProject): Promise<() => Promise<void>> {
-  const controlPlane = await startControlPlane({ log: stderrLog });
-  const { kubeconfigPath, server, caFile, adminToken, kubectlPath } = controlPlane;
-  project.provide('controlPlane', { kubeconfigPath, server, caFile, adminToken, kubectlPath });
-  return () => controlPlane.stop();
+/** @returns what ends them. */
+export async function setup(project: TestProject): Promise<() => Promise<unknown>> {
+  const starting = Array.from({ length: project.config.maxWorkers }, () => startControlPlane({ log: stderrLog }));
+  const controlPlanes = await Promise.all(starting);
+  project.provide('controlPlanes', controlPlanes.map(({ kubeconfigPath, server, caFile, adminToken, kubectlPath }) => ({ kubeconfigPath, server, caFile, adminToken, kubectlPath })));
+  return () => Promise.all(controlPlanes.map((each) => each.stop()));
 }

@@ -211,6 +211,27 @@ describe('a child that is not as it should be', () => {
     expect(await scenario.calls()).toEqual([]);
   });
 
+  it('stays as it is where a controller of the old image comes to lead in an upgrade, and may not write it any more', async () => {
+    await running('node-1');
+    scenario.restartController();
+    scenario.refuse(daemonSet, 403, 'Forbidden');
+    expect(await scenario.calls()).toEqual([configMap, daemonSet]);
+    scenario.clock.jump(30 * second);
+    expect(await scenario.calls()).toEqual([]);
+    expect(scenario.condition('Programmed')).toBe('True Programmed');
+
+    // Changed by somebody under its eyes, it is missed.
+    const changed = structuredClone(scenario.child('DaemonSet'));
+    changed.metadata.generation = 2;
+    scenario.shows(scenario.daemonSets, changed);
+    for (const jumpMs of [0, 60 * second]) {
+      scenario.clock.jump(jumpMs);
+      scenario.refuse(daemonSet, 403, 'Forbidden');
+      expect(await scenario.calls()).toContain(daemonSet);
+    }
+    expect(scenario.condition('Programmed')).toBe('False ChildrenRefused');
+  });
+
   it('is rolled when a new controller brings a new image', async () => {
     await running('node-1');
     scenario.image = 'cachepolicy:2';

@@ -11,25 +11,33 @@ import { nodes, pods } from '../../src/kube/resource.ts';
 import { KubeStatusError } from '../../src/kube/status-error.ts';
 import { Transport } from '../../src/kube/transport.ts';
 import { eventually } from '../cluster/eventually.ts';
+import type { SharedControlPlane } from '../cluster/vitest-setup.ts';
 
 export { eventually };
 
 export const namespace = 'cachepolicy-system';
 export const root = new URL('../..', import.meta.url).pathname;
 
+/** The one that is this file's alone while it runs. */
+export function controlPlane(): SharedControlPlane {
+  const mine = inject('controlPlanes')[Number(process.env['VITEST_POOL_ID']) - 1];
+  if (mine === undefined) throw new Error(`no control plane was started for worker ${process.env['VITEST_POOL_ID']}`);
+  return mine;
+}
+
 export function clientWithToken(token: string): KubeClient {
-  const { server, caFile } = inject('controlPlane');
+  const { server, caFile } = controlPlane();
   const ca = readFileSync(caFile, 'utf8');
   return new KubeClient(new Transport({ server: new URL(server), namespace, credentials: async () => ({ authorization: `Bearer ${token}`, ca }) }));
 }
 
 export function admin(): KubeClient {
-  return clientWithToken(inject('controlPlane').adminToken);
+  return clientWithToken(controlPlane().adminToken);
 }
 
 /** @returns standard output; what kubectl says on failure is thrown */
 export async function kubectl(args: readonly string[], input?: string): Promise<string> {
-  const { kubectlPath, kubeconfigPath } = inject('controlPlane');
+  const { kubectlPath, kubeconfigPath } = controlPlane();
   const running = promisify(execFile)(kubectlPath, ['--kubeconfig', kubeconfigPath, ...args]);
   if (input !== undefined) running.child.stdin?.end(input);
   return (await running).stdout;

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
-import { describe, expect, inject, it, onTestFinished, vi } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 
 import { availableGuard, startChild, type Guard } from '../cluster/child.ts';
 import { startControlPlane } from '../cluster/control-plane.ts';
@@ -13,6 +13,7 @@ import { processesNaming } from '../cluster/teardown-check.ts';
 import { abandonedRunDirs, removeAbandonedRuns } from '../cluster/run-dir.ts';
 import { run } from '../cluster/run.ts';
 import { silent } from '../cluster/log.ts';
+import { controlPlane } from './cluster.ts';
 
 const CLUSTER_TIMEOUT_MS = 120_000;
 
@@ -24,7 +25,7 @@ async function temporaryDir(): Promise<string> {
 
 describe('the shared control plane', () => {
   it('answers kubectl with the kubeconfig it provides', async () => {
-    const { kubectlPath, kubeconfigPath } = inject('controlPlane');
+    const { kubectlPath, kubeconfigPath } = controlPlane();
     const namespaces = await run(kubectlPath, ['--kubeconfig', kubeconfigPath, 'get', 'namespaces', '-o', 'name']);
     expect(namespaces.split('\n')).toContain('namespace/default');
   });
@@ -58,7 +59,7 @@ describe('a control plane of its own', () => {
   });
 
   it('gives pods tokens that name their pod and their node', { timeout: CLUSTER_TIMEOUT_MS }, async () => {
-    const { kubectlPath, kubeconfigPath } = inject('controlPlane');
+    const { kubectlPath, kubeconfigPath } = controlPlane();
     const kubectl = (args: string[], input = '') => run(kubectlPath, ['--kubeconfig', kubeconfigPath, ...args], { input });
     const node = { apiVersion: 'v1', kind: 'Node', metadata: { name: 'token-node' } };
     const pod = {
@@ -78,6 +79,9 @@ describe('a control plane of its own', () => {
   });
 
   it('does not outlive a process that is killed, and the next run removes what is left', { timeout: CLUSTER_TIMEOUT_MS }, async () => {
+    // In a folder of its own: another file's start would remove what is left, too.
+    vi.stubEnv('TMPDIR', await temporaryDir());
+    onTestFinished(() => void vi.unstubAllEnvs());
     const script = `
       import { startControlPlane } from './test/cluster/control-plane.ts';
       const { runDir } = await startControlPlane({ components: ['etcd', 'kube-apiserver'] });

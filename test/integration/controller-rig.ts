@@ -1,6 +1,5 @@
 /** The controller in this process, as its own account, behind a proxy that misbehaves; and a node with agents that only report. */
 import { readFileSync } from 'node:fs';
-import { inject } from 'vitest';
 import { apiVersion, childName, compiledPolicyKey, leaseName, nodeCacheName, policyLabel } from '../../src/api/names.ts';
 import { runController } from '../../src/controller/run.ts';
 import type { PolicyObject } from '../../src/controller/admission.ts';
@@ -15,7 +14,7 @@ import { silentLog } from '../../src/observe/log.ts';
 import { operatorImage } from '../cluster/image.ts';
 import { NodeApi } from '../cluster/node-api.ts';
 import type { Pod } from '../cluster/pod.ts';
-import { admin, eventually, kubectl, namespace } from './cluster.ts';
+import { admin, controlPlane, eventually, kubectl, namespace } from './cluster.ts';
 import { FaultProxy } from './fault-proxy.ts';
 import type { Faults } from './fault-proxy.ts';
 
@@ -52,7 +51,7 @@ export function api(): KubeClient {
 }
 
 function adminConnection(): Connection {
-  const { server, caFile, adminToken } = inject('controlPlane');
+  const { server, caFile, adminToken } = controlPlane();
   const credentials = { authorization: `Bearer ${adminToken}`, ca: readFileSync(caFile, 'utf8') };
   return { server: new URL(server), namespace, credentials: async () => credentials };
 }
@@ -63,13 +62,13 @@ export async function controllerToken(): Promise<string> {
   return token;
 }
 
-export async function startController(faults: Faults = {}, clock: Clock = hurried(25)): Promise<Controller> {
-  const { server, caFile } = inject('controlPlane');
+export async function startController(faults: Faults = {}, clock: Clock = hurried(25), image = operatorImage): Promise<Controller> {
+  const { server, caFile } = controlPlane();
   const credentials = { authorization: `Bearer ${await controllerToken()}` };
   const proxy = await FaultProxy.start({ server, caFile, ...faults });
   const stopping = new AbortController();
   const connection = { server: proxy.url, namespace, credentials: async () => credentials };
-  const running = runController({ connection, namespace, image: operatorImage, listen: '127.0.0.1:0', version: 'test', log: silentLog, clock }, stopping.signal);
+  const running = runController({ connection, namespace, image, listen: '127.0.0.1:0', version: 'test', log: silentLog, clock }, stopping.signal);
   const ended = running.then(() => undefined, (error: unknown) => error);
   const stop = async () => {
     stopping.abort();

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { CachePolicy } from '../../src/api/cachepolicy.gen.ts';
 import type { NodeCache } from '../../src/api/nodecache.gen.ts';
 import { localOperatorImage, operatorImage } from '../cluster/image.ts';
@@ -10,7 +10,7 @@ import { stderrLog } from '../cluster/log.ts';
 import type { ProcessNode } from '../cluster/process-node.ts';
 import { startProcessNode } from '../cluster/process-node.ts';
 import { mapping } from '../fixtures/mapping.ts';
-import { aPolicy, eventually, installOperator, kubectl } from './cluster.ts';
+import { aPolicy, controlPlane, eventually, installOperator, kubectl } from './cluster.ts';
 
 const labels = { 'example.com/models': 'true' };
 /** From a change to the disk and the policy's status, a settle among it; on a machine that has much else to do. */
@@ -25,7 +25,7 @@ describe('a directory of models on a node', () => {
     await installOperator();
     // Of 64Ki each, the first the oldest.
     for (const [hours, name] of [[4, 'llama'], [3, 'mistral'], [2, 'phi']] as const) model(name, hours);
-    const { server, caFile, adminToken } = inject('controlPlane');
+    const { server, caFile, adminToken } = controlPlane();
     const images = { [operatorImage]: localOperatorImage };
     node = await startProcessNode({ name: 'models-1', controlPlane: { server, caFile, adminToken }, labels, hostRoot: join(scratch, 'root'), dir: join(scratch, 'pods'), images, log: stderrLog });
   });

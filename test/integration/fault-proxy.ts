@@ -17,6 +17,7 @@ export interface Write {
   readonly what: string;
   /** The same for every try of the same write, also by the next controller. */
   readonly signature: string;
+  readonly body: string;
 }
 
 export interface Faults {
@@ -92,13 +93,13 @@ export class FaultProxy {
     if (searchParams.has('watch')) return this.#watch(request, response, what);
     if (request.method === 'GET') return this.#read(request, response);
     if (/^(leases|events)\b/.test(what)) return reply(response, await this.#forward(request, body));
-    return this.#write(request, response, { what: `${request.method} ${what}`, signature: `${request.method} ${what} ${timeless(body)}` }, body);
+    return this.#write(request, response, { what: `${request.method} ${what}`, signature: `${request.method} ${what} ${timeless(body)}`, body });
   }
 
-  async #write(request: IncomingMessage, response: ServerResponse, write: Write, body: string): Promise<void> {
+  async #write(request: IncomingMessage, response: ServerResponse, write: Write): Promise<void> {
     const fate = this.#options.onWrite?.(write) ?? 'pass';
     if (fate === 'die before') return this.#end();
-    const answer = await this.#forward(request, body);
+    const answer = await this.#forward(request, write.body);
     this.writes.push(`${write.what} ${answer.status}`);
     if (fate === 'die after') return this.#end();
     if (fate === 'lose the answer') return void response.destroy();

@@ -1,4 +1,4 @@
-import { beforeAll, describe, expect, inject, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import type { PolicyObject } from '../../src/controller/admission.ts';
@@ -6,7 +6,7 @@ import { admit } from '../../src/controller/admission.ts';
 import { desiredChildren } from '../../src/controller/children.ts';
 import { leaseName, nameLabel, operatorName } from '../../src/api/names.ts';
 import { validatePolicy } from '../../src/api/validate.ts';
-import { aPolicy, installOperator, kubectl, namespace, root } from './cluster.ts';
+import { aPolicy, controlPlane, installOperator, kubectl, namespace, root } from './cluster.ts';
 
 interface Rendered {
   kind: string;
@@ -89,7 +89,7 @@ describe('what the operator is allowed to do', () => {
     const name = `pod-security-${level}`;
     const labels = { [`pod-security.kubernetes.io/warn`]: level };
     await kubectl(['apply', '-f', '-'], JSON.stringify({ apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } }));
-    const { kubectlPath, kubeconfigPath } = inject('controlPlane');
+    const { kubectlPath, kubeconfigPath } = controlPlane();
     const job = { apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'probe', namespace: name }, spec: { selector: { matchLabels: { a: 'b' } }, template: { metadata: { labels: { a: 'b' } }, spec } } };
     const running = promisify(execFile)(kubectlPath, ['--kubeconfig', kubeconfigPath, 'apply', '--dry-run=server', '-f', '-']);
     running.child.stdin?.end(JSON.stringify(job));

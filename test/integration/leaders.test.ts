@@ -2,13 +2,13 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { PolicyObject } from '../../src/controller/admission.ts';
 import { cachePolicies } from '../../src/kube/resource.ts';
 import type { Child } from '../cluster/child.ts';
 import { startChild } from '../cluster/child.ts';
 import { operatorImage } from '../cluster/image.ts';
-import { aPolicy, eventually, installOperator, kubectl, namespace, root } from './cluster.ts';
+import { aPolicy, controlPlane, eventually, installOperator, kubectl, namespace, root } from './cluster.ts';
 import { api, collectGarbage, controllerToken, freeLease, remove } from './controller-rig.ts';
 import { FaultProxy } from './fault-proxy.ts';
 
@@ -46,7 +46,7 @@ describe('controllers in processes of their own', () => {
 
   /** A controller that has seen everything, so that it may lead at once. */
   async function start(): Promise<Process> {
-    const { server, caFile } = inject('controlPlane');
+    const { server, caFile } = controlPlane();
     const proxy = await FaultProxy.start({ server, caFile });
     const name = join(scratch, `controller-${processes.length}`);
     writeFileSync(`${name}.kubeconfig`, JSON.stringify({

@@ -1,7 +1,7 @@
 import { mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { CachePolicy } from '../../src/api/cachepolicy.gen.ts';
 import type { NodeCache } from '../../src/api/nodecache.gen.ts';
 import { localOperatorImage, operatorImage } from '../cluster/image.ts';
@@ -10,7 +10,7 @@ import type { ProcessNode } from '../cluster/process-node.ts';
 import { startProcessNode } from '../cluster/process-node.ts';
 import { images, rootfsKeys, unpackHome } from '../fixtures/homes.ts';
 import type { Image } from '../fixtures/homes.ts';
-import { aPolicy, eventually, installOperator, kubectl } from './cluster.ts';
+import { aPolicy, controlPlane, eventually, installOperator, kubectl } from './cluster.ts';
 
 const home = '/var/lib/a3s-box/home';
 /** From a change to the disk and the policy's status. */
@@ -33,7 +33,7 @@ describe('the operator on nodes of local processes', () => {
   });
 
   async function start(name: string): Promise<ProcessNode> {
-    const { server, caFile, adminToken } = inject('controlPlane');
+    const { server, caFile, adminToken } = controlPlane();
     const hostRoot = join(scratch, name, 'root');
     unpackHome(join(hostRoot, 'var/lib/a3s-box'));
     const images = { [operatorImage]: localOperatorImage };

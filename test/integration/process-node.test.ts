@@ -3,12 +3,13 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { afterAll, beforeAll, describe, expect, inject, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 
 import { containerProcess, expand, localPath } from '../cluster/container-process.ts';
 import type { Pod } from '../cluster/pod.ts';
 import { startProcessNode, type ProcessNode } from '../cluster/process-node.ts';
 import { run } from '../cluster/run.ts';
+import { controlPlane } from './cluster.ts';
 
 const TIMEOUT_MS = 60_000;
 const namespace = 'process-node-spec';
@@ -94,7 +95,7 @@ describe('two process nodes', () => {
   let nodes: ProcessNode[];
 
   const kubectl = (args: string[], input = '') => {
-    const { kubectlPath, kubeconfigPath } = inject('controlPlane');
+    const { kubectlPath, kubeconfigPath } = controlPlane();
     return run(kubectlPath, ['--kubeconfig', kubeconfigPath, '--namespace', namespace, ...args], { input });
   };
   const apply = (object: object) => kubectl(['apply', '-f', '-'], JSON.stringify(object));
@@ -106,7 +107,7 @@ describe('two process nodes', () => {
   const start = (name: string) =>
     startProcessNode({
       name,
-      controlPlane: inject('controlPlane'),
+      controlPlane: controlPlane(),
       labels: { spec: 'process-node' },
       hostRoot: join(dir, name, 'root'),
       dir: join(dir, name, 'pods'),

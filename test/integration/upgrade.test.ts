@@ -34,7 +34,7 @@ describe('an upgrade of the controller beside live agents', () => {
   const watching: Promise<void>[] = [];
   const pod = new Store<Pod & KubeObject>({ log: silentLog });
   const policy = new Store<PolicyObject>({ log: silentLog });
-  /** Every set of conditions that stood, as `Accepted True, …`. */
+  /** Every set of conditions that stood, as `Accepted True, …`; of others than True also why. */
   let stood: string[] = [];
   /** The fewest agents that were ready at any time. */
   let fewestReady = Infinity;
@@ -56,7 +56,7 @@ describe('an upgrade of the controller beside live agents', () => {
       new Reflector({ client, resource: cachePolicies, store: policy, log: silentLog }).run(stopping.signal),
     );
     await Promise.all([pod.synced, policy.synced]);
-    const note = ({ status }: PolicyObject) => void stood.push((status?.conditions ?? []).map(({ type, status: is }) => `${type} ${is}`).join(', '));
+    const note = ({ status }: PolicyObject) => void stood.push((status?.conditions ?? []).map(({ type, status: is, reason, message }) => (is === 'True' ? `${type} True` : `${type} ${is} ${reason} (${message})`)).join(', '));
     policy.subscribe({ added: note, updated: note });
     const count = () => void (fewestReady = Math.min(fewestReady, agents().filter(isReady).length));
     pod.subscribe({ updated: count, deleted: count });
