@@ -2,14 +2,30 @@ import type { Stage } from './stage.ts';
 
 const writes = ['POST', 'PUT', 'PATCH', 'APPLY', 'DELETE'];
 
-/** Writes that the API server has answered so far, by resource: its own count, so that nothing is left out. */
+interface Answered {
+  readonly verb: string;
+  readonly resource: string;
+  readonly subresource: string;
+  /** The HTTP status of the answers. */
+  readonly code: string;
+  readonly count: number;
+}
+
+/** What an API server has answered since its start: its own count, so that nothing is left out. */
+export async function answeredRequests({ kubectl }: Pick<Stage['controlPlane'], 'kubectl'>): Promise<readonly Answered[]> {
+  return (await kubectl(['get', '--raw', '/metrics'])).split('\n').flatMap((line) => {
+    const { labels, value } = /^apiserver_request_total\{(?<labels>[^}]*)\} (?<value>\S+)$/.exec(line)?.groups ?? {};
+    if (labels === undefined) return [];
+    const label = (name: string) => new RegExp(`(?:^|,)${name}="([^"]*)"`).exec(labels)?.[1] ?? '';
+    return [{ verb: label('verb'), resource: label('resource'), subresource: label('subresource'), code: label('code'), count: Number(value) }];
+  });
+}
+
+/** Writes that were answered so far, by resource. */
 export async function countWrites({ controlPlane }: Stage): Promise<ReadonlyMap<string, number>> {
   const counts = new Map<string, number>();
-  for (const line of (await controlPlane.kubectl(['get', '--raw', '/metrics'])).split('\n')) {
-    const { labels, value } = /^apiserver_request_total\{(?<labels>[^}]*)\} (?<value>\S+)$/.exec(line)?.groups ?? {};
-    const label = (name: string) => new RegExp(`(?:^|,)${name}="([^"]*)"`).exec(labels ?? '')?.[1] ?? '';
-    if (labels === undefined || !writes.includes(label('verb'))) continue;
-    counts.set(label('resource'), (counts.get(label('resource')) ?? 0) + Number(value));
+  for (const { resource, verb, count } of await answeredRequests(controlPlane)) {
+    if (writes.includes(verb)) counts.set(resource, (counts.get(resource) ?? 0) + count);
   }
   return counts;
 }

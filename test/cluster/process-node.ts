@@ -53,6 +53,8 @@ export interface ProcessNode extends AsyncDisposable {
   pods(): readonly string[];
   /** Of a running container (default: the pod's first). */
   pid(podName: string, container?: string): number | undefined;
+  /** The address of a pod, of the loopback network. */
+  podIP(podName: string): string;
   /** The output of a container so far (default: the pod's first). */
   logs(podName: string, container?: string): string;
   /** Leaves the cluster: ends its pods as kubelet does, then their objects and the Node go. */
@@ -150,6 +152,7 @@ export async function startProcessNode(options: ProcessNodeOptions): Promise<Pro
       const found = find(podName);
       return found.pids.get(container ?? firstOf(found));
     },
+    podIP: (podName) => find(podName).podIP,
     logs: (podName, container) => {
       const found = find(podName);
       return readFileSync(found.logFile(container ?? firstOf(found)), 'utf8');

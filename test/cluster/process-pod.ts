@@ -31,9 +31,9 @@ export interface ProcessHost {
 
 export class ProcessPod {
   readonly pod: Pod;
+  readonly podIP: string;
   readonly #host: ProcessHost;
   readonly #dir: string;
-  readonly #podIP: string;
   readonly #volumes: PodVolumes;
   readonly #stopping = new AbortController();
   readonly #startTime = new Date().toISOString();
@@ -50,7 +50,7 @@ export class ProcessPod {
     this.pod = pod;
     this.#host = host;
     this.#dir = dir;
-    this.#podIP = host.nextPodIP();
+    this.podIP = host.nextPodIP();
     this.#conditions = pod.status?.conditions ?? [];
     this.#volumes = new PodVolumes(pod, join(dir, 'volumes'), host.hostRoot, host.api);
   }
@@ -140,7 +140,7 @@ export class ProcessPod {
         container,
         image,
         mounts,
-        podIP: this.#podIP,
+        podIP: this.podIP,
         hostIP: this.#host.address,
         baseEnv: this.#baseEnv(mounts.get(SERVICE_ACCOUNT_MOUNT)),
       });
@@ -151,7 +151,7 @@ export class ProcessPod {
         graceMs,
         cwd: join(this.#dir, 'work'),
         logFile: this.logFile(container.name),
-        podIP: this.#podIP,
+        podIP: this.podIP,
         log: (line) => this.#host.log(`${this.#host.name}: pod ${this.pod.metadata.name}: ${line}`),
         onChange: () => this.#changed(),
       });
@@ -197,7 +197,7 @@ export class ProcessPod {
       conditions: this.#conditions,
       containerStatuses,
       hostIP: this.#host.address,
-      podIP: this.#podIP,
+      podIP: this.podIP,
       startTime: this.#startTime,
     };
   }

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { policyLabel } from '../../src/api/names.ts';
 import type { KubeObject } from '../../src/kube/objects.ts';
+import { answeredRequests } from '../bench-cluster/api-writes.ts';
 import type { ControlPlane } from '../cluster/control-plane.ts';
 import { startControlPlane } from '../cluster/control-plane.ts';
 import { localOperatorImage, operatorImage } from '../cluster/image.ts';
@@ -46,7 +47,9 @@ export interface OutageResult {
   readonly strayRestarts: number;
   /** From the end of the outage until each node's report of its present state was there. */
   readonly reportedMs: number;
-  /** Of the busier node in the time watched after the outage. */
+  /** Agents whose liveness probe would have failed at the end of the outage. */
+  readonly unwell: readonly string[];
+  /** That the API server took of both nodes together, from the end of the outage until the time watched was over. */
   readonly reports: number;
 }
 
@@ -88,17 +91,23 @@ export class OutageRig implements AsyncDisposable {
     const enforcedMs = await this.#until(() => this.#nodes.every((node) => isAt(node, secondLimit)), 'the limit is enforced without the API');
     const keptByOutdated = restarts ? await this.#restart() : undefined;
     await delay(Math.max(0, beganAt + lastsMs - performance.now()));
+    const unwell = await this.#unwell();
+    // An API server that has been stopped counts anew.
+    const reportsBefore = kind === 'etcd stopped' || kind === 'black hole' ? await this.#reportsTaken() : 0;
     await this.#end(kind);
     this.#log('the API is back');
-    const counting = this.#countReports(watchedAfterMs);
+    const watched = delay(watchedAfterMs);
     const reported = async () => (await this.#reports()).every(({ entries, evicted }) => entries === secondLimit && evicted === this.#evicted);
     const reportedMs = await this.#until(reported, 'every node reports what it did');
-    const reports = await counting;
+    await watched;
+    const reports = (await this.#reportsTaken()) - reportsBefore;
     // Pods tell of restarts once they are ready again, which takes a report.
     const restarted = await this.#containerRestarts();
     const strayRestarts = restarted - this.#kills;
     this.#kills = restarted;
-    return { enforcedMs, keptByOutdated, strayRestarts, reportedMs, reports };
+    const result = { enforcedMs, keptByOutdated, unwell, strayRestarts, reportedMs, reports };
+    this.#log(JSON.stringify(result));
+    return result;
   }
 
   async #start(): Promise<void> {
@@ -154,9 +163,14 @@ export class OutageRig implements AsyncDisposable {
     return served(behind);
   }
 
-  #agentOf(node: ProcessNode): number {
+  #podOf(node: ProcessNode): string {
     const pod = node.pods().find((podName) => podName.startsWith(`cachepolicy-${name}-`));
-    const pid = pod === undefined ? undefined : node.pid(pod);
+    if (pod === undefined) throw new Error(`no agent has a pod on ${node.name}`);
+    return pod;
+  }
+
+  #agentOf(node: ProcessNode): number {
+    const pid = node.pid(this.#podOf(node));
     if (pid === undefined) throw new Error(`no agent runs on ${node.name}`);
     return pid;
   }
@@ -173,22 +187,26 @@ export class OutageRig implements AsyncDisposable {
     await this.#until(() => this.#kubectl(['apply', '-f', '-'], JSON.stringify(policy)).then(() => true, () => false), 'the policy is taken');
   }
 
-  async #reports(): Promise<readonly { node: ProcessNode; entries: number | undefined; evicted: number | undefined; version: string | undefined }[]> {
+  async #reports(): Promise<readonly { entries: number | undefined; evicted: number | undefined }[]> {
     type Report = KubeObject & { status?: { evictedEntries?: number; stats?: { entryCount?: number } } };
     const { items } = JSON.parse(await this.#kubectl(['get', 'nodecaches', '-o', 'json'])) as { items: Report[] };
     return this.#nodes.map((node) => {
       const report = items.find(({ metadata }) => metadata.name === `${name}.${node.name}`);
-      return { node, entries: report?.status?.stats?.entryCount, evicted: report?.status?.evictedEntries, version: report?.metadata.resourceVersion };
+      return { entries: report?.status?.stats?.entryCount, evicted: report?.status?.evictedEntries };
     });
   }
 
-  async #countReports(watchedAfterMs: number): Promise<number> {
-    const seen = new Map<string, Set<string | undefined>>();
-    for (const endAt = performance.now() + watchedAfterMs; performance.now() < endAt; await delay(pollMs)) {
-      for (const { node, version } of await this.#reports().catch(() => [])) seen.set(node.name, (seen.get(node.name) ?? new Set()).add(version));
-    }
-    // The first version seen was there before.
-    return Math.max(...[...seen.values()].map(({ size }) => size - 1));
+  async #reportsTaken(): Promise<number> {
+    const taken = (await answeredRequests(this.#controlPlane)).filter(({ resource, subresource, verb, code }) => resource === 'nodecaches' && subresource === 'status' && verb === 'APPLY' && code === '200');
+    return taken.reduce((sum, { count }) => sum + count, 0);
+  }
+
+  async #unwell(): Promise<string[]> {
+    const answers = this.#nodes.map(async (node) => {
+      const { status } = await fetch(`http://${node.podIP(this.#podOf(node))}:8080/livez`, { signal: AbortSignal.timeout(30_000) }).catch(() => ({ status: 0 }));
+      return status === 200 ? [] : [`${node.name} ${status}`];
+    });
+    return (await Promise.all(answers)).flat();
   }
 
   async #containerRestarts(): Promise<number> {
