@@ -25,8 +25,8 @@ export default defineConfig({
           globalSetup: ['test/cluster/vitest-setup.ts'],
           pool: 'forks',
           maxWorkers: 2,
-          testTimeout: 120_000,
-          hookTimeout: 120_000,
+          testTimeout: 180_000,
+          hookTimeout: 300_000,
         },
       },
       {
