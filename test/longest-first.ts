@@ -3,7 +3,7 @@ import type { TestSpecification } from 'vitest/node';
 import { BaseSequencer } from 'vitest/node';
 
 /** These wait for clusters of their own and for the clocks of Kubernetes; one of them begun last would run alone at the end. */
-const longest = ['operator', 'outage', 'removal', 'controller-faults', 'upgrade', 'leaders'].map((name) => `${name}.test.ts`);
+const longest = ['operator', 'outage', 'removal', 'controller-faults', 'upgrade', 'leaders', 'scale', 'readme'].map((name) => `${name}.test.ts`);
 
 /** The order in which files are started, where several run at a time. */
 export default class LongestFirst extends BaseSequencer {
