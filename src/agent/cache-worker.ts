@@ -5,7 +5,7 @@ import type { Outlook } from '../cache/outlook.ts';
 import { Cache } from '../cache/pass.ts';
 import { defaultRestMs } from '../cache/purge.ts';
 import type { PassReport, Trigger } from '../cache/report.ts';
-import { evictedTally } from '../cache/report.ts';
+import { evictedTally, releaseAfter } from '../cache/report.ts';
 import { messageOf, OperatorError } from '../errors.ts';
 import { nextAct } from '../policy/cadence.ts';
 import type { Mode } from '../policy/compiled.ts';
@@ -220,10 +220,9 @@ export class CacheWorker implements Tenant, Disposable {
 
   #take(report: PassReport, mode: Mode): void {
     this.#options.witness?.passed(this.#options.spec.name, report);
-    const lastRun = mode === 'Enforce' ? runSummary(report) : this.#state.lastRun;
     const problem = holdsProblem(report);
     this.#tellExpiredPins(report.plan.expiredPins.length);
-    this.#state = { look: lookOf(report), lastRun, problem };
+    this.#state = { look: lookOf(report), lastRun: mode === 'Enforce' ? runSummary(report) : this.#state.lastRun, problem };
     this.#unfinished = report.unfinished;
     this.#expiresAtMs = report.unfinished ? 0 : problem === undefined ? report.plan.expiresAtMs : Date.now() + failingLookMs;
     if (mode === 'Enforce') this.#count(report);
@@ -233,6 +232,7 @@ export class CacheWorker implements Tenant, Disposable {
     this.#purgeDueAtMs = report.purgeDueAtMs;
     logPass(this.#options.log, { ...report, errors: this.#complaints.newIn(report.errors) });
     this.#record.count((totals) => countedUp(totals, report));
+    releaseAfter(report);
   }
 
   /** Another process evicts here, such as a prune by hand: this pass is left out. Only one that does not end is a problem. */

@@ -60,6 +60,11 @@ export interface PassReport {
   readonly purgeDueAtMs: number | null;
 }
 
+/** For who has read a report of a pass that evicted, and keeps it no longer: the rows of what is left are a copy, whose memory goes now. */
+export function releaseAfter({ before, after }: Pick<PassReport, 'before' | 'after'>): void {
+  if (after.entries !== before.entries) after.entries.release();
+}
+
 /** How much went. */
 export function evictedTally({ evicted }: Pick<PassReport, 'evicted'>): Tally {
   return { entries: evicted.length, bytes: evicted.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) };

@@ -3,7 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { CacheWorker } from '../../src/agent/cache-worker.ts';
+import type { Witness } from '../../src/agent/metrics.ts';
 import { lockPasses } from '../../src/cache/own-folder.ts';
+import type { PassReport } from '../../src/cache/report.ts';
 import { Room } from '../../src/cache/room.ts';
 import { readMemory } from '../../src/cache/state.ts';
 import { openRoot } from '../../src/disk/pinned-root.ts';
@@ -34,17 +36,18 @@ interface WorkerOptions {
   mostAtOnce?: number;
   settleMs?: number;
   room?: Room;
+  witness?: Witness;
 }
 
 /** A worker of a policy for a fresh home with eight entries, one of them in use; three may stay. */
 function aWorker(options: WorkerOptions = {}): CacheWorker {
-  const { mode = 'Enforce', nextDueAtMs = () => null, accepted = true, previous, home = unpackHome(dir), maxEntries = 3, mostAtOnce, settleMs = 20, room } = options;
+  const { mode = 'Enforce', nextDueAtMs = () => null, accepted = true, previous, home = unpackHome(dir), maxEntries = 3, mostAtOnce, settleMs = 20, room, witness } = options;
   const spec = {
     name: 'rootfs', format: 'a3s-rootfs', root: join(home, 'cache/rootfs'), home,
     limits: { ...noLimits, maxEntries }, protect: { ...noProtection, minIdleMs: 5_000 },
   } as const;
   const policy: CompiledPolicy = { formatVersion: 1, policy: { name: 'p', uid: 'u', generation: 1 }, accepted, mode, schedule: null, caches: [spec] };
-  return new CacheWorker({ policy, spec, allowedRoots: [dir], mostAtOnce, room, settleMs, restMs: 0, log: silentLog, nextDueAtMs, previous, knownTotals: undefined });
+  return new CacheWorker({ policy, spec, allowedRoots: [dir], mostAtOnce, room, witness, settleMs, restMs: 0, log: silentLog, nextDueAtMs, previous, knownTotals: undefined });
 }
 
 const entries = (worker: CacheWorker) => worker.state.look?.stats.entryCount;
@@ -64,6 +67,15 @@ it('adds to what another worker in the same cache has written since it started, 
   expect(evicted()).toBe(5);
   await other.tick(Date.now() + minute, signal);
   expect([evicted(), worker.state.totals.evictedEntries, other.state.totals.evictedEntries]).toEqual([7, 5, 2]);
+});
+
+it('keeps no rows of what an eviction left, and those of the last look', async () => {
+  const reports: PassReport[] = [];
+  using worker = aWorker({ witness: { passed: (_, report) => void reports.push(report), purged: () => {} } });
+  await worker.tick(Date.now(), signal);
+  expect(reports.map(({ before, after, evicted }) => [before.entries.length, after.entries.length, evicted.length])).toEqual([[8, 0, 5]]);
+  await worker.tick(Date.now() + minute, signal);
+  expect(reports.at(-1)).toMatchObject({ before: { entries: { length: 3 } }, after: { entries: { length: 3 } } });
 });
 
 it('goes on at its next turns where one pass may not take out all', async () => {
