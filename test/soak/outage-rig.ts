@@ -22,7 +22,8 @@ const name = 'outage';
 const [firstLimit, secondLimit] = [3, 5];
 const all = Object.keys(rootfsKeys).length;
 const pollMs = 250;
-const patienceMs = 120_000;
+/** An API server waits up to two minutes between its tries to reach an etcd that is gone. */
+const patienceMs = 240_000;
 /** Both agents start at once, and look at their caches within seconds of each other. */
 const lookMs = 8_000;
 
@@ -150,6 +151,9 @@ export class OutageRig implements AsyncDisposable {
     if (kind === 'etcd stopped' || kind === 'both stopped') await this.#controlPlane.startComponent('etcd');
     if (kind === 'apiserver stopped' || kind === 'both stopped') await this.#controlPlane.startComponent('kube-apiserver');
     await this.#until(() => this.#kubectl(['get', '--raw=/readyz']).then(() => true, () => false), 'the API is ready');
+    // It reaches etcd by a connection for each kind, which are back one after the other: when its health is well, NodeCaches may have a minute to wait.
+    const write = ['annotate', 'nodecaches', '--all', '--overwrite', '--request-timeout=5s', `outage=${kind.replaceAll(' ', '-')}`];
+    await this.#until(() => this.#kubectl(write).then(() => true, () => false), 'NodeCaches can be written');
   }
 
   /** Both agents are killed. One finds the policy mounted that was in force, the other an older one. */
