@@ -36,7 +36,7 @@ export class Inventory {
       onChange((now ?? before)?.policyName ?? '');
     };
     this.#subscriptions = [
-      reports.subscribe({ added: put, updated: put, deleted: (record) => report(record, () => this.#removeReport(record)) }),
+      reports.subscribe({ added: put, updated: put, deleted: (record, { figures }) => report(record, () => this.#removeReport({ ...record, figures })) }),
       pods.subscribe({ added: (now) => pod(now, undefined), updated: pod, deleted: (before) => pod(undefined, before) }),
     ];
   }

@@ -6,8 +6,8 @@ import type { KubeObject, WatchEvent } from './objects.ts';
 export interface StoreHandlers<T> {
   added?(object: T): void;
   updated?(object: T, old: T): void;
-  /** The object as it was last known. */
-  deleted?(object: T): void;
+  /** The object as it was last known; and as it was in the end, which may be more where an event said so. */
+  deleted?(object: T, last: T): void;
 }
 
 /** The least that a store has to keep of an object. */
@@ -86,7 +86,7 @@ export class Store<T extends Stored = KubeObject, Received extends KubeObject = 
     const version = object.metadata.resourceVersion;
     if (compareResourceVersions(version, known) < 0) return;
     if (event.type === 'DELETED') {
-      this.#remove(key);
+      this.#remove(key, object);
       this.#deletedVersions.set(key, version);
     } else if (known === undefined || known !== version) {
       this.#besideList?.add(key);
@@ -124,19 +124,24 @@ export class Store<T extends Stored = KubeObject, Received extends KubeObject = 
       this.#remove(key);
       return this.#put(key, object);
     }
-    delete object.metadata.managedFields;
-    const kept = this.#trim(object);
+    const kept = this.#keep(object);
     this.#objects.set(key, kept);
     this.#deletedVersions.delete(key);
     this.#deletedEarlier.delete(key);
     for (const handlers of this.#handlers) this.#tell(kept, () => (old === undefined ? handlers.added?.(kept) : handlers.updated?.(kept, old)));
   }
 
-  #remove(key: string): void {
+  #remove(key: string, deleted?: Received): void {
     const old = this.#objects.get(key);
     if (old === undefined) return;
     this.#objects.delete(key);
-    for (const handlers of this.#handlers) this.#tell(old, () => handlers.deleted?.(old));
+    const last = deleted !== undefined && deleted.metadata.uid === old.metadata.uid ? this.#keep(deleted) : old;
+    for (const handlers of this.#handlers) this.#tell(old, () => handlers.deleted?.(old, last));
+  }
+
+  #keep(object: Received): T {
+    delete object.metadata.managedFields;
+    return this.#trim(object);
   }
 
   #tell(object: T, call: () => unknown): void {

@@ -164,11 +164,17 @@ describe('what departed nodes had evicted', () => {
     shows(nodeCaches, aNodeCache('node-1'), 'DELETED');
     const written = inventory.departed('a3s-box', 'policy-uid');
     shows(nodeCaches, aNodeCache('node-2', { evictedEntries: 5 }));
-    shows(nodeCaches, aNodeCache('node-2'), 'DELETED');
+    shows(nodeCaches, aNodeCache('node-2', { evictedEntries: 5 }), 'DELETED');
     inventory.settleDeparted('a3s-box', 'policy-uid', written);
     expect(of()).toBe(5);
     inventory.settleDeparted('a3s-box', 'policy-uid', inventory.departed('a3s-box', 'policy-uid'));
     expect(of()).toBe(0);
+  });
+
+  it('is what its last report said, also where that was not seen before it went', () => {
+    shows(nodeCaches, aNodeCache('node-1'));
+    shows(nodeCaches, aNodeCache('node-1', { evictedEntries: 7 }), 'DELETED');
+    expect(of()).toBe(7);
   });
 
   it('is nothing for a node that never reported', () => {
