@@ -158,6 +158,11 @@ export function getdents(dirFd: number, buffer: Buffer): number {
   return outcome(raw.getdents64(numbers.getdents64, dirFd, buffer, buffer.length));
 }
 
+/** Where the bytes of a buffer lie, for as long as somebody holds it. Not for small ones, which the collector may move. */
+export function addressOf(buffer: Buffer): number {
+  return Number(koffi.address(buffer));
+}
+
 /** The functions below return 0, or a negated errno. */
 
 export function unlinkat(dirFd: number, name: Name): number {
@@ -165,12 +170,7 @@ export function unlinkat(dirFd: number, name: Name): number {
   return typeof path === 'number' ? -path : outcome(raw.unlinkat(dirFd, path, 0));
 }
 
-/** Where the bytes of a buffer lie, for as long as somebody has it. */
-export function addressOf(buffer: Buffer): number {
-  return Number(koffi.address(buffer));
-}
-
-/** The same for a name that already lies in memory with a NUL at its end: of 100,000 names none is copied. */
+/** Of a name that already lies in memory, with a NUL at its end: of 100,000 names none is copied. @param address of `addressOf`, while its buffer is held */
 export function unlinkatAddress(dirFd: number, address: number): number {
   return outcome(raw.unlinkatAddress(dirFd, address, 0));
 }

@@ -38,14 +38,10 @@ class ByteStore {
 }
 
 /** By half, not twofold: what is reserved is written with zeros, and so is memory that is taken. */
-function roomFor(length: number): number {
-  return Math.max(16, Math.ceil(length * 1.5));
-}
+const roomFor = (length: number): number => Math.max(16, Math.ceil(length * 1.5));
 
 /** Whether enough is reserved in vain for a copy to pay. */
-function isLoose(used: number, reserved: number): boolean {
-  return used < reserved * 0.95;
-}
+const isLoose = (used: number, reserved: number): boolean => used < reserved * 0.95;
 
 /**
  * Texts by row, as UTF-8 outside the heap. A copy shares the bytes and has rows of its own, so that it costs little where few rows
@@ -217,7 +213,7 @@ export class TextColumn {
 
   #pushSpan(start: number, end: number): void {
     const row = this.#length;
-    if (row === this.#starts.length) [this.#starts, this.#ends] = [this.#starts, this.#ends].map((column) => resized(column, roomFor(column.length))) as [Column, Column];
+    if (row === this.#starts.length) [this.#starts, this.#ends] = [resized(this.#starts, roomFor(row)), resized(this.#ends, roomFor(row))];
     this.#starts[row] = start;
     this.#ends[row] = end;
     this.#length = row + 1;

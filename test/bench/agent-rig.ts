@@ -109,9 +109,9 @@ export class AgentRig implements AsyncDisposable {
   }
 }
 
-/** @throws Error where it does not become true within five minutes */
+/** @throws Error where it does not become true within ten minutes */
 export async function until(holds: () => Promise<boolean>, what: string, pollMs = 50): Promise<void> {
-  for (const endMs = performance.now() + 300_000; !(await holds()); await sleep(pollMs)) {
-    if (performance.now() > endMs) throw new Error(`not within five minutes: ${what}`);
+  for (const endMs = performance.now() + 600_000; !(await holds()); await sleep(pollMs)) {
+    if (performance.now() > endMs) throw new Error(`not within ten minutes: ${what}`);
   }
 }
