@@ -1,5 +1,8 @@
+import { globSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parsePolicyDocuments } from '../../src/api/policy-documents.ts';
 import { childName, compiledPolicyKey } from '../../src/api/names.ts';
 import type { PolicyObject } from '../../src/controller/admission.ts';
 import { messageOf } from '../../src/errors.ts';
@@ -9,7 +12,7 @@ import { isConflict, KubeStatusError } from '../../src/kube/status-error.ts';
 import { parseCompiled } from '../../src/policy/compiled.ts';
 import { specVariants } from '../specs/variants.ts';
 import type { Spec } from '../specs/variants.ts';
-import { aPolicy, installOperator, namespace } from './cluster.ts';
+import { aPolicy, installOperator, namespace, root } from './cluster.ts';
 import type { Controller } from './controller-rig.ts';
 import { api, collectGarbage, freeLease, hurried, remove, startController } from './controller-rig.ts';
 
@@ -17,6 +20,9 @@ const soak = process.env['SOAK'] === '1';
 const policyName = 'specs';
 /** Of some tens of thousands. */
 const pairs = soak ? 2_000 : 20;
+/** Those of test/manifests/invalid that the API server takes and the controller does not accept. */
+const unacceptable = globSync(join(root, 'test/manifests/invalid/*.yaml')).map((file) => readFileSync(file, 'utf8')).filter((text) => text.startsWith('# accepted:'))
+  .flatMap((text) => parsePolicyDocuments(text).documents.map(({ value }) => (value as { spec: Spec }).spec));
 const patienceMs = 30_000;
 const pollMs = 20;
 
@@ -90,6 +96,16 @@ describe('a spec that the API server takes', () => {
     expect(failures).toEqual([]);
     if (soak) expect(all.map(({ field }) => field).filter((field) => !taken.has(field))).toEqual([]);
     expect(taken.size).toBeGreaterThan(15);
+  });
+
+  it('is told to agents as it is told to an admin, where it cannot be carried out; taken back, it leaves nothing', async () => {
+    expect(unacceptable.length).toBeGreaterThan(2);
+    for (const spec of unacceptable) {
+      expect(await put(spec)).toBe(true);
+      expect(await settled(), JSON.stringify(spec)).toMatchObject({ compiled: { accepted: false } });
+      await put(base);
+      expect(await settled(), JSON.stringify(spec)).toEqual(before);
+    }
   });
 
   it('is carried out from any bound of a field to any of another, and back', { timeout: 36_000_000 }, async () => {

@@ -2,6 +2,7 @@
 import { lstatSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import { policyLabel } from '../../src/api/names.ts';
 import type { KubeObject } from '../../src/kube/objects.ts';
 import { answeredRequests } from '../bench-cluster/api-writes.ts';
@@ -86,6 +87,8 @@ export class OutageRig implements AsyncDisposable {
   /** One outage, from its begin until every node has reported after it. */
   async outage(kind: OutageKind, { lastsMs, restarts, watchedAfterMs }: OutageOptions): Promise<OutageResult> {
     this.#log(`outage: ${kind}`);
+    // An API server that is stopped counts anew; one that is not takes none meanwhile.
+    const reportsBefore = kind === 'etcd stopped' || kind === 'black hole' ? await this.#reportsTaken() : 0;
     const beganAt = performance.now();
     await this.#begin(kind);
     this.#refill();
@@ -93,13 +96,14 @@ export class OutageRig implements AsyncDisposable {
     const keptByOutdated = restarts ? await this.#restart() : undefined;
     await delay(Math.max(0, beganAt + lastsMs - performance.now()));
     const unwell = await this.#unwell();
-    // An API server that has been stopped counts anew.
-    const reportsBefore = kind === 'etcd stopped' || kind === 'black hole' ? await this.#reportsTaken() : 0;
     await this.#end(kind);
     this.#log('the API is back');
+    // Then no report will ever be what is awaited below.
+    if (keptByOutdated !== undefined && keptByOutdated < all) throw new Error(`an agent enforced an older policy than the one in force: it left ${keptByOutdated} of ${all} entries`);
     const watched = delay(watchedAfterMs);
-    const reported = async () => (await this.#reports()).every(({ entries, evicted }) => entries === secondLimit && evicted === this.#evicted);
-    const reportedMs = await this.#until(reported, 'every node reports what it did');
+    const expected = { entries: secondLimit, evicted: this.#evicted };
+    const reported = async () => isDeepStrictEqual(await this.#reports(), this.#nodes.map(() => expected));
+    const reportedMs = await this.#until(reported, `every node reports ${JSON.stringify(expected)}`, () => this.#reports());
     await watched;
     const reports = (await this.#reportsTaken()) - reportsBefore;
     // Pods tell of restarts once they are ready again, which takes a report.
@@ -223,10 +227,10 @@ export class OutageRig implements AsyncDisposable {
   }
 
   /** @returns after how many milliseconds it came true */
-  async #until(holds: () => boolean | Promise<boolean>, what: string): Promise<number> {
+  async #until(holds: () => boolean | Promise<boolean>, what: string, seen: () => unknown = () => undefined): Promise<number> {
     const startedAt = performance.now();
     while (!(await holds())) {
-      if (performance.now() - startedAt > patienceMs) throw new Error(`not within ${patienceMs / 1000} s: ${what}`);
+      if (performance.now() - startedAt > patienceMs) throw new Error(`not within ${patienceMs / 1000} s: ${what}; there is ${JSON.stringify(await seen())}`);
       await delay(pollMs);
     }
     return performance.now() - startedAt;
