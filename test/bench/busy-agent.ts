@@ -67,9 +67,13 @@ async function answersDuring(rig: AgentRig, act: () => Promise<unknown>): Promis
       took.push(performance.now() - sinceMs);
     }
   })();
-  await act();
-  done = true;
-  await asking;
+  try {
+    await act();
+  } finally {
+    // Also where it fails: whoever asks on would meet an agent that is gone, and end the process before it has cleared up.
+    done = true;
+    await asking;
+  }
   return took;
 }
 
