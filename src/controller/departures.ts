@@ -42,6 +42,8 @@ export class Departures {
       } catch (err) {
         if (!(err instanceof KubeStatusError)) throw err;
         log.warn({ err, policy: policyName, node: report.nodeName }, 'the report of a departed node was not removed; it is tried again');
+        // One that is busy answers all the others so, and each only after some tries: the status must not wait for that.
+        if (isBusy(err)) return true;
       }
     }
     return false;
@@ -54,13 +56,18 @@ export class Departures {
     return (await client.list(pods, { ...selection, limit: 1, signal })).items.length > 0;
   }
 
-  /** The uid spares a report that was made anew under the same name. */
-  async #removeReport({ metadata: { name, uid }, policyName, nodeName }: ReportRecord, signal: AbortSignal): Promise<void> {
+  /** Only as it was counted: one that was made anew under the same name stays, and one that says more than was seen until that has been. */
+  async #removeReport({ metadata: { name, uid, resourceVersion }, policyName, nodeName }: ReportRecord, signal: AbortSignal): Promise<void> {
+    const preconditions = { ...(uid !== undefined && { uid }), ...(resourceVersion !== undefined && { resourceVersion }) };
     try {
-      await this.#options.client.delete(nodeCaches, { name }, { signal, ...(uid !== undefined && { preconditions: { uid } }) });
+      await this.#options.client.delete(nodeCaches, { name }, { signal, preconditions });
       this.#options.log.info({ policy: policyName, node: nodeName }, 'removed the report of a departed node');
     } catch (error) {
       if (!isNotFound(error) && !isConflict(error)) throw error;
     }
   }
+}
+
+function isBusy({ status }: KubeStatusError): boolean {
+  return status === 429 || status >= 500;
 }

@@ -467,6 +467,31 @@ describe('a node that departs', () => {
     expect(await scenario.calls()).not.toContain(remove);
   });
 
+  it('keeps it while the watch has not shown all that it says: what it had evicted would be lost', async () => {
+    await departed();
+    await scenario.calls();
+    const last = aNodeCache('node-2', { evictedEntries: 9 });
+    scenario.hides(last);
+    scenario.clock.jump(60 * second);
+    await scenario.calls();
+    scenario.shows(scenario.nodeCaches, last);
+    scenario.clock.jump(60 * second);
+    expect(await scenario.calls()).toContain(remove);
+    expect(scenario.status.departed).toMatchObject({ evictedEntries: 9 });
+  });
+
+  it('keeps no status waiting where the API server is busy: the others are asked for later', async () => {
+    const gone = Array.from({ length: 20 }, (_, index) => `gone-${index}`);
+    await running('node-1', ...gone);
+    for (const node of gone) scenario.shows(scenario.pods, aPod(node), 'DELETED');
+    scenario.clock.jump(60 * second);
+    scenario.refuse('delete', 429, 'TooManyRequests');
+    const { calls, again } = await scenario.reconcile();
+    expect(calls.filter((call) => call.startsWith('delete'))).toHaveLength(1);
+    expect([calls.includes(status), again]).toEqual([true, second]);
+    expect((await scenario.calls()).filter((call) => call.startsWith('delete'))).toHaveLength(19);
+  });
+
   it('goes with fifty others at a time, so that the status does not wait for all', async () => {
     const gone = Array.from({ length: 70 }, (_, index) => `gone-${index}`);
     await running('node-1', ...gone);

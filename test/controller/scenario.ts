@@ -200,6 +200,8 @@ export class Scenario {
     if (present?.metadata.finalizers !== undefined) {
       return this.shows(this.nodeCaches, { ...present, metadata: { ...present.metadata, deletionTimestamp: '2026-01-01T00:00:30Z' } });
     }
+    const { resourceVersion } = preconditions ?? {};
+    if (present !== undefined && resourceVersion !== present.metadata.resourceVersion) throw new KubeStatusError('DELETE', 409, { reason: 'Conflict' });
     this.#server.delete(name + resource.kind);
     if (present !== undefined) this.#later(() => this.nodeCaches.apply({ type: 'DELETED', object: present }));
   }
