@@ -38,8 +38,9 @@ export class FreeSpaceWatch {
   async run(signal: AbortSignal, onChange: () => void): Promise<void> {
     const { everyMs = defaultEveryMs } = this.#options;
     const underway = new Map<string, Promise<void>>();
-    const broken = Promise.withResolvers<never>();
-    while (!signal.aborted && this.#workers.length > 0) {
+    const broken = new AbortController();
+    const until = AbortSignal.any([signal, broken.signal]);
+    while (!until.aborted && this.#workers.length > 0) {
       for (const household of this.#households()) {
         const { device } = household.filesystem;
         if (underway.has(device)) continue;
@@ -47,10 +48,11 @@ export class FreeSpaceWatch {
           underway.delete(device);
           if (changed) onChange();
         });
-        attending.catch(broken.reject);
+        attending.catch(() => broken.abort());
         underway.set(device, attending);
       }
-      await Promise.race([broken.promise, sleep(everyMs, undefined, { signal }).catch(() => undefined)]);
+      // No race with a promise that stands as long as the agent does: each would leave its memory there.
+      await sleep(everyMs, undefined, { signal: until }).catch(() => undefined);
     }
     await Promise.all(underway.values());
   }
