@@ -45,7 +45,7 @@ export function settleConditions(findings: readonly Finding[], previous: readonl
   });
 }
 
-/** Without the half of a character that a cut may leave: the API server replaces it, and what it shows would never be what was written. */
+/** With a replacement for the half of a character that a cut may leave: the API server puts one there, and what it shows has to be what was written. */
 function shortened(message: string): string {
   return message.slice(0, 1024).toWellFormed();
 }

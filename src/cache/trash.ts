@@ -96,7 +96,7 @@ export async function* garbageIn(trash: Dir, format: Format, slices: Slices): As
 
 async function* idsIn(trash: Dir, slices: Slices): AsyncGenerator<string, void, undefined> {
   for (const batch of batchesOf(trash)) {
-    // Whoever looks into one of them reads another directory by the same buffer.
+    // As texts: the bytes of a batch are gone with the next.
     yield* batch.map(({ bytes }) => bytes.toString());
     if (slices.over) await slices.yield();
   }

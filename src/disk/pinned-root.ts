@@ -67,11 +67,17 @@ export function filesystemOf(root: Dir): Filesystem {
   const space = {
     capacityBytes: Number(blocks * frsize), availableBytes: Number(bavail * frsize),
     // What it keeps for root. Elsewhere the difference may be anything, and change.
-    ...(type === ext4 && { mostFreeBytes: Number((blocks - (bfree - bavail)) * frsize) }),
+    ...(type === ext4 && { mostFreeBytes: Number((blocks - keptForRoot({ blocks, bfree, bavail })) * frsize) }),
   };
   // None at all means that the filesystem does not count them.
   if (files === 0n) return space;
   return { ...space, inodes: Number(files), inodesFree: Number(ffree), ...((type === ext4 || type === tmpfs) && { mostFreeInodes: Number(files) }) };
+}
+
+/** Where root has taken of it nobody else has any, and how much it was cannot be seen: then at least what mke2fs keeps by default, a twentieth. */
+function keptForRoot({ blocks, bfree, bavail }: Pick<BigIntStatsFs, 'blocks' | 'bfree' | 'bavail'>): bigint {
+  if (bavail > 0n) return bfree - bavail;
+  return bfree > blocks / 20n ? bfree : blocks / 20n;
 }
 
 /** As statfs(2) tells them apart; ext2 and ext3 are ext4 in this. */

@@ -144,10 +144,13 @@ class Share {
     this.short = shortLimits(limits, { ...filesystem, availableBytes: filesystem.availableBytes + trashBytes });
     const goal = (limit: string, most: number) => {
       const wanted = this.short.find((each) => each.limit === limit && isWithinCapacity(each))?.allowed ?? 0;
-      return Math.min(most, Math.ceil((wanted * (100 + limits.headroomPercent)) / 100));
+      const withHeadroom = Math.ceil((wanted * (100 + limits.headroomPercent)) / 100);
+      // Headroom that cannot be had would take all that may go, whenever anything is short.
+      return withHeadroom < most ? withHeadroom : wanted;
     };
-    this.goalBytes = goal('MinFree', filesystem.capacityBytes);
-    this.goalInodes = goal('MinFreeInodes', filesystem.inodes ?? 0);
+    const { capacityBytes, mostFreeBytes = capacityBytes, inodes = 0, mostFreeInodes = inodes } = filesystem;
+    this.goalBytes = goal('MinFree', mostFreeBytes);
+    this.goalInodes = goal('MinFreeInodes', mostFreeInodes);
     this.#bytes = plan.before.totalBytes - plan.after.totalBytes;
     this.#entries = plan.evict.length;
     this.#lastUses = lastUsesOf(entries, nowMs);

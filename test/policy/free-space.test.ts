@@ -76,6 +76,13 @@ describe('what is more than a filesystem could ever have free', () => {
     expect(evicted([{ entries, limits: { minFree: { percent: 96 } } }])).toEqual([['a9 MinFree', 'a8 MinFree', 'a7 MinFree']]);
   });
 
+  it('is not headroom either: what is short goes, and no more', () => {
+    const some = { entries: [a('a9', 9), a('a8', 8), a('a7', 7)], limits: { minFree: { percent: 92 }, headroomPercent: 10 } };
+    expect(evicted([some], { availableBytes: 8_600 })).toEqual([['a9 MinFree', 'a8 MinFree']]);
+    expect(evicted([{ ...some, limits: { minFree: { percent: 88 }, headroomPercent: 10 } }], { availableBytes: 8_600, mostFreeBytes: 9_500 })).toEqual([['a9 MinFree']]);
+    expect(evicted([{ ...some, limits: { minFreeInodes: { percent: 95 }, headroomPercent: 10 } }], { inodesFree: 949 })).toEqual([['a9 MinFreeInodes']]);
+  });
+
   it('of inodes is known only where their number stands', () => {
     const cache = { entries, limits: { minFreeInodes: { count: 1_000 } } };
     expect(demands([cache], { mostFreeInodes: 1_000 })).toMatchObject([{ entries: 0, unmet: [beyond('MinFreeInodes', 1_000, 1_000)] }]);
@@ -199,7 +206,9 @@ describe('for every set of caches on one filesystem, the shares', () => {
         const last = plan.evict.at(plan.evict.length - 1);
         if (last?.reason !== 'MinFree') continue;
         const { limits } = inputOf(all[i]!);
-        const goal = Math.min(filesystem.capacityBytes, Math.ceil((wantedFree(limits, filesystem).bytes * (100 + limits.headroomPercent)) / 100));
+        const wanted = wantedFree(limits, filesystem).bytes;
+        const withHeadroom = Math.ceil((wanted * (100 + limits.headroomPercent)) / 100);
+        const goal = withHeadroom < filesystem.capacityBytes ? withHeadroom : wanted;
         // Of two that were the last of their caches, only the one used later is the last of all.
         const isLastOfAll = plans.every((other) => [...other.evict].every(({ entry, reason }) => reason !== 'MinFree' || entry.lastAccessedAtMs <= last.entry.lastAccessedAtMs));
         const tied = plans.filter((other) => [...other.evict].some(({ entry, reason }) => reason === 'MinFree' && entry.lastAccessedAtMs === last.entry.lastAccessedAtMs)).length > 1;
