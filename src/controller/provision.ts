@@ -37,6 +37,8 @@ export interface Unapplied {
  * takes a moment later. That is no news for an admin.
  */
 const standsAfterMs = 10_000;
+/** What is no refusal for good, such as a webhook that fails, is told, too, once it lasts longer than an outage. */
+const outageMs = 600_000;
 /** Between two tries of what was not taken: reports come many times a second, and each leads here. */
 const minRetryMs = 500;
 const maxRetryMs = 30_000;
@@ -173,7 +175,7 @@ export class Provision {
   }
 
   #unapplied({ error, tellAtMs, retryAtMs }: Refusal): Unapplied {
-    return { words: error.message, lasts: isFinal(error) && this.#nowMs >= tellAtMs, retryInMs: retryAtMs - this.#nowMs };
+    return { words: error.message, lasts: this.#nowMs >= tellAtMs + (isFinal(error) ? 0 : outageMs), retryInMs: retryAtMs - this.#nowMs };
   }
 }
 

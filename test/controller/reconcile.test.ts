@@ -359,12 +359,13 @@ describe('the status', () => {
   });
 
   it.each([
-    [403, 'Forbidden', 'False ChildrenRefused'],
-    [500, 'InternalError', 'False Progressing'],
-  ])('says so of a refusal that lasts for 10 s, and does not call an outage one (%i)', async (code, reason, told) => {
+    [10, 403, 'Forbidden', 'False ChildrenRefused'],
+    [10, 500, 'InternalError', 'False Progressing'],
+    [610, 500, 'InternalError', 'False ChildrenRefused'],
+  ])('says so of a refusal that lasts for %i s, and does not call an outage one (%i)', async (seconds, code, reason, told) => {
     await running('node-1');
     scenario.edit((spec) => void (spec.nodeSelector = { other: 'nodes' }));
-    for (const stepMs of [0, 10 * second]) {
+    for (const stepMs of [0, seconds * second]) {
       scenario.clock.jump(stepMs);
       scenario.refuse(daemonSet, code, reason);
       scenario.shows(scenario.nodeCaches, aNodeCache('node-1', { observedGeneration: 2 }));
