@@ -66,6 +66,7 @@ export class CacheIndex implements Disposable {
       this.#snapshot = await this.#format.scan(root, { ...options, previous });
     } catch (error) {
       this.#forget();
+      options.room?.giveBack(root.path);
       throw error;
     }
     if (previous?.snapshot.entries.columns !== this.#snapshot.entries.columns) {

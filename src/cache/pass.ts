@@ -266,13 +266,15 @@ export class Cache implements Disposable {
   }
 
   #openRoot(): Dir {
-    const { allowedRoots, fault } = this.#options;
+    const { allowedRoots, fault, room } = this.#options;
     try {
       const root = openCacheRoot(this.#spec.root, this.#format, { allowedRoots, fault, relief: () => this.#reserve.spend(root) });
       return root;
     } catch (error) {
       // What is still heard of the directory that was there is no reason to look again.
       this.index?.[Symbol.dispose]();
+      // Of a plain format as much is remembered as before.
+      if (this.#format.kind === 'Store') room?.giveBack(this.#spec.root);
       throw error;
     }
   }

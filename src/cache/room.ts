@@ -4,6 +4,12 @@ import { OperatorError } from '../errors.ts';
 /** What is no entry is kept in mind with a name and a sentence, on the heap: so much more than a row. */
 const othersWeight = 3;
 
+interface Found {
+  readonly entries: number;
+  /** Damaged, left over, or not recognised. */
+  readonly others: number;
+}
+
 /**
  * How many names the caches that share it may have together, because whoever works on them has to keep them in mind. Whatever lies in a
  * directory, it must not end the process: then nothing would be governed any more, in no cache.
@@ -18,11 +24,18 @@ export class Room {
   }
 
   /**
-   * To be told while a directory is looked through, of what was found in it so far.
-   * @param others damaged, left over, or not recognised
+   * To be told while a directory is looked through, of what was found in it so far. What the look before found is still kept in mind, so
+   * that nobody else gets its place meanwhile.
    * @throws ERR_ROOT_CROWDED
    */
-  take(path: string, { entries, others }: { readonly entries: number; readonly others: number }): void {
+  takeSoFar(path: string, found: Found): void {
+    const before = this.#taken.get(path) ?? 0;
+    this.take(path, found);
+    this.#taken.set(path, Math.max(before, this.#taken.get(path)!));
+  }
+
+  /** To be told once a directory was looked through. @throws ERR_ROOT_CROWDED; then nothing counts there, so that the others go on */
+  take(path: string, { entries, others }: Found): void {
     this.#taken.delete(path);
     const elsewhere = this.#taken.values().reduce((sum, names) => sum + names, 0);
     const names = entries + othersWeight * others;
@@ -32,5 +45,10 @@ export class Room {
       throw new OperatorError('ERR_ROOT_CROWDED', `${shown(path)} has too many ${what} (${count} or more): the agent of a policy can keep ${this.most} entries in mind${rest}`);
     }
     this.#taken.set(path, names);
+  }
+
+  /** After a look that failed. @param kept names that are kept in mind all the same */
+  giveBack(path: string, kept = 0): void {
+    this.#taken.set(path, Math.min(kept, this.#taken.get(path) ?? 0));
   }
 }

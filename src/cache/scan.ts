@@ -58,7 +58,7 @@ class Scan {
   readonly #unfinished: Unfinished[] = [];
   readonly #unrecognised: string[] = [];
   #filesRead = 0;
-  /** Names of entries that were met, whatever became of them. */
+  /** Names of entries that were met, or need not be, whatever became of them. */
   #met = 0;
 
   constructor(root: Dir, format: StoreFormat, options: ScanOptions) {
@@ -77,7 +77,7 @@ class Scan {
     this.#builder = new EntryTableBuilder(this.#known.length === 0 ? undefined : this.#known, this.#others.length, this.#others);
     await this.#lookAtKnown(rows);
     await this.#lookAtOthers();
-    this.#takeRoom();
+    this.#options.room?.take(this.#root.path, this.#foundSoFar);
     this.#others.freeRows();
     for (const { name, kind } of this.#unfinished) await this.#measureAge(name, kind);
     this.#leftovers.push(...(await leftInTrash(this.#root, this.#format, this.#options.slices)));
@@ -153,6 +153,7 @@ class Scan {
       if (kind === 'Ghost') this.#leftover(name, kind, changedAtMs);
       else this.#unfinished.push({ name, kind });
     }
+    this.#met = this.#known.length + this.#others.length - rows.filter((row) => this.#knownBits[row] === 0).length;
     return rows;
   }
 
@@ -257,9 +258,12 @@ class Scan {
 
   /** By now, before it is more than there is room for. */
   #takeRoom(): void {
+    this.#options.room?.takeSoFar(this.#root.path, this.#foundSoFar);
+  }
+
+  get #foundSoFar(): { readonly entries: number; readonly others: number } {
     const others = this.#damaged.length + this.#leftovers.length + this.#unfinished.length + this.#unrecognised.length;
-    const { room, previous } = this.#options;
-    room?.take(this.#root.path, { entries: previous?.changed === undefined ? this.#met : this.#known.length + this.#others.length, others });
+    return { entries: this.#met, others };
   }
 
   async #measureAge(name: string, kind: LeftoverKind): Promise<void> {

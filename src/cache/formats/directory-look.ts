@@ -75,7 +75,7 @@ export class DirectoryLook {
       if (known !== undefined) this.#tell(entries, name as EntryName, known);
       if (slices.over) await slices.yield();
     }
-    this.#takeRoom();
+    this.#options.room?.take(this.#root.path, this.#foundSoFar);
     this.#damaged.sort((a, b) => (a.name < b.name ? -1 : 1));
     return { takenAtMs: nowMs, entries: entries.build(nowMs), damaged: this.#damaged, unrecognised: this.#unrecognised.toSorted(), filesRead: this.#namesMet };
   }
@@ -162,7 +162,11 @@ export class DirectoryLook {
 
   /** By now, before it is more than there is room for. */
   #takeRoom(): void {
-    this.#options.room?.take(this.#root.path, { entries: this.#found.size, others: this.#damaged.length + this.#unrecognised.length });
+    this.#options.room?.takeSoFar(this.#root.path, this.#foundSoFar);
+  }
+
+  get #foundSoFar(): { readonly entries: number; readonly others: number } {
+    return { entries: this.#found.size, others: this.#damaged.length + this.#unrecognised.length };
   }
 
   #tell(entries: EntryTableBuilder, name: EntryName, known: Remembered): void {

@@ -57,7 +57,11 @@ export class Directory implements PlainFormat {
   async scan(root: Dir, options: ScanOptions): Promise<Snapshot> {
     this.#load(root, options.room?.most);
     const look = new DirectoryLook(root, this.#memory, { ...options, namesInTurn: this.#namesInTurn });
-    const snapshot = await look.run();
+    const snapshot = await look.run().catch((error: unknown) => {
+      // What is remembered outlives a look that fails.
+      options.room?.giveBack(root.path, this.#memory.size);
+      throw error;
+    });
     this.usesSeen = look.usesSeen;
     return { ...snapshot, leftovers: await leftInTrash(root, this, options.slices) };
   }
