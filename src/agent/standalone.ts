@@ -1,4 +1,3 @@
-import { statSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../errors.ts';
@@ -6,6 +5,7 @@ import type { Log } from '../observe/log.ts';
 import type { CompiledPolicy } from '../policy/compiled.ts';
 import type { CacheState, NodeReport } from '../policy/node-report.ts';
 import { nodeReport } from '../policy/node-report.ts';
+import { markOf } from './file-at-rest.ts';
 import type { LoopOptions, PolicySource, ReportSink } from './loop.ts';
 import { runLoop, runOnce } from './loop.ts';
 import { isMaterial } from './report-pacing.ts';
@@ -16,16 +16,18 @@ export interface StandaloneOptions extends Pick<LoopOptions, 'allowedRoots' | 'l
   readonly file: string;
   /** Reads and checks the file. @throws OperatorError where it is wrong */
   readonly load: () => Promise<readonly CompiledPolicy[]>;
+  /** What was loaded first, from the file as it bore the mark. */
+  readonly first: { readonly policies: readonly CompiledPolicy[]; readonly mark: string };
 }
 
 const pollMs = 2_000;
 
 /** Enforces the policies of a file on this machine until the signal comes. A file that turns bad leaves the last good policies in force. */
 export async function runStandalone(options: StandaloneOptions, signal: AbortSignal): Promise<void> {
-  const { load, file, log } = options;
+  const { load, file, log, first } = options;
   const loops = new Map<string, PolicyLoop>();
-  const mark = new SettledMark(markOf(file));
-  let policies: readonly CompiledPolicy[] | undefined = await load();
+  const mark = new SettledMark(first.mark);
+  let policies: readonly CompiledPolicy[] | undefined = first.policies;
   while (!signal.aborted) {
     if (policies !== undefined) await assign(policies, loops, options);
     await sleep(pollMs, undefined, { signal }).catch(() => undefined);
@@ -37,7 +39,7 @@ export async function runStandalone(options: StandaloneOptions, signal: AbortSig
 /** One pass over every cache of every policy. @returns false where something failed */
 export async function runStandaloneOnce(options: StandaloneOptions, signal: AbortSignal): Promise<boolean> {
   const states: CacheState[] = [];
-  for (const policy of await options.load()) {
+  for (const policy of options.first.policies) {
     const looked = await runOnce(policy, { ...options, nodeName: hostname() }, signal);
     new LogSink(options.log).report(policy, looked);
     states.push(...looked);
@@ -113,10 +115,4 @@ class LogSink implements ReportSink {
       else this.#log.info({ policy: policy.policy.name, cache: name, entries: stats?.entryCount, size, usage, over: wouldEvict?.entries }, 'looked');
     }
   }
-}
-
-/** Changes whenever the file does; standard input and pipes never change. */
-function markOf(file: string): string {
-  const stat = statSync(file, { bigint: true, throwIfNoEntry: false });
-  return stat === undefined ? 'absent' : `${stat.ino}:${stat.mtimeNs}:${stat.size}`;
 }

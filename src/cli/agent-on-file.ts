@@ -1,8 +1,11 @@
+import { loadAtRest } from '../agent/file-at-rest.ts';
 import { runStandalone, runStandaloneOnce } from '../agent/standalone.ts';
 import { createLog } from '../observe/log.ts';
+import type { CompiledPolicy } from '../policy/compiled.ts';
 import type { ExitCode } from './exit.ts';
 import { exitCodes, InputError } from './exit.ts';
 import type { Io } from './io.ts';
+import type { LoadedPolicy } from './policy-files.ts';
 import { loadPolicies } from './policy-files.ts';
 import { tellNotes } from './notes.ts';
 
@@ -20,16 +23,18 @@ export interface AgentOnFileOptions {
 export async function agentOnFile({ file, allowedRoot, once = false, rest, settle }: AgentOnFileOptions, io: Io): Promise<ExitCode> {
   const [only, ...more] = file;
   if (only === undefined || more.length > 0) throw new InputError(['agent: name one file with -f; it may hold several policies']);
-  let fresh = await loadPolicies([only], allowedRoot);
-  tellNotes(fresh, { scheduleIgnored: once }, io);
-  // Standard input can be read only once, so what was checked is what is used first.
-  const load = async () => {
-    const loaded = fresh.length > 0 ? fresh : await loadPolicies([only], allowedRoot);
-    fresh = [];
-    return loaded.map(({ compiled }) => compiled);
+  const load = () => loadPolicies([only], allowedRoot);
+  const { loaded, mark } = await loadAtRest(only, load);
+  tellNotes(loaded, { scheduleIgnored: once }, io);
+  const options = {
+    file: only, load: async () => compiledOf(await load()), first: { policies: compiledOf(loaded), mark },
+    allowedRoots: allowedRoot, log: createLog(), restMs: rest, settleMs: settle,
   };
-  const options = { file: only, load, allowedRoots: allowedRoot, log: createLog(), restMs: rest, settleMs: settle };
   if (once) return (await runStandaloneOnce(options, io.stopSignal())) ? exitCodes.done : exitCodes.failed;
   await runStandalone(options, io.stopSignal());
   return exitCodes.done;
+}
+
+function compiledOf(loaded: readonly LoadedPolicy[]): CompiledPolicy[] {
+  return loaded.map(({ compiled }) => compiled);
 }
