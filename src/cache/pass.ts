@@ -8,9 +8,9 @@ import type { EntryName, Snapshot } from '../policy/snapshot.ts';
 import { evictedOf, plannedVictims, without } from './aftermath.ts';
 import { Backoff } from './backoff.ts';
 import { CacheIndex } from './cache-index.ts';
-import type { EvictionResult } from './evict.ts';
 import { ClockWatch } from './clock-watch.ts';
 import { evict } from './evict.ts';
+import { EvictionMemory } from './eviction-memory.ts';
 import type { Format } from './formats/format.ts';
 import { openFormat } from './formats/registry.ts';
 import type { Holders } from './holds/holders.ts';
@@ -55,9 +55,7 @@ export class Cache implements Disposable {
   readonly #format: Format;
   readonly #clockWatch: ClockWatch;
   readonly #backoff = new Backoff();
-  readonly #evictionBackoff = new Backoff();
-  /** What this one evicted and has not purged, by the names of the items. */
-  #own: ReadonlySet<string> = new Set();
+  readonly #evictions = new EvictionMemory();
   readonly #knownRoot = new KnownRoot();
   /** What is remembered between two scans; undefined where nothing is. */
   readonly index: CacheIndex | undefined;
@@ -181,13 +179,13 @@ export class Cache implements Disposable {
     const revived = await recover(site, site.holders.read().holds);
     const { snapshot, plan, holds, errors } = await this.#plan(root, site.holders, { ...work, evicts: true });
     const sweep = { snapshot, holds, leftoverAgeMs: this.#options.leftoverAgeMs };
-    const isDue = (name: EntryName) => this.#isDue(site, name);
+    const isDue = (name: EntryName) => this.#evictions.isDue(site, name);
     const { mostAtOnce } = this.#options;
     const planned = await plannedVictims(plan, { most: mostAtOnce, isDue });
     const victims = [...planned, ...abandonedDirectories(site, sweep).filter(({ name }) => isDue(name)).slice(0, mostAtOnce - planned.length)];
     if (victims.length > 0) this.#refuseWithoutExchange(trash);
     const result = await evict(site, victims);
-    await this.#remember(result, trash);
+    await this.#evictions.keep(result, { trash, nowMs: this.#options.clock.now() });
     const slices = new Slices();
     const evicted = await evictedOf(result, slices);
     await slices.yield();
@@ -214,27 +212,8 @@ export class Cache implements Disposable {
     };
   }
 
-  /** Not what could not be taken out a while ago: each try makes the entry a miss for a settle, and changes the root. */
-  #isDue({ clock, errors }: Site, name: EntryName): boolean {
-    const error = this.#evictionBackoff.waiting(name, clock.now());
-    if (error !== undefined) errors.push(error);
-    return error === undefined;
-  }
-
   get #rest(): Rest {
-    return { restMs: this.#options.restMs, own: this.#own, isShort: this.#reserve.isShort };
-  }
-
-  async #remember({ gone, items, failed }: EvictionResult, trash: Dir): Promise<void> {
-    const slices = new Slices();
-    const own = new Set<string>();
-    for (const id of [...this.#own, ...items]) {
-      if (slices.over) await slices.yield();
-      if (trash.statOf(id) !== undefined) own.add(id);
-    }
-    this.#own = own;
-    for (const { name } of gone) this.#evictionBackoff.succeeded(name);
-    for (const [name, error] of failed) this.#evictionBackoff.failed(name, error, this.#options.clock.now());
+    return { restMs: this.#options.restMs, own: this.#evictions.own, isShort: this.#reserve.isShort };
   }
 
   async #doom(site: Site, rest: Rest) {

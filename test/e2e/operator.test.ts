@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { CachePolicy } from '../../src/api/cachepolicy.gen.ts';
 import type { NodeCache } from '../../src/api/nodecache.gen.ts';
+import { eventually } from '../cluster/eventually.ts';
 import { canRun } from '../cluster/real-nodes.ts';
 import { images, rootfsKeys, unpackHome } from '../fixtures/homes.ts';
 import type { Image } from '../fixtures/homes.ts';
@@ -257,14 +258,6 @@ function condition({ status }: CachePolicy, type: string) {
   return status?.conditions?.find((each) => each.type === type);
 }
 
-async function within(attempt: () => Promise<void>, ms = withinMs): Promise<void> {
-  const deadline = performance.now() + ms;
-  for (;;) {
-    try {
-      return await attempt();
-    } catch (error) {
-      if (performance.now() > deadline) throw error;
-      await new Promise((resolve) => setTimeout(resolve, 500));
-    }
-  }
+function within(attempt: () => Promise<void>, ms = withinMs): Promise<void> {
+  return eventually(attempt, ms, 500);
 }
