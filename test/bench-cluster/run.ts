@@ -31,15 +31,20 @@ const parts: Readonly<Record<keyof typeof full, () => Promise<Row[]>>> = {
 };
 const chosen = (process.env['PARTS'] ?? Object.keys(parts).join()).split(',') as (keyof typeof parts)[];
 
-const rows: Row[] = [];
-for (const part of chosen) rows.push(...(await parts[part]().catch(giveUp)));
-console.log(table(rows));
 const machine = { cpus: cpus().length, memoryGiB: Math.round(totalmem() / 2 ** 30), node: process.version };
-fse.writeJsonSync('bench-cluster.json', { at: new Date().toISOString(), machine, scale: process.env['SCALE'] ?? 'full', rows }, { spaces: 2 });
-process.exit(rows.every(holds) ? 0 : 1);
+const rows: Row[] = [];
+let failed = false;
+for (const part of chosen) {
+  rows.push(...(await parts[part]().catch(giveUp)));
+  // After each: what has been measured is not lost with the next.
+  fse.writeJsonSync('bench-cluster.json', { at: new Date().toISOString(), machine, scale: process.env['SCALE'] ?? 'full', rows }, { spaces: 2 });
+}
+console.log(table(rows));
+process.exit(!failed && rows.every(holds) ? 0 : 1);
 
 /** With everything that went wrong, also while all was taken down again. */
-function giveUp(error: unknown): never {
+function giveUp(error: unknown): Row[] {
   for (let each = error; each !== undefined; each = each instanceof SuppressedError ? each.suppressed : undefined) console.error(each instanceof SuppressedError ? each.error : each);
-  process.exit(1);
+  failed = true;
+  return [];
 }
