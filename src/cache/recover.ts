@@ -46,8 +46,9 @@ export function look(site: Site, item: ItemId, holds: Holds): Found {
 }
 
 function descriptionOf({ root, trash, format }: Site, { id, name }: ItemId): string | undefined {
-  using dir = trash.openDir(id);
-  return descriptionIn(dir, format, name, itemMetadata) ?? descriptionIn(root, format, name);
+  // Absent: another process has begun to delete it since it was listed.
+  using dir = trash.openDirIfPresent(id);
+  return (dir && descriptionIn(dir, format, name, itemMetadata)) ?? descriptionIn(root, format, name);
 }
 
 /** Brings an item back. @returns whether it had been evicted, and is wanted after all; not what a crash had left half way, or where it stays */

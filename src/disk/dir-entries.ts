@@ -1,5 +1,5 @@
 import type { Dir } from './dir.ts';
-import { diskError, shown } from './disk-error.ts';
+import { diskError, isAbsence, shown } from './disk-error.ts';
 import { addressOf, getdents } from './libc.ts';
 import type { FileKind } from './stat.ts';
 import { kindsByMode } from './stat.ts';
@@ -99,6 +99,15 @@ export function* batchesOf(dir: Dir): Generator<DirEntry[]> {
     const batch: DirEntry[] = [];
     while (names.next()) batch.push({ bytes: names.name, kind: names.kind });
     yield batch;
+  }
+}
+
+/** The same for a directory that others may remove meanwhile. A removed directory has no names. */
+export function* batchesWhilePresent(dir: Dir): Generator<DirEntry[]> {
+  try {
+    yield* batchesOf(dir);
+  } catch (error) {
+    if (!isAbsence(error)) throw error;
   }
 }
 

@@ -51,6 +51,14 @@ export function diskError(act: string, result: number, code?: ErrorCode): Operat
   return new OperatorError(code ?? (fullDisk.has(name) ? 'ERR_DISK_FULL' : 'ERR_DISK_IO'), `cannot ${act}: ${reasonOf(result)}`, { cause });
 }
 
+const absences: ReadonlySet<string> = new Set(['ENOENT', 'ENOTDIR', 'ESTALE']);
+
+/** Whether a disk error only says that something that was listed before does not exist any more. Others may remove or replace it at any moment. */
+export function isAbsence(error: unknown): boolean {
+  const code = error instanceof OperatorError && error.code.startsWith('ERR_DISK_') ? (error.cause as { code?: unknown } | undefined)?.code : undefined;
+  return typeof code === 'string' && absences.has(code);
+}
+
 /** The same for what Node's own fs functions throw. Anything else is no disk error, and passes. */
 export function asDiskError(act: string, thrown: unknown, code?: ErrorCode): unknown {
   const number = (thrown as { errno?: unknown } | null)?.errno;

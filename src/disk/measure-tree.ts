@@ -1,6 +1,6 @@
 import { constants } from 'node:fs';
 import type { OperatorError } from '../errors.ts';
-import { batchesOf } from './dir-entries.ts';
+import { batchesWhilePresent } from './dir-entries.ts';
 import type { Dir } from './dir.ts';
 import { diskError, errno } from './disk-error.ts';
 import type { Name } from './libc.ts';
@@ -145,7 +145,7 @@ class MeasureWalk {
   async #sort(dir: Dir): Promise<NameList> {
     const { slices } = this.#options;
     const subdirectories = new NameList();
-    for (const batch of batchesOf(dir)) {
+    for (const batch of batchesWhilePresent(dir)) {
       for (const { bytes } of batch) {
         const stat = statAt(dir.fd, bytes);
         if (stat === -errno.ENOENT) continue;

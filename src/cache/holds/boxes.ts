@@ -1,4 +1,4 @@
-import { batchesOf } from '../../disk/dir-entries.ts';
+import { batchesOf, batchesWhilePresent } from '../../disk/dir-entries.ts';
 import type { Dir } from '../../disk/dir.ts';
 import { diskError, errno, shown } from '../../disk/disk-error.ts';
 import { openRoot } from '../../disk/pinned-root.ts';
@@ -20,6 +20,7 @@ type Marker = 'Nothing' | { readonly key: string } | { readonly whyNot: string }
 
 /** A box of which only its image can be known. */
 interface Unmarked {
+  readonly id: Buffer;
   readonly box: string;
   readonly whyNot: string;
 }
@@ -46,39 +47,63 @@ function readBoxes({ home, allowedRoots }: HoldsPlace, format: Format): Holds {
   using homeDir = openRoot(home, { allowedRoots });
   using dir = homeDir.openDirIfPresent('boxes', { crossMounts: true });
   if (dir === undefined) throw cannotTell(`${shown(`${home}/boxes`)} does not exist, so it is unknown which boxes run`);
-  const entries = new Map<EntryName, Hold>();
+  const holds = new HoldsByBox(format);
   const unmarked: Unmarked[] = [];
   for (const id of boxIds(dir)) {
     const box = id.toString();
     const marker = markerOf(dir, id);
     if (marker === 'Nothing') continue;
-    if ('whyNot' in marker) unmarked.push({ box, whyNot: marker.whyNot });
-    else add(entries, format.nameOf(marker.key), { source: 'Box', detail: `box ${shown(box)}` });
+    if ('whyNot' in marker) unmarked.push({ id, box, whyNot: marker.whyNot });
+    else holds.addKey(marker.key, box);
   }
-  return { entries, ...holdsByImage(homeDir, unmarked, { format, entries }), sources: ['Box'] };
-}
-
-function add<Key>(holds: Map<Key, Hold>, key: Key | undefined, hold: Hold): void {
-  if (key !== undefined && !holds.has(key)) holds.set(key, hold);
-}
-
-function holdsByImage(home: Dir, unmarked: readonly Unmarked[], { format, entries }: { format: Format; entries: Map<EntryName, Hold> }): Pick<Holds, 'byDescription' | 'everything'> {
-  const byDescription = new Map<string, Hold>();
-  let everything: Hold | undefined;
   const [first] = unmarked;
-  const images = first === undefined ? new Map<string, string>() : imagesFor(first, home);
-  for (const { box, whyNot } of unmarked) {
+  const images = first === undefined ? new Map<string, string>() : imagesFor(first, homeDir);
+  for (const { id, box, whyNot } of unmarked) {
     const image = images.get(box);
-    const detail = `box ${shown(box)}, which ${whyNot}`;
-    if (image === undefined) {
-      everything ??= { source: 'Box', detail: `${detail}, and its image is not known` };
-      continue;
-    }
-    // The runtime describes an entry by the image it was built from, as the box calls it.
-    add(byDescription, image, { source: 'Box', detail });
-    add(entries, format.nameOf(fallbackKey(image)), { source: 'Box', detail });
+    if (image !== undefined) holds.addImage(image, box, whyNot);
+    else holdUnlessGone(holds, dir, id);
   }
-  return { byDescription, everything };
+  return holds.result();
+}
+
+/** A box without a known image holds everything, so it is read again: it may have been removed since it was listed, or marked by now. */
+function holdUnlessGone(holds: HoldsByBox, boxes: Dir, id: Buffer): void {
+  const marker = markerOf(boxes, id);
+  if (marker === 'Nothing') return;
+  if ('whyNot' in marker) holds.addUnknown(id.toString(), marker.whyNot);
+  else holds.addKey(marker.key, id.toString());
+}
+
+/** Of several boxes that hold the same, the first is named. */
+class HoldsByBox {
+  readonly #format: Format;
+  readonly #entries = new Map<EntryName, Hold>();
+  readonly #byDescription = new Map<string, Hold>();
+  #everything: Hold | undefined;
+
+  constructor(format: Format) {
+    this.#format = format;
+  }
+
+  addKey(key: string, box: string, detail = `box ${shown(box)}`): void {
+    const name = this.#format.nameOf(key);
+    if (name !== undefined && !this.#entries.has(name)) this.#entries.set(name, { source: 'Box', detail });
+  }
+
+  addImage(image: string, box: string, whyNot: string): void {
+    const detail = `box ${shown(box)}, which ${whyNot}`;
+    // The runtime describes an entry by the image it was built from, as the box calls it.
+    if (!this.#byDescription.has(image)) this.#byDescription.set(image, { source: 'Box', detail });
+    this.addKey(fallbackKey(image), box, detail);
+  }
+
+  addUnknown(box: string, whyNot: string): void {
+    this.#everything ??= { source: 'Box', detail: `box ${shown(box)}, which ${whyNot}, and its image is not known` };
+  }
+
+  result(): Holds {
+    return { entries: this.#entries, byDescription: this.#byDescription, everything: this.#everything, sources: ['Box'] };
+  }
 }
 
 function imagesFor({ box, whyNot }: Unmarked, home: Dir): ReadonlyMap<string, string> {
@@ -102,7 +127,7 @@ function markerOf(boxes: Dir, id: Buffer): Marker {
   // Gone since it was listed; or no directory, and so no box. A link may lead to one, and is not followed: unreadable.
   if (kind !== 'Directory' && kind !== 'Link') return 'Nothing';
   const dir = boxes.openDirOrErrno(id, { crossMounts: true });
-  if (dir === -errno.ENOENT) return 'Nothing';
+  if (dir === -errno.ENOENT || dir === -errno.ENOTDIR || dir === -errno.ESTALE) return 'Nothing';
   if (typeof dir === 'number') throw diskError(`look into the box ${boxes.pathOf(id)}`, dir, 'ERR_HOLDS_UNREADABLE');
   using opened = dir;
   const file = readSmallFile(opened, markerName, maxMarkerBytes);
@@ -116,7 +141,7 @@ function markerOf(boxes: Dir, id: Buffer): Marker {
 }
 
 function isFilled(dir: Dir): boolean {
-  for (const batch of batchesOf(dir)) if (batch.length > 0) return true;
+  for (const batch of batchesWhilePresent(dir)) if (batch.length > 0) return true;
   return false;
 }
 
