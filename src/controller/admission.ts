@@ -22,6 +22,8 @@ export interface Admission {
 }
 
 /**
+ * @param all every policy whose claim to its directories counts, this one included: see `holdsItsPaths`
+ *
  * Agents of a policy that is not accepted go on reporting and evict nothing. One that the API server took and nobody can read says so, too, instead
  * of leaving the one before it in force without a word.
  */
@@ -55,21 +57,29 @@ async function acceptance(policy: PolicyObject, all: readonly PolicyObject[], { 
   const [refusal, ...more] = await refusals(policy, allowedRoots);
   if (refusal !== undefined) return { type: 'Accepted', status: 'False', reason: refusal.reason, message: [refusal, ...more].map(sentence).join('; ') };
   const winner = await winnerOver(policy, all, allowedRoots);
-  if (winner !== undefined) {
-    const message = `CachePolicy ${winner} is older and governs a directory that this one names, on nodes that both may select; delete one or select other nodes`;
-    return { type: 'Accepted', status: 'False', reason: 'Conflicted', message };
-  }
+  if (winner !== undefined) return { type: 'Accepted', status: 'False', reason: 'Conflicted', message: conflictMessage(winner) };
   const notes = acceptanceNotes(policy, nowMs);
   return { type: 'Accepted', status: 'True', reason: 'Accepted', message: notes.length > 0 ? `in force; ${notes.join('; ')}` : 'in force' };
 }
 
+/** A policy under deletion, such as one with a finalizer of somebody else, keeps its directories until the last of its agents has ended. */
+export function holdsItsPaths({ metadata }: PolicyObject, runningAgents: number): boolean {
+  return metadata.deletionTimestamp === undefined || runningAgents > 0;
+}
+
+function conflictMessage({ metadata: { name, deletionTimestamp } }: PolicyObject): string {
+  if (deletionTimestamp !== undefined) return `CachePolicy ${name} is being deleted, and its agents still govern a directory that this one names; this one comes into force when they have ended`;
+  return `CachePolicy ${name} is older and governs a directory that this one names, on nodes that both may select; delete one or select other nodes`;
+}
+
 /** A policy that cannot be in force by itself stands in nobody's way. */
-async function winnerOver(policy: PolicyObject, all: readonly PolicyObject[], allowedRoots: readonly string[]): Promise<string | undefined> {
+async function winnerOver(policy: PolicyObject, all: readonly PolicyObject[], allowedRoots: readonly string[]): Promise<PolicyObject | undefined> {
   const standing: PolicyObject[] = [];
   for (const each of all) {
-    if (each.metadata.deletionTimestamp === undefined && (await refusals(each, allowedRoots)).length === 0) standing.push(each);
+    if ((await refusals(each, allowedRoots)).length === 0) standing.push(each);
   }
-  return resolveConflicts(standing.map(claimOf)).get(policy.metadata.name);
+  const winner = resolveConflicts(standing.map(claimOf)).get(policy.metadata.name);
+  return standing.find(({ metadata }) => metadata.name === winner);
 }
 
 function claimOf({ metadata, spec }: PolicyObject) {

@@ -15,7 +15,7 @@ import { isPodless, presumesDepartures, rollUp } from '../policy/roll-up.ts';
 import type { RollUpInput } from '../policy/roll-up.ts';
 import { TokenBucket } from '../policy/token-bucket.ts';
 import type { Admission, PolicyObject } from './admission.ts';
-import { admit } from './admission.ts';
+import { admit, holdsItsPaths } from './admission.ts';
 import { Departures } from './departures.ts';
 import type { Inventory } from './inventory.ts';
 import { Provision } from './provision.ts';
@@ -83,7 +83,8 @@ export class Reconciler {
   async reconcile(name: string, signal: AbortSignal): Promise<{ requeueAfterMs?: number } | void> {
     const policy = this.#options.policies.get(name);
     if (policy === undefined || policy.metadata.deletionTimestamp !== undefined) return this.#forget(name);
-    const admission = await admit(policy, [...this.#options.policies.values()], this.#options.allowedRoots(), this.#clock.wallMs());
+    const claimants = [...this.#options.policies.values()].filter((each) => holdsItsPaths(each, this.#options.inventory.fleet(each.metadata.name).agents));
+    const admission = await admit(policy, claimants, this.#options.allowedRoots(), this.#clock.wallMs());
     const children = await this.#provision.bring(policy, admission, signal);
     if (children === 'Outdated') return { requeueAfterMs: staleViewMs };
     const unapplied = children === 'Applied' ? undefined : children;

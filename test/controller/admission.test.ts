@@ -128,7 +128,6 @@ describe('two policies for one directory', () => {
   });
 
   it.each([
-    ['is being deleted', older({}, { deletionTimestamp: '2026-01-02T00:00:00Z' })],
     ['is itself not allowed', older({ caches: [aCacheSpec(), { ...home('/etc/x'), name: 'etc' }] })],
     ['has an invalid schedule', older({ schedule: { cron: 'never', timeZone: 'UTC', jitter: '0s' } })],
   ])('do not stand in the way of the newer where the older %s', async (_, other) => {

@@ -681,6 +681,24 @@ describe('a policy that is deleted', () => {
     expect(await scenario.calls()).toEqual([]);
   });
 
+  it('keeps its directories while an agent of it still runs: its successor waits, names it, and comes into force after the last one', async () => {
+    await running('node-1', 'node-2');
+    const policy = scenario.policies.get('a3s-box')!;
+    scenario.shows(scenario.policies, { ...policy, metadata: { ...policy.metadata, deletionTimestamp: '2026-01-01T00:01:00Z', finalizers: ['example.com/theirs'] } });
+    scenario.shows(scenario.policies, aPolicy({}, { name: 'successor', uid: 'successor-uid', creationTimestamp: '2026-01-01T00:02:00Z' }));
+    const accepted = async () => {
+      await scenario.calls('successor');
+      scenario.clock.jump(60 * second);
+      const condition = scenario.policies.get('successor')?.status?.conditions?.find(({ type }) => type === 'Accepted');
+      return `${condition?.reason}: ${condition?.message}`;
+    };
+    expect(await accepted()).toMatch(/^Conflicted: CachePolicy a3s-box is being deleted, and its agents still govern/);
+    scenario.shows(scenario.pods, aPod('node-1'), 'DELETED');
+    expect(await accepted()).toMatch(/^Conflicted: /);
+    scenario.shows(scenario.pods, aPod('node-2'), 'DELETED');
+    expect(await accepted()).toBe('Accepted: in force');
+  });
+
   it('does not get its objects back while the watch does not show yet that it is gone', async () => {
     await running('node-1');
     const policy = scenario.policies.get('a3s-box')!;
