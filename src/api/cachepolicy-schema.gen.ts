@@ -302,7 +302,7 @@ export const cachePolicySchema: unknown = {
                   },
                   "maxBytes": {
                     "x-kubernetes-int-or-string": true,
-                    "description": "Sum of the entries' sizes that may stay, a quantity such as 8Gi.",
+                    "description": "Sum of the entries' sizes that may stay, a quantity such as 8Gi. Nothing is evicted for it while what is in use or kept is larger by itself: no eviction could meet it.",
                     "maxLength": 24,
                     "x-kubernetes-validations": [
                       {

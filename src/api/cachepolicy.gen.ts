@@ -125,7 +125,7 @@ export interface CachePolicy {
          */
         maxEntries?: number;
         /**
-         * Sum of the entries' sizes that may stay, a quantity such as 8Gi.
+         * Sum of the entries' sizes that may stay, a quantity such as 8Gi. Nothing is evicted for it while what is in use or kept is larger by itself: no eviction could meet it.
          */
         maxBytes?: number | string;
         /**

@@ -69,9 +69,10 @@ function barText(used: number): string {
 export function heldText({ held, unreachable, expiredPins }: Plan): string {
   const words: Record<LimitName, (n: number) => string> = { MaxEntries: String, MaxBytes: formatBytes, MaxIdle: formatDuration, MinFree: formatBytes, MinFreeInodes: String };
   const gaps = unreachable.map((each) => {
-    const { limit, allowed, remaining } = each;
+    const { limit, allowed, remaining, because } = each;
     if (!isWithinCapacity(each)) return `  ${limit} cannot be met: ${beyondCapacityText(each)}\n`;
     const inWords = words[limit];
+    if (because === 'HeldAlone') return `  ${limit} cannot be met: ${inWords(remaining)} of ${inWords(allowed)} are protected, so nothing is evicted for it\n`;
     const gap = limit.startsWith('MinFree') ? `${inWords(remaining)} of ${inWords(allowed)} wanted can be free` : `${inWords(remaining)} of ${inWords(allowed)} stay, protected`;
     return `  ${limit} cannot be met: ${gap}\n`;
   });

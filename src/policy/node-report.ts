@@ -178,7 +178,7 @@ function heldReason(states: readonly CacheState[]): HeldReason {
 function isTakenElsewhere({ look }: CacheState): boolean {
   const { unreachable = [], held = undefined } = look ?? {};
   const nothingHeld = held === undefined || Object.values(held).every(({ entries }) => entries === 0);
-  return unreachable.every(({ limit, because }) => because !== undefined || (nothingHeld && (limit === 'MinFree' || limit === 'MinFreeInodes')));
+  return unreachable.every(({ limit, because }) => because === 'NotReclaimable' || because === 'BeyondCapacity' || (nothingHeld && (limit === 'MinFree' || limit === 'MinFreeInodes')));
 }
 
 /** `models: 408.9Gi of 400Gi; in use 310.2Gi (9 entries), kept 98Gi (6), recent 0.7Gi (2)` */
@@ -189,7 +189,7 @@ function unreachableMessage(state: CacheState): string {
     !isWithinCapacity(gap) ? beyondCapacityText(gap)
     : gap.limit === 'MinFree' ? `${formatBytes(gap.remaining)} free of ${formatBytes(gap.allowed)} wanted`
     : gap.limit === 'MinFreeInodes' ? `${gap.remaining} inodes free of ${gap.allowed} wanted`
-    : gap.limit === 'MaxBytes' ? `${formatBytes(gap.remaining)} of ${formatBytes(limits.maxBytes ?? 0)}`
+    : gap.limit === 'MaxBytes' ? `${formatBytes(gap.remaining)} of ${formatBytes(limits.maxBytes ?? 0)}${gap.because === 'HeldAlone' ? ', and nothing is evicted for it' : ''}`
     : gap.limit === 'MaxEntries' ? `${gap.remaining} of ${limits.maxEntries ?? 0} entries`
     : `idle for ${formatDuration(gap.remaining)} of ${formatDuration(gap.allowed)}`);
   const { inUse, kept, recent } = look.held;

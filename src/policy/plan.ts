@@ -1,11 +1,13 @@
+import type { EntryTable } from './entry-table.ts';
 import type { Demand } from './free-space.ts';
 import { wantedFree } from './free-space.ts';
+import type { Goals } from './goals.ts';
+import { goalsOf } from './goals.ts';
 import type { Hold, Holds, HoldSource } from './holds.ts';
 import { holdOf } from './holds.ts';
 import type { Pin } from './keep.ts';
 import { expiredPins, pinnedRows, pinsInForce } from './keep.ts';
 import type { LimitName, Limits, Protect } from './limits.ts';
-import { withHeadroom } from './limits.ts';
 import { idleMsOf, lastUsesOf, lruOrderSteps } from './lru-order.ts';
 import type { EvictReason, KeepReason } from './reasons.ts';
 import { codeOf, firstEvictCode } from './reasons.ts';
@@ -27,8 +29,11 @@ export interface UnreachableLimit {
   readonly allowed: number;
   /** What is left after everything that may go has gone, in the unit of the limit; with MinFree and MinFreeInodes what is free then. */
   readonly remaining: number;
-  /** Nothing protects it: what was evicted gave no space back; or the filesystem is too small, and nothing is evicted for it. */
-  readonly because?: 'NotReclaimable' | 'BeyondCapacity';
+  /**
+   * `NotReclaimable`: nothing protects it, and what was evicted gave no space back. Nothing is evicted for the limit with the other two:
+   * `BeyondCapacity`: the filesystem is too small. `HeldAlone`: what is in use or kept exceeds the limit by itself.
+   */
+  readonly because?: 'NotReclaimable' | 'BeyondCapacity' | 'HeldAlone';
 }
 
 export interface Plan {
@@ -59,16 +64,6 @@ export interface PlanInput {
   readonly nowMs: number;
   /** What has to go for the sake of the filesystem; null where nothing has to. */
   readonly demand: Demand | null;
-}
-
-/** Down to which each limit is enforced: below it by the headroom once it is exceeded, so that the cache then rests for a while. */
-interface Goals {
-  readonly entries: number;
-  readonly bytes: number;
-  readonly idleMs: number;
-  /** What may be left where the filesystem demands the rest. */
-  readonly bytesForFree: number;
-  readonly entriesForInodes: number;
 }
 
 /** What the rules know of an entry when its turn has come: everything less recently used has its verdict. One object, filled anew for each. */
@@ -130,6 +125,7 @@ function tooFewInodesFree({ entriesLeft }: Candidate, _: PlanInput, goals: Goals
  *
  * Walks from the least recently used on and evicts until every limit holds, so nothing goes that could have stayed behind
  * something older. What is protected counts towards the limits; where that leaves a limit unmet, `unreachable` says so.
+ * Nothing is evicted for maxBytes where no eviction can meet it (see goals.ts).
  */
 export function planEviction(input: PlanInput): Plan {
   return atOnce(planSteps(input));
@@ -144,11 +140,13 @@ export function* planSteps(input: PlanInput): Steps<Plan> {
   yield;
   const order = yield* lruOrderSteps(entries, lastUses);
   const reasons = new Uint8Array(order.length);
-  const goals = goalsOf(before, input);
   yield;
   const isInUse = yield* inUseAmong(input);
   yield;
   const pinned = yield* pinnedRows(entries, pinsInForce(input.protect.keep, nowMs));
+  yield;
+  const heldBytes = yield* bytesOf(entries, (row) => isInUse(row) || pinned.has(row));
+  const goals = goalsOf(before, heldBytes, input);
   const candidate: Candidate = { idleMs: 0, isInUse: false, isPinned: false, isSettled: false, longestIdleMs: undefined, entriesLeft: before.entryCount, bytesLeft: before.totalBytes };
   yield;
   for (let place = 0; place < order.length; place += 1) {
@@ -166,7 +164,7 @@ export function* planSteps(input: PlanInput): Steps<Plan> {
   yield;
   const decided = { input, order, reasons };
   const after = { entryCount: candidate.entriesLeft, totalBytes: candidate.bytesLeft };
-  const unreachable = [...unreachableLimits(after, decided), ...unmetDemand(after, before, input)];
+  const unreachable = [...unreachableLimits(after, heldBytes, decided), ...unmetDemand(after, before, input)];
   return {
     before,
     after,
@@ -189,10 +187,13 @@ function* inUseAmong({ snapshot, holds }: PlanInput): Steps<(row: number) => boo
   return rows.size === 0 ? () => false : (row) => rows.has(row);
 }
 
-function goalsOf({ entryCount, totalBytes }: CacheStats, { limits, demand }: PlanInput): Goals {
-  const { maxEntries, maxBytes, maxIdleMs } = limits;
-  const goal = (limit: number | null, actual: number) => (limit === null || actual <= limit ? Infinity : withHeadroom(limit, limits));
-  return { entries: goal(maxEntries, entryCount), bytes: goal(maxBytes, totalBytes), idleMs: goal(maxIdleMs, Infinity), bytesForFree: totalBytes - (demand?.bytes ?? 0), entriesForInodes: entryCount - (demand?.entries ?? 0) };
+function* bytesOf({ sizeBytes, length }: EntryTable, isCounted: (row: number) => boolean): Steps<number> {
+  let bytes = 0;
+  for (let row = 0; row < length; row += 1) {
+    if ((row & stepMask) === stepMask) yield;
+    if (isCounted(row)) bytes += sizeBytes[row]!;
+  }
+  return bytes;
 }
 
 function reasonFor(candidate: Candidate, input: PlanInput, goals: Goals): EvictReason | KeepReason {
@@ -240,7 +241,7 @@ function inUseBySource({ input: { snapshot: { entries }, holds }, order, reasons
 }
 
 /** What is in use is not idle, however long ago it was last opened, and what is kept may be: only `Recent` can put maxIdle out of reach. */
-function unreachableLimits(left: CacheStats, decided: Decided): UnreachableLimit[] {
+function unreachableLimits(left: CacheStats, heldBytes: number, decided: Decided): UnreachableLimit[] {
   const { limits, nowMs } = decided.input;
   const oldest = oldestOf(decided, 'Recent');
   const remains: readonly (readonly [LimitName, number | null, number])[] = [
@@ -248,7 +249,11 @@ function unreachableLimits(left: CacheStats, decided: Decided): UnreachableLimit
     ['MaxBytes', limits.maxBytes, left.totalBytes],
     ['MaxIdle', limits.maxIdleMs, oldest === undefined ? 0 : idleMsOf(oldest, nowMs)],
   ];
-  return remains.flatMap(([limit, allowed, remaining]) => (allowed !== null && remaining > allowed ? [{ limit, allowed, remaining }] : []));
+  return remains.flatMap(([limit, allowed, remaining]) => {
+    if (allowed === null || remaining <= allowed) return [];
+    if (limit !== 'MaxBytes' || heldBytes <= allowed) return [{ limit, allowed, remaining }];
+    return [{ limit, allowed, remaining: heldBytes + tally(decided, 'Recent').bytes, because: 'HeldAlone' as const }];
+  });
 }
 
 /** What stays short on the filesystem: known beforehand, or because something was found to be in use only when it was to go. */

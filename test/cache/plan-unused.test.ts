@@ -42,6 +42,21 @@ test('gets past many in use in a few rounds, and asks nobody twice', async () =>
   expect(new Set(asked).size).toBe(asked.length);
 });
 
+test('asks the large ones behind the most that are evicted at once, and evicts nothing where their being in use puts maxBytes out of reach', async () => {
+  const large = { ...leastRecentlyUsedFirst('large')[0]!, sizeBytes: 5_000 };
+  const base = planInput([...leastRecentlyUsedFirst('a', 'b', 'c', 'd').map((each) => ({ ...each, lastAccessedAtMs: each.lastAccessedAtMs - 3_600_000 })), large], { maxBytes: 4_000 });
+  const asked: string[] = [];
+  const holders: Holders = {
+    read: () => ({ holds: base.holds, error: undefined }),
+    probe: async ({ name }) => {
+      asked.push(name);
+      return { hold: name === 'large' ? { source: 'Lease', detail: 'open' } : undefined, error: undefined };
+    },
+  };
+  const { plan } = await planUnused(base, { root: pin(scratchDir()), holders, most: 2, slices: new Slices() });
+  expect([plan.evict.length, asked.slice(0, 3)]).toEqual([0, ['a', 'b', 'large']]);
+});
+
 test('ends where all are in use', async () => {
   const { evicted, asked } = await planned(() => true);
   expect({ evicted, asked: asked.length }).toEqual({ evicted: [], asked: names.length });

@@ -58,6 +58,15 @@ describe('a directory on the command line', () => {
     expect((await machine.run('stats', '-f', file, '-o', 'json')).stdout).toContain('"entryCount": 1');
   });
 
+  it('loses nothing to maxBytes while one entry that is in use is larger than that', async () => {
+    const { machine, path, file } = machineWithModels('{maxBytes: 150Ki}\n    protect: {minIdle: 0s}');
+    writeFileSync(join(path, 'served.gguf'), Buffer.alloc(200_000, 1));
+    open(join(path, 'served.gguf'));
+    const prune = await machine.run('prune', '-f', file, '--settle', '0s', '--rest', '0s');
+    expect(prune.stdout).toMatch(/evicted 0 entries, 0; held: 1 in use, 0 kept, 0 recent\n {2}MaxBytes cannot be met: 196Ki of 150Ki are protected, so nothing is evicted for it\n/);
+    expect(readdirSync(path).filter((name) => !name.startsWith('.'))).toEqual(['llama.gguf', 'mistral.gguf', 'phi.gguf', 'served.gguf']);
+  });
+
   it('lists entries and removes one, and leaves reading and writing to whoever uses it', async () => {
     const { machine, path, file } = machineWithModels('{maxEntries: 8}');
     expect((await machine.run('entry', 'list', '-f', file)).stdout).toMatch(/^KEY.*\nllama\.gguf .*\nmistral\.gguf .*\nphi\.gguf .*\n$/);

@@ -117,6 +117,14 @@ describe('a cache over a limit', () => {
     expect(words([state]).at(-1)).toBe('LimitUnreachable=True HeldInUse: models: 4 of 2 entries, 3.5Gi of 1Gi; in use 3Gi (3 entries), kept 0 (0), recent 512Mi (1)');
   });
 
+  it('says that nothing is evicted for maxBytes where what is held exceeds it by itself', () => {
+    const held = { inUse: { entries: 1, bytes: 3 * Gi }, kept: none, recent: none };
+    const unreachable = [{ limit: 'MaxBytes', allowed: Gi, remaining: 3 * Gi, because: 'HeldAlone' }] as const;
+    expect(words([aCache('models', { limits: { maxBytes: Gi }, look: aLook({ held, unreachable }) })]).at(-1)).toBe(
+      'LimitUnreachable=True HeldInUse: models: 3Gi of 1Gi, and nothing is evicted for it; in use 3Gi (1 entries), kept 0 (0), recent 0 (0)',
+    );
+  });
+
   it('names what makes all of it count as in use', () => {
     const look = aLook({ unreachable: [{ limit: 'MaxEntries', allowed: 2, remaining: 4 }], allHeldBy: 'box b-1, which left no marker' });
     expect(words([aCache('models', { limits: { maxEntries: 2 }, look })]).at(-1)).toMatch(/recent 0 \(0\); all of it counts as in use because of box b-1, which left no marker$/);

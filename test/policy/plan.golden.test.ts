@@ -53,7 +53,7 @@ function describePlan(plan: Plan): string {
     `before ${plan.before.entryCount} entries, ${plan.before.totalBytes} bytes`,
     `after  ${plan.after.entryCount} entries, ${plan.after.totalBytes} bytes`,
     `held   in use ${inUse.entries} (${inUse.bytes} bytes), kept ${kept.entries} (${kept.bytes} bytes), recent ${recent.entries} (${recent.bytes} bytes)`,
-    ...plan.unreachable.map(({ limit, allowed, remaining }) => `unreachable ${limit}: ${remaining} left, ${allowed} allowed`),
+    ...plan.unreachable.map(({ limit, allowed, remaining, because }) => `unreachable ${limit}${because === undefined ? '' : ` (${because})`}: ${remaining} left, ${allowed} allowed`),
     ...plan.expiredPins.map((pin) => `expired ${pinText(pin)}`),
     '',
   ].join('\n');

@@ -56,7 +56,7 @@ describe('for every cache, limits and holds, a plan', () => {
     }));
   });
 
-  it('meets every limit, or evicts all that may go and says that it is out of reach', () => {
+  it('meets every limit, or evicts all that may go and says that it is out of reach; of maxBytes only what is in use or kept leaves it within reach', () => {
     fc.assert(fc.property(inputs, (input) => {
       const plan = planEviction(input);
       const { maxEntries, maxBytes } = input.limits;
@@ -65,7 +65,22 @@ describe('for every cache, limits and holds, a plan', () => {
       if (maxBytes !== null && plan.after.totalBytes > maxBytes) unmet.add('MaxBytes');
       if (input.demand !== null && plan.before.totalBytes - plan.after.totalBytes < input.demand.bytes) unmet.add('MinFree');
       expect(new Set(plan.unreachable.map(({ limit }) => limit).filter((limit) => limit !== 'MaxIdle'))).toEqual(unmet);
+      const held = plan.held.inUse.bytes + plan.held.kept.bytes;
+      if (maxBytes !== null && held > maxBytes) {
+        expect([...plan.evict].every(({ reason }) => reason !== 'MaxBytes')).toBe(true);
+        expect(plan.unreachable).toContainEqual({ limit: 'MaxBytes', allowed: maxBytes, remaining: held + plan.held.recent.bytes, because: 'HeldAlone' });
+        unmet.delete('MaxBytes');
+      }
       if (unmet.size > 0) expect([...plan.verdicts].every(({ reason }) => reason !== 'WithinLimits')).toBe(true);
+    }));
+  });
+
+  it('evicts the same without maxBytes where what is in use or kept exceeds that limit by itself', () => {
+    fc.assert(fc.property(inputs, (input) => {
+      const plan = planEviction(input);
+      if (plan.held.inUse.bytes + plan.held.kept.bytes <= (input.limits.maxBytes ?? Infinity)) return;
+      const without = planEviction({ ...input, limits: { ...input.limits, maxBytes: null } });
+      expect([...plan.verdicts].map(({ reason }) => reason)).toEqual([...without.verdicts].map(({ reason }) => reason));
     }));
   });
 

@@ -123,12 +123,42 @@ describe('a plan', () => {
     expect([...planEviction(planInput(entries)).verdicts].map((verdict) => verdict.entry.key)).toEqual(['old', 'z', 'a', 'b']);
   });
 
+  it('evicts nothing for maxBytes while what is in use or kept is larger by itself, and says so', () => {
+    const entries = [entry('small', { idleMs: 3 * day }), entry('large', { sizeBytes: 700 }), entry('tiny', { sizeBytes: 1 })];
+    const keep = [aPin({ by: 'key', pattern: 'large' })];
+    for (const held of [{ holds: heldBy('box', 'large') }, { keep }, { holds: heldBy('box', 'large'), keep }]) {
+      const plan = planEviction(planInput(entries, { maxBytes: 699, ...held }));
+      expect([[...plan.evict].map(({ entry: { key } }) => key), plan.unreachable]).toEqual([[], [{ limit: 'MaxBytes', allowed: 699, remaining: 700, because: 'HeldAlone' }]]);
+      expect(evicted(planInput(entries, { maxBytes: 700, ...held }))).toEqual(['small', 'tiny']);
+    }
+  });
+
+  it('goes on with every other limit while maxBytes is out of reach', () => {
+    const entries = [entry('idle', { idleMs: 9 * day }), entry('a', { idleMs: 3 * day }), entry('b', { idleMs: 2 * day }), entry('large', { sizeBytes: 700 })];
+    const demand = { filesystem: { capacityBytes: 1_000, availableBytes: 0 }, bytes: 200, entries: 0, unmet: [] };
+    const held = { maxBytes: 600, maxIdleMs: 7 * day, holds: heldBy('box', 'large') };
+    expect(verdicts(planInput(entries, held)).slice(0, 2)).toEqual(['idle evict MaxIdle: last used 9d ago, 7d allowed', 'a keep WithinLimits: 3rd of 4 by last use']);
+    expect(evicted(planInput(entries, { ...held, maxEntries: 2 }))).toEqual(['idle', 'a']);
+    expect(evicted(planInput(entries, { ...held, demand }))).toEqual(['idle', 'a']);
+  });
+
+  it('goes on with maxBytes beside what is only recent: that ends by itself', () => {
+    const entries = [entry('small', { idleMs: 3 * day }), entry('large', { sizeBytes: 700, idleMs: second })];
+    const plan = planEviction(planInput(entries, { maxBytes: 600 }));
+    expect([plan.evict.length, plan.unreachable]).toEqual([1, [{ limit: 'MaxBytes', allowed: 600, remaining: 700 }]]);
+  });
+
+  it('asks for no headroom below maxBytes that what is in use puts out of reach', () => {
+    const entries = [entry('a', { idleMs: 3 * day }), entry('b', { idleMs: 2 * day }), entry('large', { sizeBytes: 700 })];
+    expect(evicted(planInput(entries, { maxBytes: 800, headroomPercent: 20, holds: heldBy('box', 'large') }))).toEqual(['a']);
+  });
+
   it('says which limits stay exceeded by what is protected, and by how much', () => {
     const entries = [entry('used', { sizeBytes: 700 }), entry('free', { sizeBytes: 100 })];
     const plan = planEviction(planInput(entries, { maxEntries: 0, maxBytes: 500, maxIdleMs: hour, holds: heldBy('b', 'used') }));
     expect(plan.unreachable).toEqual([
       { limit: 'MaxEntries', allowed: 0, remaining: 1 },
-      { limit: 'MaxBytes', allowed: 500, remaining: 700 },
+      { limit: 'MaxBytes', allowed: 500, remaining: 700, because: 'HeldAlone' },
     ]);
     expect(plan.after).toEqual({ entryCount: 1, totalBytes: 700 });
   });

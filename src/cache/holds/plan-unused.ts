@@ -18,7 +18,7 @@ export interface PlanUnused {
 export interface Asking {
   readonly root: Dir;
   readonly holders: Holders;
-  /** Only so many of those that would go are asked: the others will not go yet. */
+  /** Of those that would go, so many are asked, and the large ones among the rest: the others will not go yet. */
   readonly most: number;
   readonly slices: Slices;
 }
@@ -28,11 +28,12 @@ export async function planUnused(input: PlanInput, { root, holders, most, slices
   const found = new Map<EntryName, Hold>();
   const asked = new Set<EntryName>();
   const errors: PassError[] = [];
+  const decisiveBytes = (input.limits.maxBytes ?? Infinity) / decisiveParts;
   for (let ahead = 0; ; ahead = Math.max(1, 2 * ahead)) {
     const plan = await inSlices(planSteps({ ...input, holds: mergeHolds([input.holds, { ...noHolds, entries: found }]) }), slices);
     const before = found.size;
     // Where many that would go are in use one after another, each round asks twice as many of those behind them.
-    for (const name of [...going(plan, asked, most), ...nextInLine(plan, asked, ahead)]) {
+    for (const name of [...going(plan, asked, { most, decisiveBytes }), ...nextInLine(plan, asked, ahead)]) {
       asked.add(name);
       const { hold, error } = await holders.probe({ parent: root, name }, slices);
       if (hold !== undefined) found.set(name, hold);
@@ -43,10 +44,16 @@ export async function planUnused(input: PlanInput, { root, holders, most, slices
   }
 }
 
-function* going({ evict }: Plan, asked: ReadonlySet<EntryName>, most: number): Generator<EntryName> {
+/**
+ * Where more would be evicted than `most`, the large ones behind them are asked as well: if they are in use, maxBytes may be out of
+ * reach, and then nothing at all is evicted for it. Entries of at least this part of maxBytes are large.
+ */
+const decisiveParts = 16;
+
+function* going({ evict }: Plan, asked: ReadonlySet<EntryName>, { most, decisiveBytes }: { most: number; decisiveBytes: number }): Generator<EntryName> {
   let left = most;
-  for (const { entry: { name } } of evict) {
-    if (left === 0) return;
+  for (const { entry: { name, sizeBytes } } of evict) {
+    if (left <= 0 && sizeBytes < decisiveBytes) continue;
     left -= 1;
     if (!asked.has(name)) yield name;
   }
