@@ -1,5 +1,5 @@
-import { constants, writeSync } from 'node:fs';
-import type { Dir } from '../disk/dir.ts';
+import { constants, ftruncateSync, writeSync } from 'node:fs';
+import type { Dir, OpenFile } from '../disk/dir.ts';
 import { asDiskError, diskError, errno } from '../disk/disk-error.ts';
 import { openRoot } from '../disk/pinned-root.ts';
 import { readSmallFile, writeFileAtomically } from '../disk/small-file.ts';
@@ -59,9 +59,20 @@ export function tellRevived(site: Site, names: readonly EntryName[]): void {
   tell(site, revivalRecords(site, names));
 }
 
-function tell({ root, errors }: Site, records: readonly JournalRecord[]): void {
+function tell({ root, errors, journal }: Site, records: readonly JournalRecord[]): void {
   try {
-    appendToJournal(root, records);
+    journal.write(root, records);
+  } catch (error) {
+    note(errors, error);
+  }
+}
+
+/** The last attempt of a run to write what a full disk did not take before; what fails is noted. @param lock takes the pass lock, where the caller has it not */
+export function writeBacklog({ root, errors, journal }: Site, lock: () => Disposable = () => new DisposableStack()): void {
+  if (journal.isEmpty) return;
+  try {
+    using _lock = lock();
+    journal.flush(root);
   } catch (error) {
     note(errors, error);
   }
@@ -76,14 +87,14 @@ function revivalRecords({ root, format, clock }: Site, names: readonly EntryName
   });
 }
 
-/** @throws ERR_DISK_IO, ERR_DISK_FULL; then some of the lines may be missing, and all others stand */
+/** @throws ERR_DISK_IO, ERR_DISK_FULL; then none of these records stands, and all earlier ones do */
 export function appendToJournal(root: Dir, records: readonly JournalRecord[]): void {
   if (records.length === 0) return;
   using own = openOwnFolder(root);
   const newest = records.slice(-maxRecords);
   const sizeBytes = append(own, newest.map(lineOf).join(''));
   if (sizeBytes === undefined) rewrite(own, newest);
-  else if (sizeBytes > compactAboveBytes) rewrite(own, compacted(own) ?? newest);
+  else if (sizeBytes > compactAboveBytes) compact(own, newest);
 }
 
 /** @returns the size of the file then, or undefined where what lies there is not ours to write to: not a file, or the file of another name, too */
@@ -102,9 +113,29 @@ function append(own: Dir, text: string): number | undefined {
       written += writeSync(opened.fd, bytes, written);
     }
   } catch (thrown) {
-    throw asDiskError(`write ${opened.path}`, thrown);
+    const error = asDiskError(`write ${opened.path}`, thrown);
+    // Whoever writes these records again must not find some of them there.
+    if (error instanceof OperatorError) takeBack(opened, sizeBytes);
+    throw error;
   }
   return sizeBytes + bytes.length;
+}
+
+function takeBack({ fd, path }: OpenFile, sizeBytes: number): void {
+  try {
+    ftruncateSync(fd, sizeBytes);
+  } catch (thrown) {
+    throw asDiskError(`truncate ${path}`, thrown);
+  }
+}
+
+/** Where the disk is full the file stays longer than it should until the next append. */
+function compact(own: Dir, newest: readonly JournalRecord[]): void {
+  try {
+    rewrite(own, compacted(own) ?? newest);
+  } catch (error) {
+    if (!(error instanceof OperatorError) || error.code !== 'ERR_DISK_FULL') throw error;
+  }
 }
 
 function compacted(own: Dir): readonly JournalRecord[] | undefined {

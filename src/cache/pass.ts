@@ -16,7 +16,8 @@ import { openFormat } from './formats/registry.ts';
 import type { Holders } from './holds/holders.ts';
 import { holdersOf } from './holds/holders.ts';
 import { planUnused } from './holds/plan-unused.ts';
-import { tellEvicted } from './journal.ts';
+import { JournalBacklog } from './journal-backlog.ts';
+import { tellEvicted, writeBacklog } from './journal.ts';
 import { abandonedDirectories, removeLeftovers } from './leftovers.ts';
 import { hasMetadata } from './metadata-file.ts';
 import { openCacheRoot } from './cache-root.ts';
@@ -61,6 +62,7 @@ export class Cache implements Disposable {
   readonly index: CacheIndex | undefined;
   #canExchange = false;
   readonly #reserve = new Reserve();
+  readonly #journal = new JournalBacklog();
 
   constructor(spec: CompiledCache, options: CacheOptions) {
     this.#spec = spec;
@@ -152,6 +154,8 @@ export class Cache implements Disposable {
     const site = this.#siteAt(root, trash, work);
     const rest = { ...this.#rest, isShort: now || this.#rest.isShort };
     const report = await purgeInTurns(site, () => this.#doom(site, rest), { ...this.#rest, backoff: this.#backoff });
+    // Before the reserve, which takes all that there is.
+    writeBacklog(site, () => lockPasses(root));
     if (this.#reserve.isShort) this.#reserve.fill(site);
     return report;
   }
@@ -194,6 +198,9 @@ export class Cache implements Disposable {
     const stopped = work.signal?.aborted === true;
     const removed = stopped ? [] : await removeLeftovers(site, sweep);
     saveUses(this.#format, root, { nowMs: this.#options.clock.now(), errors: site.errors });
+    const dueAtMs = await purgeDueAtMs(site, { ...this.#rest, retryMs: 0, backoff: this.#backoff });
+    // No purge will come that frees space for it.
+    if (dueAtMs === null) writeBacklog(site);
     const orphans = result.gone.filter(({ entry }) => entry === undefined).map(({ name }) => name);
     return {
       before: snapshot,
@@ -208,7 +215,7 @@ export class Cache implements Disposable {
       holdSources: holds.sources,
       leftoversRemoved: removed.length + orphans.length,
       errors: [...errors, ...site.errors],
-      purgeDueAtMs: await purgeDueAtMs(site, { ...this.#rest, retryMs: 0, backoff: this.#backoff }),
+      purgeDueAtMs: dueAtMs,
     };
   }
 
@@ -274,6 +281,6 @@ export class Cache implements Disposable {
 
   #siteAt(root: Dir, trash: Dir, { signal, onProgress = () => {} }: WorkOptions): Site {
     const { clock, settleMs } = this.#options;
-    return { root, trash, format: this.#format, clock, settleMs, holders: this.#holdersAt(root), signal, onProgress, errors: [], longestLockMs: 0 };
+    return { root, trash, format: this.#format, clock, settleMs, holders: this.#holdersAt(root), signal, onProgress, journal: this.#journal, errors: [], longestLockMs: 0 };
   }
 }

@@ -4,6 +4,7 @@ import { OperatorError } from '../errors.ts';
 import type { EntryName } from '../policy/snapshot.ts';
 import type { Format } from './formats/format.ts';
 import type { Holders } from './holds/holders.ts';
+import type { JournalBacklog } from './journal-backlog.ts';
 import { tryEntryLock } from './metadata-file.ts';
 import type { PassError, PassProgress } from './report.ts';
 import type { ItemId } from './trash.ts';
@@ -45,6 +46,7 @@ export interface Site {
   readonly holders: Holders;
   readonly signal: AbortSignal | undefined;
   readonly onProgress: (progress: PassProgress) => void;
+  readonly journal: JournalBacklog;
   /** What failed while all else went on. */
   readonly errors: PassError[];
   /** The longest that one entry was locked so far. */
