@@ -87,6 +87,8 @@ function writeLauncher(bin: string): void {
 # Written by build.ts.
 home=$(dirname "$(dirname "$(readlink -f "$0")")")
 case $(uname -m) in aarch64 | arm64) arch=arm64 ;; *) arch=x64 ;; esac
+# Under nohup(1) SIGHUP is ignored, which Node does not keep.
+case $(sed -n 's/^SigIgn:[[:space:]]*//p' /proc/self/status 2>/dev/null) in *[13579bdf]) export CACHEPOLICY_NOHUP=1 ;; esac
 exec "$home/node_modules/node-linux-$arch/bin/node" "$home/dist/cachepolicy.cjs" "$@"
 `,
   );

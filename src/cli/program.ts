@@ -41,7 +41,8 @@ Examples:
   cachepolicy agent -f policy.yaml       apply them until stopped
 
 Exit status: 0 done; 1 something failed, all else was still done; 2 the input is wrong, nothing was touched;
-130 stopped by a signal, what was done until then is told.`);
+130 stopped by a signal, what was done until then is told. A result that cannot be written is a failure; a log that cannot be written
+stops nothing.`);
   addPolicyCommands(program, io, done);
   addEntryCommands(program, io, done);
   addServices(program, io, done);

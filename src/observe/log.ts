@@ -1,11 +1,13 @@
 /**
- * The log: one JSON object a line in pods, one readable line on a terminal. Written synchronously, because a transport would cost a worker thread
- * (17 MiB) and lose the last lines of a process that dies.
+ * The log: one JSON object a line in pods, one readable line on a terminal. Written by this thread, because a transport would cost a worker thread
+ * (17 MiB) and lose the last lines of a process that dies. A log that cannot be written never stops the work (text-output.ts): lines are lost, and
+ * the first line that gets through again is preceded by their number.
  */
 import { pino } from 'pino';
 import type { DestinationStream } from 'pino';
 
 import { messageOf, OperatorError } from '../errors.ts';
+import { TextOutput } from './text-output.ts';
 
 type Write = (fields: object, message: string) => void;
 
@@ -48,9 +50,26 @@ export function createLog(options: LogOptions = {}): Log {
 export const silentLog: Log = createLog({ level: 'silent', write: () => undefined });
 
 function destination(format: 'json' | 'lines', write: ((line: string) => void) | undefined): DestinationStream {
-  if (format === 'json' && write === undefined) return pino.destination({ fd: process.stderr.fd, sync: true });
-  const print = write ?? ((line: string) => void process.stderr.write(line));
+  const print = write ?? toStandardError(format);
   return { write: (json: string) => print(format === 'json' ? json : readableLine(json)) };
+}
+
+/** Bound of what waits for a reader that sleeps. */
+const mostQueuedBytes = 1024 * 1024;
+
+function toStandardError(format: 'json' | 'lines'): (line: string) => void {
+  const output = new TextOutput(2, { mostQueuedBytes });
+  let reported = 0;
+  return (line) => {
+    const missing = output.lost - reported;
+    if (missing > 0) {
+      const fields = { level: 'warn', time: new Date().toISOString(), lines: missing, reason: output.failure?.code ?? 'slow reader', msg: 'lines of the log were lost' };
+      const note = `${JSON.stringify(fields)}\n`;
+      // A note that is lost counts among the lost writes, and is no line.
+      reported += output.write(format === 'json' ? note : readableLine(note)) ? missing : 1;
+    }
+    output.write(line);
+  };
 }
 
 interface ErrorLine {

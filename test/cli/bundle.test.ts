@@ -1,4 +1,5 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { cpSync, existsSync, readdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -66,6 +67,18 @@ describe('the bundle, outside the checkout', () => {
     const spec = '  schedule: {cron: "60 3 * * *", timeZone: Europe/Berlin}\n';
     const refused = await bundle('plan', '-f', machine.policy({ spec }));
     expect(refused).toMatchObject({ code: 2, stderr: expect.stringContaining('"60 3 * * *" is not a schedule') as string });
+  });
+
+  it('goes on at SIGHUP where it was started under nohup, and else puts back and ends', async () => {
+    const home = machine.home();
+    const codes = await Promise.all(['nohup', 'env'].map(async (under) => {
+      const file = machine.policy({ file: `${under}.yaml`, name: under, home, store: under === 'env' ? 'Rootfs' : 'Layers', limits: '{maxEntries: 1}' });
+      const child = spawn(under, [join(checkout, 'bin/cachepolicy'), 'prune', '--settle', '2s', '-f', file, '--allowed-root', machine.allowedRoot], { stdio: ['ignore', 'pipe', 'pipe'] });
+      child.stdout.resume();
+      child.stderr.on('data', (text: Buffer) => text.includes('waiting') && child.kill('SIGHUP'));
+      return ((await once(child, 'close')) as [number | null])[0];
+    }));
+    expect(codes).toEqual([0, 130]);
   });
 
   it('can load a kubeconfig', async () => {
