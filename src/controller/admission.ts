@@ -9,40 +9,72 @@ import { acceptanceNotes, refusals } from '../policy/acceptance.ts';
 import { compilePolicy } from '../policy/compile.ts';
 import type { CompiledPolicy } from '../policy/compiled.ts';
 import { formatVersions } from '../policy/compiled.ts';
-import { resolveConflicts } from '../policy/conflict.ts';
+import type { Claim } from '../policy/conflict.ts';
 
 export type PolicyObject = CachePolicy & KubeObject;
 
-/** What becomes of a policy among the others, from specs and allowed roots alone. */
-export interface Admission {
-  readonly accepted: Finding<'Accepted'>;
+/** A policy by itself, from its spec and the allowed roots alone. */
+export interface Assessment {
+  /** Why it cannot be in force, whatever the other policies say. */
+  readonly refusal: Pick<Refusal, 'reason' | 'message'> | undefined;
+  /** As it would be in force. */
   readonly compiled: CompiledPolicy;
   /** The allowed roots its caches lie below, sorted. */
   readonly rootsInUse: readonly string[];
 }
 
-/**
- * @param all every policy whose claim to its directories counts, this one included: see `holdsItsPaths`
- *
- * Agents of a policy that is not accepted go on reporting and evict nothing. One that the API server took and nobody can read says so, too, instead
- * of leaving the one before it in force without a word.
- */
-export async function admit(policy: PolicyObject, all: readonly PolicyObject[], allowedRoots: readonly string[], nowMs: number): Promise<Admission> {
-  const accepted = await acceptance(policy, all, { allowedRoots, nowMs });
-  const inForce = accepted.status === 'True';
-  const roots = policy.spec.caches.flatMap((cache) => Object.values(placeOf(cache).paths).map((path) => allowedRootOf(path, allowedRoots)).filter((root) => root !== undefined));
-  const rootsInUse = [...new Set(roots)].sort();
-  const compiled = compiledOrUnreadable(policy, { accepted: inForce });
-  if (compiled instanceof OperatorError) {
-    return { accepted: { type: 'Accepted', status: 'False', reason: 'InvalidCaches', message: compiled.message }, compiled: nothingOf(policy), rootsInUse };
-  }
-  // A schedule that was refused must not reach an agent.
-  return { accepted, compiled: inForce ? compiled : { ...compiled, schedule: null }, rootsInUse };
+/** A policy among the others. */
+export interface Admission extends Pick<Assessment, 'compiled' | 'rootsInUse'> {
+  readonly accepted: Finding<'Accepted'>;
 }
 
-function compiledOrUnreadable(policy: PolicyObject, options: { accepted: boolean }): CompiledPolicy | OperatorError {
+/** @throws ERR_BUG where the spec is none that the schema lets through */
+export async function assess(policy: PolicyObject, allowedRoots: readonly string[]): Promise<Assessment> {
+  const roots = policy.spec.caches.flatMap((cache) => Object.values(placeOf(cache).paths).map((path) => allowedRootOf(path, allowedRoots)).filter((root) => root !== undefined));
+  const rootsInUse = [...new Set(roots)].sort();
+  const compiled = compiledOrUnreadable(policy);
+  // Said, instead of leaving the generation before it in force without a word.
+  if (compiled instanceof OperatorError) return { refusal: { reason: 'InvalidCaches', message: compiled.message }, compiled: nothingOf(policy), rootsInUse };
+  const [refusal, ...more] = await refusals(policy, allowedRoots);
+  return { refusal: refusal && { reason: refusal.reason, message: [refusal, ...more].map(sentence).join('; ') }, compiled, rootsInUse };
+}
+
+/**
+ * Agents of a policy that is not accepted report and evict nothing.
+ * @param winner the policy that governs in the place of this one
+ */
+export function admit(policy: PolicyObject, { refusal, compiled, rootsInUse }: Assessment, winner: PolicyObject | undefined, nowMs: number): Admission {
+  const reason = refusal?.reason ?? (winner && 'Conflicted');
+  // A schedule that was refused must not reach an agent.
+  if (reason !== undefined) {
+    const message = refusal?.message ?? (winner ? conflictMessage(winner) : '');
+    return { accepted: { type: 'Accepted', status: 'False', reason, message }, compiled: { ...compiled, accepted: false, schedule: null }, rootsInUse };
+  }
+  const notes = acceptanceNotes(policy, nowMs);
+  const message = notes.length > 0 ? `in force; ${notes.join('; ')}` : 'in force';
+  return { accepted: { type: 'Accepted', status: 'True', reason: 'Accepted', message }, compiled, rootsInUse };
+}
+
+/**
+ * What a policy keeps from others; undefined where it keeps nothing. One that is refused by itself keeps nothing. One under deletion, such as with a finalizer of somebody
+ * else, keeps its directories until the last of its agents has ended, whatever older policies are changed to: nobody changes what those agents do any more.
+ */
+export function claimOf({ metadata, spec, status }: PolicyObject, { refusal }: Assessment, runningAgents: number): Claim | undefined {
+  const { name, creationTimestamp = '', deletionTimestamp } = metadata;
+  if (refusal !== undefined) return undefined;
+  const refused = status?.conditions?.some((condition) => condition.type === 'Accepted' && condition.status === 'False') === true;
+  if (deletionTimestamp !== undefined && (runningAgents === 0 || refused)) return undefined;
+  return {
+    name,
+    creationTimestamp: deletionTimestamp === undefined ? creationTimestamp : '',
+    nodeSelector: spec.nodeSelector ?? {},
+    territories: spec.caches.map(placeOf),
+  };
+}
+
+function compiledOrUnreadable(policy: PolicyObject): CompiledPolicy | OperatorError {
   try {
-    return compilePolicy(policy, options);
+    return compilePolicy(policy, { accepted: true });
   } catch (error) {
     if (error instanceof OperatorError && error.code === 'ERR_INPUT_INVALID') return error;
     throw error;
@@ -53,42 +85,9 @@ function nothingOf({ metadata: { name, uid = '', generation = 0 }, spec: { mode 
   return { formatVersion: formatVersions.first, policy: { name, uid, generation }, accepted: false, mode, schedule: null, caches: [] };
 }
 
-async function acceptance(policy: PolicyObject, all: readonly PolicyObject[], { allowedRoots, nowMs }: { allowedRoots: readonly string[]; nowMs: number }): Promise<Finding<'Accepted'>> {
-  const [refusal, ...more] = await refusals(policy, allowedRoots);
-  if (refusal !== undefined) return { type: 'Accepted', status: 'False', reason: refusal.reason, message: [refusal, ...more].map(sentence).join('; ') };
-  const winner = await winnerOver(policy, all, allowedRoots);
-  if (winner !== undefined) return { type: 'Accepted', status: 'False', reason: 'Conflicted', message: conflictMessage(winner) };
-  const notes = acceptanceNotes(policy, nowMs);
-  return { type: 'Accepted', status: 'True', reason: 'Accepted', message: notes.length > 0 ? `in force; ${notes.join('; ')}` : 'in force' };
-}
-
-/** A policy under deletion, such as one with a finalizer of somebody else, keeps its directories until the last of its agents has ended. */
-export function holdsItsPaths({ metadata }: PolicyObject, runningAgents: number): boolean {
-  return metadata.deletionTimestamp === undefined || runningAgents > 0;
-}
-
 function conflictMessage({ metadata: { name, deletionTimestamp } }: PolicyObject): string {
   if (deletionTimestamp !== undefined) return `CachePolicy ${name} is being deleted, and its agents still govern a directory that this one names; this one comes into force when they have ended`;
   return `CachePolicy ${name} is older and governs a directory that this one names, on nodes that both may select; delete one or select other nodes`;
-}
-
-/** A policy that cannot be in force by itself stands in nobody's way. */
-async function winnerOver(policy: PolicyObject, all: readonly PolicyObject[], allowedRoots: readonly string[]): Promise<PolicyObject | undefined> {
-  const standing: PolicyObject[] = [];
-  for (const each of all) {
-    if ((await refusals(each, allowedRoots)).length === 0) standing.push(each);
-  }
-  const winner = resolveConflicts(standing.map(claimOf)).get(policy.metadata.name);
-  return standing.find(({ metadata }) => metadata.name === winner);
-}
-
-function claimOf({ metadata, spec }: PolicyObject) {
-  return {
-    name: metadata.name,
-    creationTimestamp: metadata.creationTimestamp ?? '',
-    nodeSelector: spec.nodeSelector ?? {},
-    territories: spec.caches.map(placeOf),
-  };
 }
 
 function sentence({ field, message }: Refusal): string {

@@ -15,13 +15,14 @@ import { isPodless, presumesDepartures, rollUp } from '../policy/roll-up.ts';
 import type { RollUpInput } from '../policy/roll-up.ts';
 import { TokenBucket } from '../policy/token-bucket.ts';
 import type { Admission, PolicyObject } from './admission.ts';
-import { admit, holdsItsPaths } from './admission.ts';
+import { admit } from './admission.ts';
 import { Departures } from './departures.ts';
 import type { Inventory } from './inventory.ts';
 import { Provision } from './provision.ts';
 import type { Unapplied } from './provision.ts';
 import type { NodeCacheObject, ReportRecord } from './records.ts';
 import { Settlement } from './settlement.ts';
+import type { Standings } from './standings.ts';
 
 export interface DaemonSet extends KubeObject {
   status?: { observedGeneration?: number; desiredNumberScheduled?: number };
@@ -35,7 +36,8 @@ export interface ReconcilerOptions {
   readonly configMaps: Store<KubeObject>;
   readonly nodeCaches: Store<ReportRecord, NodeCacheObject>;
   readonly inventory: Inventory;
-  readonly allowedRoots: () => readonly string[];
+  /** Calls for a reconcile of each policy that it decides about. */
+  readonly standings: Pick<Standings, 'of'>;
   readonly namespace: string;
   readonly image: string;
   /** Told of what an admin would look for, after the status that shows it was written. */
@@ -83,8 +85,9 @@ export class Reconciler {
   async reconcile(name: string, signal: AbortSignal): Promise<{ requeueAfterMs?: number } | void> {
     const policy = this.#options.policies.get(name);
     if (policy === undefined || policy.metadata.deletionTimestamp !== undefined) return this.#forget(name);
-    const claimants = [...this.#options.policies.values()].filter((each) => holdsItsPaths(each, this.#options.inventory.fleet(each.metadata.name).agents));
-    const admission = await admit(policy, claimants, this.#options.allowedRoots(), this.#clock.wallMs());
+    const decision = this.#options.standings.of(policy);
+    if (decision === undefined) return;
+    const admission = admit(policy, decision.assessment, decision.winner, this.#clock.wallMs());
     const children = await this.#provision.bring(policy, admission, signal);
     if (children === 'Outdated') return { requeueAfterMs: staleViewMs };
     const unapplied = children === 'Applied' ? undefined : children;

@@ -29,6 +29,7 @@ import { Inventory } from './inventory.ts';
 import { podRecord, reportRecord } from './records.ts';
 import type { DaemonSet } from './reconcile.ts';
 import { Reconciler } from './reconcile.ts';
+import { Standings } from './standings.ts';
 
 export interface ControllerOptions {
   readonly connection: Connection;
@@ -86,20 +87,27 @@ async function serve(options: ControllerOptions, signal: AbortSignal): Promise<v
   const identity = `${hostname()}_${randomUUID()}`;
   await lead({ client, namespace, name: leaseName, identity, log }, async (leadership) => {
     const queue = new WorkQueue({ clock });
+    let standings: Standings | undefined;
     // Before its list comes, so that it is counted page by page.
-    const inventory = new Inventory(reports.store, watched.pods, (name) => queue.addAfter(name, gatherMs), clock);
+    const inventory = new Inventory(reports.store, watched.pods, (name) => {
+      standings?.agentsChanged(name);
+      queue.addAfter(name, gatherMs);
+    }, clock);
     const watchingReports = reports.run(leadership.signal);
     await Promise.race([Promise.all([watched.synced, reports.store.synced]), aborted(leadership.signal)]);
     if (leadership.signal.aborted) return watchingReports;
     meter.leads(queue);
     const allowedRoots = () => parseAllowedRoots(watched.configMaps.get(`${namespace}/${allowedRootsConfigMap}`));
-    const end = enqueueChanges(watched, namespace, queue);
+    // Only now: of half a list a younger policy would look like the oldest.
+    standings = new Standings({ policies: watched.policies, allowedRoots, runningAgents: (name) => inventory.fleet(name).agents, onDecided: (name) => queue.add(name) });
+    const end = enqueueChanges(watched, { namespace, queue, standings });
     const fenced = client.fencedBy(leadership.fence);
     const events = new EventRecorder({ client: fenced, log, component: 'cachepolicy-controller', instance: process.env['POD_NAME'] ?? hostname(), signal: leadership.signal });
     const record = events.record.bind(events);
-    const reconciler = new Reconciler({ ...watched, nodeCaches: reports.store, client: fenced, inventory, allowedRoots, namespace, image, record, log, clock });
+    const reconciler = new Reconciler({ ...watched, nodeCaches: reports.store, client: fenced, inventory, standings, namespace, image, record, log, clock });
     await runControlLoop({ queue, reconcile: meter.timed((name, stop) => reconciler.reconcile(name, stop)), log, workers }, leadership.signal);
     end();
+    standings.end();
     inventory.end();
     meter.leads(undefined);
     await watchingReports;
@@ -143,17 +151,13 @@ function watchReports(client: KubeClient, log: Log) {
   return { store, run: (signal: AbortSignal) => reflector.run(signal) };
 }
 
-/** Which policies a change may concern. Reports and pods say so themselves (inventory.ts). */
-function enqueueChanges({ policies, configMaps: maps, daemonSets: sets }: Watched, namespace: string, queue: WorkQueue): () => void {
-  const all = () => {
-    for (const { metadata } of policies.values()) queue.add(metadata.name);
-  };
-  // One policy's coming, going or change may decide a conflict for another.
-  const changed = (now: PolicyObject, before?: PolicyObject) => (before?.metadata.generation === now.metadata.generation ? queue.add(now.metadata.name) : all());
+/** Which policies a change may concern. Reports and pods say so themselves (inventory.ts), and so do policies that decide a conflict for another (standings.ts). */
+function enqueueChanges({ policies, configMaps: maps, daemonSets: sets }: Watched, { namespace, queue, standings }: { namespace: string; queue: WorkQueue; standings: Standings }): () => void {
+  const policy = (object: PolicyObject) => queue.add(object.metadata.name);
   const child = (object: KubeObject) => queue.add(object.metadata.name.replace(/^cachepolicy-/, ''));
-  const configMap = (object: KubeObject) => (object.metadata.name === allowedRootsConfigMap && object.metadata.namespace === namespace ? all() : child(object));
+  const configMap = (object: KubeObject) => (object.metadata.name === allowedRootsConfigMap && object.metadata.namespace === namespace ? standings.allowedRootsChanged() : child(object));
   const ends = [
-    policies.subscribe({ added: (policy) => changed(policy), updated: changed, deleted: () => all() }),
+    policies.subscribe({ added: policy, updated: policy, deleted: policy }),
     maps.subscribe({ added: configMap, updated: configMap, deleted: configMap }),
     sets.subscribe({ added: child, updated: child, deleted: child }),
   ];

@@ -1,6 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import type { PolicyObject } from '../../src/controller/admission.ts';
 import { admit } from '../../src/controller/admission.ts';
+import { Standings } from '../../src/controller/standings.ts';
+import { Store } from '../../src/kube/store.ts';
+import { silentLog } from '../../src/observe/log.ts';
 import { parseCompiled } from '../../src/policy/compiled.ts';
 import { hostilePaths, oddPaths } from '../fixtures/hostile-paths.ts';
 import { aCacheSpec, allowedRoots, aPolicy } from './builders.ts';
@@ -9,8 +12,20 @@ const home = (path: string, store: 'Rootfs' | 'Layers' = 'Rootfs') => aCacheSpec
 const older = (spec: Partial<PolicyObject['spec']> = {}, metadata: Partial<PolicyObject['metadata']> = {}) =>
   aPolicy(spec, { name: 'older', uid: 'older-uid', creationTimestamp: '2025-01-01T00:00:00Z', ...metadata });
 
-async function admitted(policy: PolicyObject, { others = [], roots = allowedRoots }: { others?: readonly PolicyObject[]; roots?: readonly string[] } = {}) {
-  const { accepted, ...rest } = await admit(policy, [...others, policy], roots, Date.parse('2026-06-01T12:00:00Z'));
+interface Among {
+  readonly others?: readonly PolicyObject[];
+  readonly roots?: readonly string[];
+  readonly runningAgents?: number;
+}
+
+/** As the controller decides it among the policies of a cluster. */
+async function admitted(policy: PolicyObject, { others = [], roots = allowedRoots, runningAgents = 0 }: Among = {}) {
+  const policies = new Store<PolicyObject>({ log: silentLog });
+  for (const object of [...others, policy]) policies.apply({ type: 'ADDED', object });
+  const standings = new Standings({ policies, allowedRoots: () => roots, runningAgents: () => runningAgents, onDecided: () => undefined });
+  await standings.settled();
+  const { assessment, winner } = standings.of(policy)!;
+  const { accepted, ...rest } = admit(policy, assessment, winner, Date.parse('2026-06-01T12:00:00Z'));
   return { ...rest, accepted: `${accepted.status} ${accepted.reason}: ${accepted.message}` };
 }
 

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { PolicyObject } from '../../src/controller/admission.ts';
-import { admit } from '../../src/controller/admission.ts';
 import { appliedHashAnnotation, desiredChildren } from '../../src/controller/children.ts';
 import { parseCompiled } from '../../src/policy/compiled.ts';
+import { admitAlone } from './admit-alone.ts';
 import { aCacheSpec, aDirectorySpec, aPolicy } from './builders.ts';
 
 interface Options {
@@ -11,7 +11,7 @@ interface Options {
 }
 
 async function childrenOf(policy: PolicyObject, { image = 'registry.example/cachepolicy:1', roots = ['/var/lib/a3s-box', '/var/cache', '/srv'] }: Options = {}) {
-  const { compiled, rootsInUse } = await admit(policy, [policy], roots, 0);
+  const { compiled, rootsInUse } = await admitAlone(policy, roots, 0);
   const [configMap, daemonSet] = desiredChildren({ policy, compiled, rootsInUse, namespace: 'cachepolicy-system', image }) as any[];
   return { configMap, daemonSet, template: daemonSet.spec.template, pod: daemonSet.spec.template.spec, agent: daemonSet.spec.template.spec.containers[0] };
 }
@@ -34,7 +34,7 @@ describe('the children of a policy', () => {
   it('tell the agents the policy in a form they can read', async () => {
     const policy = aPolicy({ mode: 'DryRun' });
     const { configMap } = await childrenOf(policy);
-    expect(parseCompiled(configMap.data['policy.json'])).toEqual((await admit(policy, [policy], ['/var/lib/a3s-box'], 0)).compiled);
+    expect(parseCompiled(configMap.data['policy.json'])).toEqual((await admitAlone(policy, ['/var/lib/a3s-box'], 0)).compiled);
   });
 
   it('are the same for the same policy, and marked with what they were made from', async () => {

@@ -5,6 +5,7 @@ import type { NodeCacheObject, Pod } from '../../src/controller/records.ts';
 import type { PolicyObject } from '../../src/controller/admission.ts';
 import type { DaemonSet } from '../../src/controller/reconcile.ts';
 import { Reconciler } from '../../src/controller/reconcile.ts';
+import { Standings } from '../../src/controller/standings.ts';
 import type { ApplyOptions, DeleteOptions, KubeClient, ListOptions } from '../../src/kube/client.ts';
 import { keyOf } from '../../src/kube/objects.ts';
 import type { KubeObject } from '../../src/kube/objects.ts';
@@ -29,8 +30,11 @@ export class Scenario {
   readonly daemonSets = new Store<DaemonSet>({ log: silentLog });
   readonly nodeCaches = new Store({ log: silentLog, trim: reportRecord });
   readonly pods = new Store({ log: silentLog, trim: podRecord });
-  readonly inventory = new Inventory(this.nodeCaches, this.pods, () => undefined, this.clock);
-  allowedRoots: readonly string[] = allowedRoots;
+  readonly inventory = new Inventory(this.nodeCaches, this.pods, (name) => this.#standings.agentsChanged(name), this.clock);
+  readonly #standings = new Standings({
+    policies: this.policies, allowedRoots: () => this.#allowedRoots, runningAgents: (name) => this.inventory.fleet(name).agents, onDecided: () => undefined,
+  });
+  #allowedRoots: readonly string[] = allowedRoots;
   image = 'cachepolicy:1';
   /** What an admin was told: `Normal Evicted a3s-box`. */
   readonly events: string[] = [];
@@ -53,6 +57,7 @@ export class Scenario {
   /** Reconciles the policy. @returns the calls it made, and when it wants to look again */
   async reconcile(name = 'a3s-box'): Promise<{ calls: string[]; again: number | undefined }> {
     this.#calls = [];
+    await this.#standings.settled();
     const result = await this.#reconciler.reconcile(name, new AbortController().signal);
     return { calls: this.#calls, again: result?.requeueAfterMs };
   }
@@ -60,6 +65,11 @@ export class Scenario {
   /** The calls of a reconcile that nothing was said about beforehand. */
   async calls(name = 'a3s-box'): Promise<string[]> {
     return (await this.reconcile(name)).calls;
+  }
+
+  set allowedRoots(roots: readonly string[]) {
+    this.#allowedRoots = roots;
+    this.#standings.allowedRootsChanged();
   }
 
   restartController(): void {
@@ -133,7 +143,7 @@ export class Scenario {
     };
     return new Reconciler({
       client: client as unknown as KubeClient, policies, daemonSets, configMaps, nodeCaches, inventory, clock,
-      allowedRoots: () => this.allowedRoots, namespace: 'cachepolicy-system', image: this.image, record: ({ regarding, type, reason }) => this.events.push(`${type} ${reason} ${regarding.metadata.name}`), log: silentLog,
+      standings: this.#standings, namespace: 'cachepolicy-system', image: this.image, record: ({ regarding, type, reason }) => this.events.push(`${type} ${reason} ${regarding.metadata.name}`), log: silentLog,
     });
   }
 

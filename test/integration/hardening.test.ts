@@ -2,10 +2,10 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import type { PolicyObject } from '../../src/controller/admission.ts';
-import { admit } from '../../src/controller/admission.ts';
 import { desiredChildren } from '../../src/controller/children.ts';
 import { leaseName, nameLabel, operatorName } from '../../src/api/names.ts';
 import { validatePolicy } from '../../src/api/validate.ts';
+import { admitAlone } from '../controller/admit-alone.ts';
 import { aPolicy, controlPlane, installOperator, kubectl, namespace, root } from './cluster.ts';
 
 interface Rendered {
@@ -80,7 +80,7 @@ describe('what the operator is allowed to do', () => {
     const { policy } = validatePolicy(manifest);
     if (policy === undefined) throw new Error('the policy of the test is invalid');
     const object = { ...policy, metadata: { ...policy.metadata, uid: 'uid', generation: 1 } } as PolicyObject;
-    const { compiled, rootsInUse } = await admit(object, [object], ['/var/lib/a3s-box', '/var/cache'], Date.now());
+    const { compiled, rootsInUse } = await admitAlone(object, ['/var/lib/a3s-box', '/var/cache'], Date.now());
     return desiredChildren({ policy: object, compiled, rootsInUse, namespace, image: 'image:1' }).find(({ kind }) => kind === 'DaemonSet') as unknown as Rendered;
   }
 

@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { CachePolicy } from '../../src/api/cachepolicy.gen.ts';
 import { defaultAllowedRoots } from '../../src/api/names.ts';
-import { admit } from '../../src/controller/admission.ts';
 import type { PolicyObject } from '../../src/controller/admission.ts';
+import { admitAlone } from '../controller/admit-alone.ts';
 import { installOperator, kubectl, root } from './cluster.ts';
 
 const folder = join(root, 'test/manifests');
@@ -34,7 +34,7 @@ describe('a real API server', () => {
 
   it.each(titled(refused.filter(({ by }) => by === 'accepted')))('takes %s, and the controller does not accept it', async (_, { file, message }) => {
     const policy = JSON.parse(await kubectl(['create', '--dry-run=server', '-o', 'json', '-f', file])) as PolicyObject;
-    const { accepted, compiled } = await admit(policy, [policy], defaultAllowedRoots, Date.now());
+    const { accepted, compiled } = await admitAlone(policy, defaultAllowedRoots, Date.now());
     expect(accepted.status).toBe('False');
     expect(accepted.message).toContain(message);
     expect(compiled.accepted).toBe(false);
@@ -43,7 +43,7 @@ describe('a real API server', () => {
   it.each(titled(filesIn('valid').concat(filesIn('../../deploy/samples')).map((file) => ({ file }))))('takes %s, and so does the controller', async (_, { file }) => {
     const listed = JSON.parse(await kubectl(['create', '--dry-run=server', '-o', 'json', '-f', file])) as PolicyObject | { items: PolicyObject[] };
     for (const policy of 'items' in listed ? listed.items : [listed]) {
-      expect((await admit(policy, [policy], defaultAllowedRoots, Date.now())).accepted).toMatchObject({ status: 'True' });
+      expect((await admitAlone(policy, defaultAllowedRoots, Date.now())).accepted).toMatchObject({ status: 'True' });
     }
   });
 

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Claim } from '../../src/policy/conflict.ts';
-import { resolveConflicts } from '../../src/policy/conflict.ts';
+import { Conflicts } from '../../src/policy/conflict.ts';
+import { atOnce } from '../../src/policy/steps.ts';
 
 function claim(name: string, root: string, but: Partial<Claim> & { day?: number; roots?: string[]; home?: string | null } = {}): Claim {
   const { day = 1, roots = [root], home = `/home/of/${name}`, ...rest } = but;
@@ -8,7 +9,10 @@ function claim(name: string, root: string, but: Partial<Claim> & { day?: number;
 }
 
 function losers(...claims: Claim[]): Record<string, string> {
-  return Object.fromEntries(resolveConflicts(claims));
+  const conflicts = new Conflicts();
+  for (const each of claims) conflicts.set(each);
+  atOnce(conflicts.resolve());
+  return Object.fromEntries(claims.flatMap(({ name }) => [[name, conflicts.winnerOver(name)]]).filter(([, winner]) => winner !== undefined));
 }
 
 describe('of two policies', () => {

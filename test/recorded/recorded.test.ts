@@ -13,13 +13,13 @@ import type { NodeCache } from '../../src/api/nodecache.gen.ts';
 import { parsePolicyDocuments } from '../../src/api/policy-documents.ts';
 import { validatePolicy } from '../../src/api/validate.ts';
 import type { PolicyObject } from '../../src/controller/admission.ts';
-import { admit } from '../../src/controller/admission.ts';
 import type { KubeObject } from '../../src/kube/objects.ts';
 import { parseCompiled } from '../../src/policy/compiled.ts';
 import type { CompiledPolicy } from '../../src/policy/compiled.ts';
 import type { CacheState } from '../../src/policy/node-report.ts';
 import { nodeFigures } from '../../src/policy/node-figures.ts';
 import { version } from '../../src/version.ts';
+import { admitAlone } from '../controller/admit-alone.ts';
 import { recordedLog, startServer } from '../kube/rig.ts';
 import { aLook } from '../policy/builders.ts';
 
@@ -70,8 +70,8 @@ async function compiledPolicies(): Promise<Map<string, CompiledPolicy>> {
   for (const file of globSync(join(here, '../manifests/valid/*.yaml')).toSorted()) {
     const { policy } = validatePolicy(parsePolicyDocuments(readFileSync(file, 'utf8')).documents[0]?.value);
     const object = { ...policy, metadata: { ...policy?.metadata, uid: '5f1c7c5e-0000-4000-8000-000000000001', generation: 3 } } as PolicyObject;
-    compiled.set(basename(file, '.yaml'), (await admit(object, [object], ['/var/lib/a3s-box', '/var/cache'], Date.UTC(2026, 10, 23))).compiled);
-    if (basename(file) === 'smallest.yaml') compiled.set('not-accepted', (await admit(object, [object], [], Date.UTC(2026, 10, 23))).compiled);
+    compiled.set(basename(file, '.yaml'), (await admitAlone(object, ['/var/lib/a3s-box', '/var/cache'], Date.UTC(2026, 10, 23))).compiled);
+    if (basename(file) === 'smallest.yaml') compiled.set('not-accepted', (await admitAlone(object, [], Date.UTC(2026, 10, 23))).compiled);
   }
   return compiled;
 }

@@ -2,10 +2,10 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { validatePolicy } from '../../src/api/validate.ts';
 import type { PolicyObject } from '../../src/controller/admission.ts';
-import { admit } from '../../src/controller/admission.ts';
 import { desiredChildren } from '../../src/controller/children.ts';
 import { parseCompiled } from '../../src/policy/compiled.ts';
 import { nextRun } from '../../src/policy/schedule.ts';
+import { admitAlone } from '../controller/admit-alone.ts';
 import { aPolicy, allowedRoots } from '../controller/builders.ts';
 import type { Spec } from './variants.ts';
 import { specVariants } from './variants.ts';
@@ -22,7 +22,7 @@ function served(spec: Spec): PolicyObject | undefined {
 /** What the operator makes of a policy that the API server took: never an error, and nothing that an agent cannot read and follow. */
 async function made(policy: PolicyObject): Promise<{ accepted: string; children: string }> {
   const now = Date.UTC(2026, 10, 23);
-  const admission = await admit(policy, [policy], allowedRoots, now);
+  const admission = await admitAlone(policy, allowedRoots, now);
   const text = JSON.stringify(admission.compiled);
   const compiled = parseCompiled(text);
   expect(compiled).toEqual(admission.compiled);
