@@ -9,13 +9,13 @@ import type { EvictionStep } from './formats/format.ts';
 import { lookAtEntry } from './entry-look.ts';
 import { hasMetadata } from './metadata-file.ts';
 import { folderMode } from './own-folder.ts';
-import { drop } from './recover.ts';
+import { drop, moveTreeIn } from './recover.ts';
 import type { PassError } from './report.ts';
 import { restore } from './restore.ts';
 import type { Site } from './site.ts';
-import { isTreeUsed, lockEntry, note } from './site.ts';
+import { atTree, isTreeUsed, lockEntry, note } from './site.ts';
 import type { ItemId } from './trash.ts';
-import { evictionLinkTarget, holdsTree, isEvictionLink, itemMetadata, itemTree, newItemId } from './trash.ts';
+import { asideName, asideOf, holdsTree, isEvictionLink, itemInode, itemMetadata, newItemId } from './trash.ts';
 
 export interface Victim {
   readonly name: EntryName;
@@ -77,6 +77,7 @@ class Eviction implements EvictionResult {
     ExchangeForLink: () => this.#forEachUnwanted((leaving) => this.#exchangeForLink(leaving)),
     RemoveLink: () => this.#forEachUnwanted((leaving) => this.#removeLink(leaving)),
     AskAgain: () => this.#askAgain(),
+    MoveTree: () => this.#moveTrees(),
   };
 
   constructor(site: Site, victims: readonly Victim[]) {
@@ -114,7 +115,7 @@ class Eviction implements EvictionResult {
     if (tree === undefined || !format.isTree(tree.kind)) return undefined;
     if (tree.mountId !== root.stat().mountId) throw diskError(`evict ${root.pathOf(name)}`, -errno.EXDEV);
     if (!(await this.#isAsPlanned(name, entry))) return undefined;
-    const item = this.#makeItem(name);
+    const item = this.#makeItem(name, tree.inode);
     using dir = trash.openDir(item.id);
     // A crash after it: metadata in the trash, directory in the root; put back.
     if (entry !== undefined && format.kind === 'Store') root.rename(format.metadataName(name), dir, itemMetadata);
@@ -122,18 +123,22 @@ class Eviction implements EvictionResult {
   }
 
   /** With all that the later steps need: on a full disk none of them must ask for more. */
-  #makeItem(name: EntryName): ItemId {
-    const { trash } = this.#site;
+  #makeItem(name: EntryName, inode: bigint): ItemId {
+    const { root, trash } = this.#site;
     const item = newItemId(name);
+    const aside = asideName(item);
     // A crash after it: an empty item, dropped.
     trash.mkdir(item.id, folderMode);
     using dir = trash.openDir(item.id);
     try {
-      dir.ensureMode(folderMode);
-      // A crash after it: the link lies in the item, and goes with it.
-      dir.symlink(evictionLinkTarget(item), itemTree);
+      dir.symlink(String(inode), itemInode);
+      // A crash after it: a link aside that the item names, and that goes with it.
+      root.symlink(aside, aside);
     } catch (error) {
-      if (error instanceof OperatorError) trash.rmdir(item.id);
+      if (error instanceof OperatorError) {
+        dir.unlink(itemInode);
+        trash.rmdir(item.id);
+      }
       throw error;
     }
     this.items.push(item.id);
@@ -189,11 +194,9 @@ class Eviction implements EvictionResult {
 
   /** Where there is no metadata to tell, somebody wrote in the tree itself since it was planned. */
   async #isWritten({ name, stamp }: Entry, item: ItemId): Promise<boolean> {
-    const { root, trash, format } = this.#site;
+    const { format } = this.#site;
     if (format.kind === 'Store') return false;
-    using dir = trash.openDir(item.id);
-    const tree = holdsTree(trash, item) ? { parent: dir, name: itemTree } : { parent: root, name };
-    const row = await format.look(tree, name, this.#slices);
+    const row = await atTree(this.#site, item, (tree) => format.look(tree, name, this.#slices));
     return row === undefined || !isSameStamp(row.stamp, stamp);
   }
 
@@ -210,47 +213,70 @@ class Eviction implements EvictionResult {
   async #giveBack({ item }: Leaving): Promise<void> {
     const { root, trash, signal } = this.#site;
     // Something else has taken the directory away: the runtime's own prune.
-    if (root.statOf(item.name) === undefined && !holdsTree(trash, item)) {
+    if (root.statOf(item.name) === undefined && !holdsTree(trash, item) && asideOf(this.#site, item) !== 'Tree') {
       drop(this.#site, item);
       this.raced += 1;
       return;
     }
-    if ((await restore(this.#site, item)) && signal?.aborted !== true) this.revived += 1;
+    const isBack = await restore(this.#site, item);
+    if (isBack && signal?.aborted !== true) this.revived += 1;
+    // Something newer has the name: only the older one leaves.
+    if (!isBack && asideOf(this.#site, item) === 'Tree') moveTreeIn(this.#site, item);
   }
 
   /** A put can adopt the directory no more, while every path and mount still reaches the whole tree. @returns false where it is no entry any more */
   #exchangeForLink({ item }: Leaving): boolean {
-    const { root, trash, format } = this.#site;
+    const { root, format } = this.#site;
     const tree = root.statOf(item.name);
     if (tree === undefined || !format.isTree(tree.kind)) return false;
-    using dir = trash.openDir(item.id);
-    // A crash after it: link in the root, tree in the item; exchanged back, and the metadata put back.
-    return root.exchange(item.name, dir, itemTree) && holdsTree(trash, item);
+    // A crash after it: link under the name, tree aside; exchanged back, and the metadata put back.
+    if (!root.exchange(item.name, root, asideName(item))) return false;
+    if (asideOf(this.#site, item) === 'Tree') return true;
+    // Swapped for another since it was looked at: that one was not asked.
+    root.exchange(item.name, root, asideName(item));
+    return false;
   }
 
-  /** A crash after it: an item at rest, evicted. */
-  #removeLink({ victim, item }: Leaving): boolean {
-    const { root, trash, clock } = this.#site;
+  /** A crash after it: a tree aside without a link; put back like the one before. */
+  #removeLink({ item }: Leaving): boolean {
+    const { root } = this.#site;
     // Somebody may have removed it, and put a new entry in its place.
     if (isEvictionLink(root, item.name, item)) root.unlink(item.name);
-    // From here on it rests, however long ago the exchange was: who came through the link at the last moment has the whole rest to show it.
-    trash.touch(item.id, clock.now());
-    this.gone.push(victim);
     return true;
   }
 
-  /** A crash before it: items at rest, which are asked again right before they are deleted. */
+  /** For who came through the link at the last moment: the path leads nowhere by now, and the tree is still beside it. */
   async #askAgain(): Promise<void> {
     if (this.#leaving.length === 0) return;
+    const batch = this.#leaving;
+    this.#leaving = [];
     const { holds } = this.#site.holders.read();
-    for (const leaving of this.#leaving) {
+    for (const leaving of batch) {
       if (this.#slices.over) await this.#slices.yield();
       try {
-        if (!(await this.#isUsed(leaving, holds))) continue;
-        this.gone.splice(this.gone.indexOf(leaving.victim), 1);
-        await this.#giveBack(leaving);
+        if (await this.#isUsed(leaving, holds)) await this.#giveBack(leaving);
+        else this.#leaving.push(leaving);
       } catch (error) {
-        note(this.#site.errors, error, leaving.victim.name);
+        this.#fail(leaving.victim, error);
+      }
+    }
+  }
+
+  /** Nobody is to reach it by a path any more. A crash after it: an item at rest, evicted. */
+  async #moveTrees(): Promise<void> {
+    const { root, trash, clock, onProgress } = this.#site;
+    for (const leaving of this.#leaving) {
+      if (this.#slices.over) await this.#slices.yield();
+      onProgress({ step: 'Evict', done: this.gone.length, total: this.#total });
+      const { victim, item } = leaving;
+      try {
+        moveTreeIn({ root, trash }, item);
+        // From here on it rests, however long ago the exchange was: who came through the link at the last moment has the whole rest to show it.
+        trash.touch(item.id, clock.now());
+        this.gone.push(victim);
+      } catch (error) {
+        this.#fail(victim, error);
+        await this.#giveBack(leaving).catch((again: unknown) => note(this.#site.errors, again, victim.name));
       }
     }
   }

@@ -8,8 +8,8 @@ import { OperatorError } from '../errors.ts';
 export const ownFolder = '.cachepolicy';
 export const trashFolder = 'trash';
 const lockName = 'lock';
-/** Others may walk through, but not look around: whoever uses an entry is led here while it leaves, by a link. */
-export const folderMode = 0o711;
+/** Nobody else is led here: an entry stands in the cache's own directory for as long as its path leads to it. */
+export const folderMode = 0o700;
 
 /**
  * Makes what is missing of our folder, and takes the lock that one pass at a time holds.

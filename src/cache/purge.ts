@@ -5,7 +5,7 @@ import type { EntryName } from '../policy/snapshot.ts';
 import type { Backoff } from './backoff.ts';
 import { lookAtEntry } from './entry-look.ts';
 import { tellRevived } from './journal.ts';
-import { drop, fateOf, look, revive } from './recover.ts';
+import { drop, fateOf, look, moveTreeIn, revive } from './recover.ts';
 import type { PurgeReport } from './report.ts';
 import type { Site } from './site.ts';
 import { isTreeUsed, note } from './site.ts';
@@ -57,6 +57,7 @@ export async function doomItems(site: Site, { only, most = Infinity, ...rest }: 
       const found = { ...seen, isHeld: seen.isHeld || (seen.hasTree && hasRested && (await isTreeUsed(site, item, slices))) };
       const fate = fateOf(found);
       if (fate === 'Restore') revived.push(...((await revive(site, item, found)) ? [item.name] : []));
+      else if (fate === 'MoveTree') moveTreeIn(site, item);
       else if (fate === 'Drop' || (!found.isHeld && hasRested)) await doom(site, item, garbage, slices);
     } catch (error) {
       note(site.errors, error, item.name);

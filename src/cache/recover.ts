@@ -1,4 +1,6 @@
+import { diskError, errno } from '../disk/disk-error.ts';
 import { Slices } from '../disk/slices.ts';
+import { OperatorError } from '../errors.ts';
 import type { Holds } from '../policy/holds.ts';
 import { holdOf } from '../policy/holds.ts';
 import type { EntryName } from '../policy/snapshot.ts';
@@ -8,22 +10,28 @@ import { restore } from './restore.ts';
 import type { Site } from './site.ts';
 import { note } from './site.ts';
 import type { ItemId } from './trash.ts';
-import { holdsTree, isEvictionLink, itemMetadata, itemsIn, newGarbageName } from './trash.ts';
+import type { Aside } from './trash.ts';
+import { asideName, asideOf, holdsTree, isEvictionLink, itemInode, itemMetadata, itemsIn, itemTree, newGarbageName } from './trash.ts';
 
 /** What an item of the trash and its name in the root look like, whoever left them so. */
 export interface Found {
   /** The item holds the entry's directory or file. */
   readonly hasTree: boolean;
+  readonly aside: Aside;
   readonly inRoot: 'Nothing' | 'Tree' | 'OurLink' | 'Other';
   readonly rootHasMetadata: boolean;
   readonly isHeld: boolean;
 }
 
-/** Restore: the entry comes back. Rest: evicted, waits for its purge. Drop: nothing is left of the entry. */
-export type Fate = 'Restore' | 'Rest' | 'Drop';
+/** Restore: the entry comes back. Rest: evicted, waits for its purge. MoveTree: the same, once its tree is in the item. Drop: nothing is left of the entry. */
+export type Fate = 'Restore' | 'Rest' | 'MoveTree' | 'Drop';
 
-export function fateOf({ hasTree, inRoot, rootHasMetadata, isHeld }: Found): Fate {
-  // Stopped between the exchange and its end.
+export function fateOf({ hasTree, aside, inRoot, rootHasMetadata, isHeld }: Found): Fate {
+  // Stopped between the exchange and the last question. What the link leads to goes back whatever it is: it is what the name stands for.
+  if (!hasTree && inRoot === 'OurLink' && (aside === 'Tree' || aside === 'Stranger')) return 'Restore';
+  // Something newer has the name: only the older one leaves.
+  if (!hasTree && aside === 'Tree') return inRoot === 'Nothing' ? 'Restore' : 'MoveTree';
+  // An earlier version was stopped between the exchange and its end.
   if (hasTree && inRoot === 'OurLink') return 'Restore';
   // In use after all; or the runtime hit it while it left, and wrote its metadata again.
   if (hasTree && inRoot === 'Nothing' && (isHeld || rootHasMetadata)) return 'Restore';
@@ -39,6 +47,7 @@ export function look(site: Site, item: ItemId, holds: Holds): Found {
   const link = inRoot === 'Link' && isEvictionLink(root, item.name, item);
   return {
     hasTree: holdsTree(trash, item),
+    aside: asideOf(site, item),
     inRoot: inRoot === undefined ? 'Nothing' : format.isTree(inRoot) ? 'Tree' : link ? 'OurLink' : 'Other',
     rootHasMetadata: hasMetadata(root, format, item.name),
     isHeld: holdOf(holds, { name: item.name, description: holds.byDescription.size === 0 ? undefined : descriptionOf(site, item) }) !== undefined,
@@ -70,6 +79,7 @@ export async function recover(site: Site, holds: Holds): Promise<number> {
       const found = look(site, item, holds);
       const fate = fateOf(found);
       if (fate === 'Restore') revived.push(...((await revive(site, item, found)) ? [item.name] : []));
+      else if (fate === 'MoveTree') moveTreeIn(site, item);
       else if (fate === 'Drop') drop(site, item);
     } catch (error) {
       note(site.errors, error, item.name);
@@ -79,9 +89,25 @@ export async function recover(site: Site, holds: Holds): Promise<number> {
   return revived.length;
 }
 
+/**
+ * Moves the tree of an item from aside into the item. It must be the very one that the item was made for: where others may rename in the
+ * cache's directory they can put another in its place, and that one stays where it is.
+ * @throws ERR_DISK_IO
+ */
+export function moveTreeIn({ root, trash }: Pick<Site, 'root' | 'trash'>, item: ItemId): void {
+  using dir = trash.openDir(item.id);
+  const aside = asideName(item);
+  if (root.rename(aside, dir, itemTree) !== 'Moved') throw diskError(`take in ${root.pathOf(aside)}`, -errno.ENOENT);
+  if (dir.readlink(itemInode) === String(dir.statOf(itemTree)?.inode)) return;
+  dir.rename(itemTree, root, aside);
+  throw new OperatorError('ERR_DISK_IO', `${root.pathOf(aside)} was replaced by another while it left; it is left alone`);
+}
+
 /** Begins the deletion of an item, at one moment: from here on it is garbage, and no crash brings any of it back. */
-export function drop({ root, trash }: Site, item: ItemId): string {
+export function drop(site: Site, item: ItemId): string {
+  const { root, trash } = site;
   if (isEvictionLink(root, item.name, item)) root.unlink(item.name);
+  if (asideOf(site, item) === 'OurLink') root.unlink(asideName(item));
   const garbage = newGarbageName();
   trash.rename(item.id, trash, garbage);
   return garbage;

@@ -15,13 +15,13 @@ import { note } from './site.ts';
  *     reserve    1 MiB, given back in eighths
  *     spare/     empty directories, given back one by one: each is an inode, and on most filesystems a block
  *
- * An entry on its way out takes a directory and a link. The first few that go give back more than that, and the reserve is filled again.
+ * An entry on its way out takes a directory and two links. The first few that go give back more than that, and the reserve is filled again.
  */
 const reserveFile = 'reserve';
 const spareFolder = 'spare';
 const reserveBytes = 1024 * 1024;
 const sliceBytes = reserveBytes / 8;
-const spareNames = Array.from({ length: 8 }, (_, n) => `${n}`);
+const spareNames = Array.from({ length: 12 }, (_, n) => `${n}`);
 
 export class Reserve {
   #isWorking = false;

@@ -7,7 +7,7 @@ import { readMetadata, writeMetadata } from './metadata-file.ts';
 import type { Site } from './site.ts';
 import { note } from './site.ts';
 import type { ItemId } from './trash.ts';
-import { isEvictionLink, itemMetadata, itemTree } from './trash.ts';
+import { asideName, asideOf, holdsTree, isEvictionLink, itemInode, itemMetadata, itemTree } from './trash.ts';
 
 /** The runtime holds an entry's lock for a few milliseconds. Whoever holds it longer was stopped. */
 const patienceMs = 1_000;
@@ -21,26 +21,33 @@ export async function restore(site: Site, item: ItemId): Promise<boolean> {
   const { root, trash, format } = site;
   using lock = await lockIfFree(site, item);
   using dir = trash.openDir(item.id);
-  const tree = dir.statOf(itemTree);
-  if (tree !== undefined && tree.kind !== 'Link') {
+  const tree = placeOfTree(site, dir, item);
+  if (tree !== undefined) {
     // A crash here: the entry stands as before, its metadata with the true size.
     if (lock !== undefined && format.kind === 'Store') keepSize(site, format, dir, item);
-    if (isEvictionLink(root, item.name, item)) {
-      // A crash after it: directory in the root, link in the item.
-      root.exchange(item.name, dir, itemTree);
-      dir.unlink(itemTree);
-    } else if (dir.rename(itemTree, root, item.name) !== 'Moved') {
-      return false;
-    }
-  } else if (tree !== undefined) {
-    dir.unlink(itemTree);
+    // A crash after either: the tree under its name, the link where the tree was.
+    if (isEvictionLink(root, item.name, item)) root.exchange(item.name, tree.parent, tree.name);
+    else if (tree.parent.rename(tree.name, root, item.name) !== 'Moved') return false;
   }
+  if (asideOf(site, item) === 'OurLink') root.unlink(asideName(item));
+  // Left by an earlier version.
+  if (dir.statOf(itemTree)?.kind === 'Link') dir.unlink(itemTree);
   // A crash here: metadata in the trash, directory in the root. Where metadata is back already it is newer than ours.
   if (format.kind === 'Store' && dir.rename(itemMetadata, root, format.metadataName(item.name)) === 'Taken') dir.unlink(itemMetadata);
-  // A crash here: an empty item.
+  // A crash after either: an item with nothing of the entry.
+  dir.unlink(itemInode);
   trash.rmdir(item.id);
   if (format.kind === 'Plain') format.sawInUse(item.name, site.clock.now());
   return true;
+}
+
+/** Where the tree is, if not under its own name. What stands aside and is not the item's own is put back only where our link leads to it. */
+function placeOfTree(site: Site, dir: Dir, item: ItemId): { parent: Dir; name: string } | undefined {
+  const { root, trash } = site;
+  if (holdsTree(trash, item)) return { parent: dir, name: itemTree };
+  const aside = asideOf(site, item);
+  const isItsOwn = aside === 'Tree' || (aside === 'Stranger' && isEvictionLink(root, item.name, item));
+  return isItsOwn ? { parent: root, name: asideName(item) } : undefined;
 }
 
 /** Without the lock nothing is lost either: each move is refused where something newer has the name. */

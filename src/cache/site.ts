@@ -8,7 +8,7 @@ import type { JournalBacklog } from './journal-backlog.ts';
 import { tryEntryLock } from './metadata-file.ts';
 import type { PassError, PassProgress } from './report.ts';
 import type { ItemId } from './trash.ts';
-import { holdsTree, itemTree } from './trash.ts';
+import { asideName, asideOf, holdsTree, itemTree } from './trash.ts';
 
 /** Time, as an engine needs it; tests step it. */
 export interface Clock {
@@ -66,10 +66,18 @@ export function lockEntry(site: Site, name: EntryName): Disposable | undefined {
   };
 }
 
+/** Calls `act` with the place of an item's tree: in the trash, aside in its own directory, or under its own name. */
+export async function atTree<T>({ root, trash, format }: Site, item: ItemId, act: (tree: { parent: Dir; name: string }) => Promise<T>): Promise<T> {
+  using dir = trash.openDir(item.id);
+  if (holdsTree(trash, item)) return await act({ parent: dir, name: itemTree });
+  return await act({ parent: root, name: asideOf({ root, trash, format }, item) === 'Tree' ? asideName(item) : item.name });
+}
+
 /** Whether anybody uses the tree of an item, wherever it lies now: what only the tree itself can tell. */
-export async function isTreeUsed({ root, trash, holders, errors }: Site, { id, name }: ItemId, slices: Slices): Promise<boolean> {
-  using item = trash.openDir(id);
-  const { hold, error } = await holders.probe(holdsTree(trash, { id, name }) ? { parent: item, name: itemTree } : { parent: root, name }, slices);
+export async function isTreeUsed(site: Site, item: ItemId, slices: Slices): Promise<boolean> {
+  const { holders, errors } = site;
+  const { name } = item;
+  const { hold, error } = await atTree(site, item, (tree) => holders.probe(tree, slices));
   if (error !== undefined) errors.push({ ...error, entry: name });
   return hold !== undefined;
 }

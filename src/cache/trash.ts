@@ -2,24 +2,33 @@ import { randomBytes } from 'node:crypto';
 import { batchesOf } from '../disk/dir-entries.ts';
 import type { Dir } from '../disk/dir.ts';
 import type { Slices } from '../disk/slices.ts';
+import type { Stat } from '../disk/stat.ts';
 import { msOf } from '../disk/stat.ts';
 import type { EntryName, Leftover } from '../policy/snapshot.ts';
 import type { Format } from './formats/format.ts';
 import { ownFolder, trashFolder } from './own-folder.ts';
 
 /**
- * Where entries go on their way out: `<root>/.cachepolicy/trash/<id>/`, `<id>` being `<random>.<name of the entry>`, with
+ * Where entries go on their way out: `trash/<id>/` in our folder, `<id>` being `<random>.<name of the entry>`, with
  *
  *     meta    the metadata file, moved here
- *     d       the directory; before the exchange the link that is to take its place
+ *     of      a link whose target is the inode number of the entry's directory or file
+ *     d       the directory or file itself, once nobody is to reach it by its path
  *
  * So an item says whose it is by its own name, from the moment it exists. A name without a dot is garbage: deletion of it has
  * begun, and nothing of it ever comes back.
+ *
+ * Before the tree moves into the item it stands aside, in the cache's own directory, as `.cachepolicy.<id>`, and a link to that name
+ * takes its place: whoever sees the cache's directory alone, such as a pod that mounts it, reaches the whole tree by its old path.
+ * The item is made first. So a name of that kind is believed only where an item of ours names it.
  */
 /** From the root. */
 export const trashPath: readonly string[] = [ownFolder, trashFolder];
 export const itemMetadata = 'meta';
 export const itemTree = 'd';
+export const itemInode = 'of';
+const asidePrefix = `${ownFolder}.`;
+const maxFileNameBytes = 255;
 
 export interface ItemId {
   readonly id: string;
@@ -34,23 +43,59 @@ export function newGarbageName(): string {
   return `gone-${randomBytes(6).toString('hex')}`;
 }
 
-/** Whether the item holds the entry's own directory or file; a link there is ours, before the exchange. */
+/** Whether the item holds the entry's own directory or file; a link there was made by an earlier version, before its exchange. */
 export function holdsTree(trash: Dir, { id }: ItemId): boolean {
   using item = trash.openDirIfPresent(id);
   const kind = item?.statOf(itemTree)?.kind;
   return kind !== undefined && kind !== 'Link';
 }
 
-/** Where the link points that stands in for a directory: every path through it still reaches the whole tree. */
-export function evictionLinkTarget({ id }: ItemId): string {
+/** The name under which an entry stands in its own directory while it leaves. Cut where a file name cannot be so long: the item has the whole name. */
+export function asideName({ id }: ItemId): string {
+  const bytes = Buffer.from(asidePrefix + id);
+  let end = Math.min(bytes.length, maxFileNameBytes);
+  // Not within a letter of UTF-8.
+  while (end < bytes.length && (bytes[end]! & 0xc0) === 0x80) end -= 1;
+  return bytes.toString('utf8', 0, end);
+}
+
+/** The item that a name aside belongs to, as far as the name itself tells; undefined where it is no such name. */
+export function itemAside(name: string, format: Format): ItemId | undefined {
+  return name.startsWith(asidePrefix) ? itemIdOf(name.slice(asidePrefix.length), format) : undefined;
+}
+
+/** What stands at the name aside of an item. Tree: the one that the item was made for. Stranger: another directory or file. */
+export type Aside = 'Nothing' | 'Tree' | 'Stranger' | 'OurLink' | 'Other';
+
+export function asideOf({ root, trash, format }: { root: Dir; trash: Dir; format: Format }, item: ItemId): Aside {
+  const name = asideName(item);
+  const stat = root.statOf(name);
+  if (stat === undefined) return 'Nothing';
+  if (stat.kind === 'Link') return isOurs(stat) && root.readlink(name) === name ? 'OurLink' : 'Other';
+  if (!format.isTree(stat.kind)) return 'Other';
+  using dir = trash.openDirIfPresent(item.id);
+  return dir?.readlink(itemInode) === String(stat.inode) ? 'Tree' : 'Stranger';
+}
+
+/**
+ * Whether a link of ours stands in for an entry. To be believed it must be owned by this user, whoever else may write in the directory.
+ * @param item the item that the link must lead to; without it any of ours will do, also one of root, for who only looks
+ */
+export function isEvictionLink(root: Dir, name: EntryName, item?: ItemId): boolean {
+  const stat = root.statOf(name);
+  if (stat?.kind !== 'Link' || !(isOurs(stat) || (item === undefined && stat.uid === 0))) return false;
+  const target = root.readlink(name);
+  if (item !== undefined) return target === asideName(item) || target === oldLinkTarget(item);
+  return target !== undefined && (target.startsWith(asidePrefix) || (target.startsWith(`${ownFolder}/${trashFolder}/`) && target.endsWith(`.${name}/${itemTree}`)));
+}
+
+/** Where earlier versions let the link point: their items hold the tree already while the link stands. */
+function oldLinkTarget({ id }: ItemId): string {
   return `${ownFolder}/${trashFolder}/${id}/${itemTree}`;
 }
 
-/** @param item the item that the link must lead to; without it any of ours will do */
-export function isEvictionLink(root: Dir, name: EntryName, item?: ItemId): boolean {
-  const target = root.readlink(name);
-  if (item !== undefined) return target === evictionLinkTarget(item);
-  return target !== undefined && target.startsWith(`${ownFolder}/${trashFolder}/`) && target.endsWith(`.${name}/${itemTree}`);
+function isOurs({ uid }: Stat): boolean {
+  return uid === process.geteuid?.();
 }
 
 /**

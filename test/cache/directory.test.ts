@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { chmodSync, chownSync, closeSync, existsSync, linkSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, closeSync, existsSync, linkSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { Directory } from '../../src/cache/formats/directory.ts';
@@ -394,21 +394,6 @@ test('what is remembered is read again by the next agent, and one that cannot be
     writeFileSync(join(disk.root, '.cachepolicy', 'measures'), broken);
     expect(await used(disk.cache({}, { clock }))).toBeLessThan(clock.now() - 2 * hourMs);
   }
-});
-
-test('whoever may read an entry may go on while it leaves, whatever the umask of who evicts', async () => {
-  const disk = three();
-  const before = process.umask(0o077);
-  onTestFinished(() => void process.umask(before));
-  const modes: string[] = [];
-  const modeOf = (...path: string[]) => (statSync(join(disk.root, '.cachepolicy', ...path)).mode & 0o777).toString(8);
-  using cache = disk.cache({ maxEntries: 2 }, {
-    fault: (step) => {
-      if (step.startsWith('exchange')) modes.push(modeOf(), modeOf('trash'), modeOf('trash', disk.trash.find((id) => id.endsWith('.a')) ?? ''));
-    },
-  });
-  expect((await cache.pass(enforce)).evicted).toHaveLength(1);
-  expect(modes.slice(-3)).toEqual(['711', '711', '711']);
 });
 
 describe('when an entry was last used is not forgotten', () => {

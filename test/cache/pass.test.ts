@@ -139,6 +139,8 @@ describe('a pass', () => {
       { step: 'Evict', done: 0, total: 2 },
       { step: 'Settle', done: 0, total: 2, waitMs: 7 },
       { step: 'Evict', done: 0, total: 2 },
+      { step: 'Evict', done: 0, total: 2 },
+      { step: 'Evict', done: 0, total: 2 },
       { step: 'Evict', done: 1, total: 2 },
     ]);
   });

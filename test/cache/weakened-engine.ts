@@ -13,19 +13,19 @@ interface Removal {
   readonly edits: readonly (readonly [string, string])[];
 }
 
-const order = `['MoveMetadata', 'Settle', 'ExchangeForLink', 'Settle', 'RemoveLink']`;
+const order = `['MoveMetadata', 'Settle', 'ExchangeForLink', 'Settle', 'RemoveLink', 'MoveTree']`;
 
 /** Each protection of an eviction beside the runtime, and the smallest change of the sources that takes it out. */
 const removals = {
-  'the first settle': { file: 'cache/formats/a3s-store.ts', edits: [[order, `['MoveMetadata', 'ExchangeForLink', 'Settle', 'RemoveLink']`]] },
+  'the first settle': { file: 'cache/formats/a3s-store.ts', edits: [[order, `['MoveMetadata', 'ExchangeForLink', 'Settle', 'RemoveLink', 'MoveTree']`]] },
   'the exchange': {
     file: 'cache/evict.ts',
     edits: [
-      ['dir.symlink(evictionLinkTarget(item), itemTree);', ''],
-      ['root.exchange(item.name, dir, itemTree)', `root.rename(item.name, dir, itemTree) === 'Moved'`],
+      ['root.symlink(aside, aside);', ''],
+      ['if (!root.exchange(item.name, root, asideName(item))) return false;', `if (root.rename(item.name, root, asideName(item)) !== 'Moved') return false;`],
     ],
   },
-  'the second settle': { file: 'cache/formats/a3s-store.ts', edits: [[order, `['MoveMetadata', 'Settle', 'ExchangeForLink', 'RemoveLink']`]] },
+  'the second settle': { file: 'cache/formats/a3s-store.ts', edits: [[order, `['MoveMetadata', 'Settle', 'ExchangeForLink', 'RemoveLink', 'MoveTree']`]] },
   'the second look at the holds before a purge': {
     file: 'cache/purge.ts',
     edits: [['isHeld: seen.isHeld || (seen.hasTree && hasRested && (await isTreeUsed(site, item, slices)))', 'isHeld: false']],

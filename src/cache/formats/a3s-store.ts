@@ -43,7 +43,7 @@ const maxNameBytes = 255 - lockSuffix.length;
  * without metadata on put. So metadata goes first (from then on a miss, and nothing is lost), and the directory while a link
  * stands in its place, so that no put adopts what is leaving.
  */
-const besideTheRuntime: readonly EvictionStep[] = ['MoveMetadata', 'Settle', 'ExchangeForLink', 'Settle', 'RemoveLink'];
+const besideTheRuntime: readonly EvictionStep[] = ['MoveMetadata', 'Settle', 'ExchangeForLink', 'Settle', 'RemoveLink', 'MoveTree'];
 
 export function a3sStore(store: A3sStore): StoreFormat {
   const plain = new PlainMetadataReader({ ...store, colonAsUnderscore: store.directoryOf(':') === '_' });
@@ -90,7 +90,7 @@ function roleIn(store: A3sStore, name: string): Role {
 }
 
 function roleOfDotName(name: string): Role {
-  if (name === ownFolder) return { role: 'Own' };
+  if (name === ownFolder || name.startsWith(`${ownFolder}.`)) return { role: 'Own' };
   if (/^\.staging-[A-Za-z0-9]{6}$/.test(name)) return { role: 'Staging' };
   return { role: /^\.tmp[A-Za-z0-9]{6}$/.test(name) ? 'Temp' : 'Unrecognised' };
 }

@@ -20,7 +20,7 @@ const saveMsARow = 6;
  * While a link stands in for it every path goes on reaching the whole tree; so whoever began to read it just before can go on, and is
  * seen. Whoever came through the link at the very last gets it back a moment later, rather than when the rest is over.
  */
-const besideItsUsers: readonly EvictionStep[] = ['LookAgain', 'ExchangeForLink', 'Settle', 'RemoveLink', 'AskAgain'];
+const besideItsUsers: readonly EvictionStep[] = ['LookAgain', 'ExchangeForLink', 'Settle', 'RemoveLink', 'AskAgain', 'MoveTree'];
 
 /**
  * A directory whose children are the entries: every folder and regular file that does not begin with a dot, named and described by its
@@ -71,7 +71,7 @@ export class Directory implements PlainFormat {
   }
 
   roleOf(name: string): Role {
-    if (name === ownFolder) return { role: 'Own' };
+    if (name === ownFolder || name.startsWith(`${ownFolder}.`)) return { role: 'Own' };
     return isEntryName(name) ? { role: 'Entry', name } : { role: 'Unrecognised' };
   }
 

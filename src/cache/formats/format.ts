@@ -32,7 +32,7 @@ export type Role =
  * One step of taking entries out. The order is the format's, because its reader decides what a hit is.
  * Crash safety and meaning of each: cache/evict.ts.
  */
-export type EvictionStep = 'MoveMetadata' | 'LookAgain' | 'Settle' | 'ExchangeForLink' | 'RemoveLink' | 'AskAgain';
+export type EvictionStep = 'MoveMetadata' | 'LookAgain' | 'Settle' | 'ExchangeForLink' | 'RemoveLink' | 'AskAgain' | 'MoveTree';
 
 export interface ScanOptions {
   readonly nowMs: number;

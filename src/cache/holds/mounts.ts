@@ -8,7 +8,7 @@ import type { Hold, Holds } from '../../policy/holds.ts';
 import { noHolds } from '../../policy/holds.ts';
 import type { EntryName } from '../../policy/snapshot.ts';
 import type { Format } from '../formats/format.ts';
-import { itemIdOf, trashPath } from '../trash.ts';
+import { itemAside, itemIdOf, trashPath } from '../trash.ts';
 import type { Holder, HoldsPlace, HoldsReading } from './holder.ts';
 import { unreadable } from './holder.ts';
 
@@ -65,6 +65,8 @@ function entryAt(components: readonly string[] | undefined, format: Format): Ent
   if (components === undefined) return undefined;
   const item = components.slice(0, trashPath.length).every((component, i) => component === trashPath[i]) ? components[trashPath.length] : undefined;
   if (item !== undefined) return itemIdOf(item, format)?.name;
+  const aside = itemAside(components[0] ?? '', format);
+  if (aside !== undefined) return aside.name;
   const role = format.roleOf(components[0] ?? '');
   return role.role === 'Entry' ? role.name : undefined;
 }
