@@ -1,3 +1,5 @@
+import { plainText } from './plain-text.ts';
+
 /**
  * The conditions of CachePolicy and NodeCache with their closed lists of reasons.
  * Accepted, Programmed and Ready always stand; Degraded, LimitUnreachable and Stale only while they are True.
@@ -36,16 +38,14 @@ export type Finding<T extends ConditionType = ConditionType> = {
   [K in T]: { readonly type: K; readonly status: ConditionStatus; readonly reason: (typeof conditionReasons)[K][number]; readonly message: string };
 }[T];
 
-/** Conditions with transition times: kept from `previous` where the status is unchanged, else `now`. Messages end at 1,024 characters, as the CRD does. */
+/** The CRDs take no longer ones. */
+const maxMessage = 1024;
+
+/** Conditions with transition times: kept from `previous` where the status is unchanged, else `now`. Messages are plain text of at most 1,024 characters. */
 export function settleConditions(findings: readonly Finding[], previous: readonly Partial<Condition>[], observedGeneration: number, now: string): Condition[] {
   return findings.map((finding) => {
     const before = previous.find((condition) => condition.type === finding.type);
     const lastTransitionTime = before?.status === finding.status && before.lastTransitionTime !== undefined ? before.lastTransitionTime : now;
-    return { ...finding, message: shortened(finding.message), observedGeneration, lastTransitionTime };
+    return { ...finding, message: plainText(finding.message, maxMessage), observedGeneration, lastTransitionTime };
   });
-}
-
-/** With a replacement for the half of a character that a cut may leave: the API server puts one there, and what it shows has to be what was written. */
-function shortened(message: string): string {
-  return message.slice(0, 1024).toWellFormed();
 }

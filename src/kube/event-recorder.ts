@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 
+import { plainText } from '../api/plain-text.ts';
 import type { Log } from '../observe/log.ts';
 import type { KubeClient } from './client.ts';
 import { systemClock } from './clock.ts';
@@ -85,7 +86,7 @@ export class EventRecorder {
     const { event } = series;
     event.count += 1;
     event.lastTimestamp = this.#timestamp();
-    event.message = happening.message.slice(0, maxMessage);
+    event.message = plainText(happening.message, maxMessage);
     series.lastSeenMs = this.#clock.monotonicMs();
     if (!series.busy) void this.#write(series);
   }

@@ -2,7 +2,7 @@ import { Foremost } from './foremost.ts';
 import type { NodeFigures } from './node-figures.ts';
 import { judge } from './node-verdict.ts';
 import type { AgentPod, NodeVerdict, Vantage } from './node-verdict.ts';
-import { byNodeName, ReportSums } from './report-sums.ts';
+import { byNodeName, ReportSums, saturated } from './report-sums.ts';
 
 interface NodeState {
   readonly nodeName: string;
@@ -51,7 +51,7 @@ export class Fleet {
 
   /** By all reports to this policy, fresh or not. */
   get evicted(): { readonly evictedEntries: number; readonly evictedBytes: number } {
-    return { evictedEntries: Number(this.#evictedEntries), evictedBytes: Number(this.#evictedBytes) };
+    return { evictedEntries: saturated(this.#evictedEntries), evictedBytes: saturated(this.#evictedBytes) };
   }
 
   get lastEvictionTime(): string | undefined {

@@ -1,3 +1,4 @@
+import { plainText } from '../api/plain-text.ts';
 import type { NodeCacheStatus } from '../api/status.ts';
 import { parseUsage } from './usage.ts';
 
@@ -34,11 +35,17 @@ export interface CacheFigures {
   readonly wouldEvictBytes: number;
 }
 
-/** No node has more of anything. Somebody's 2^63 in one report would make sums that no status can hold, and the API server would refuse them for good. */
+/** No node has more of anything: a larger figure in a report is a fault or an attack. */
 const mostOnNode = Number.MAX_SAFE_INTEGER;
+/** Of the words of one node so many stand in a condition of the policy, which names three nodes in 1,024 characters. */
+const mostWords = 256;
 
 function figure(reported: number | undefined): number {
   return Math.min(reported ?? 0, mostOnNode);
+}
+
+function words(text: string): string {
+  return plainText(text, mostWords);
 }
 
 type CacheStatus = NonNullable<NodeCacheStatus['caches']>[number];
@@ -59,9 +66,9 @@ export function nodeFigures(nodeName: string, status: NodeCacheStatus, intern: (
     evictedBytes: figure(status.evictedBytes),
     lastEvictionTime: status.lastEvictionTime,
     caches: caches.map((cache) => cacheFigures(nodeName, cache, intern)),
-    failing: failing ? (degraded?.message ?? 'failing') : undefined,
-    overLimit: overLimit ? (ready?.message ?? 'over its limits') : undefined,
-    unreachable: unreachable?.status === 'True' ? { reason: intern(unreachable.reason ?? ''), message: unreachable.message ?? '' } : undefined,
+    failing: failing ? words(degraded?.message ?? 'failing') : undefined,
+    overLimit: overLimit ? words(ready?.message ?? 'over its limits') : undefined,
+    unreachable: unreachable?.status === 'True' ? { reason: intern(unreachable.reason ?? ''), message: words(unreachable.message ?? '') } : undefined,
   };
 }
 

@@ -6,6 +6,14 @@ export const namedNodes = 3;
 
 const summed = ['entryCount', 'totalBytes', 'evictedEntries', 'evictedBytes', 'protectedBytes', 'wouldEvictEntries', 'wouldEvictBytes'] as const;
 
+/** The largest number below 2^63: the API server refuses a status with a larger integer. */
+const mostInStatus = 2 ** 63 - 1024;
+
+/** A sum as a status can hold it. */
+export function saturated(sum: number | bigint): number {
+  return Math.min(Number(sum), mostInStatus);
+}
+
 /** Nodes of which a condition names the first few. */
 export function nodeSet(): Foremost<NodeFigures> {
   return new Foremost<NodeFigures>(namedNodes, byNodeName);
@@ -41,7 +49,7 @@ export class CacheSums {
   }
 
   sum(key: (typeof summed)[number]): number {
-    return Number(this.#sums.get(key));
+    return saturated(this.#sums.get(key) ?? 0n);
   }
 
   #count(cache: CacheFigures, sign: 1 | -1): void {

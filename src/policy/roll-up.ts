@@ -9,7 +9,7 @@ import type { NodeFigures } from './node-figures.ts';
 import { isoSeconds } from './node-report.ts';
 import type { AgentPod } from './node-verdict.ts';
 import type { CacheSums, ReportSums } from './report-sums.ts';
-import { byNodeName, byUsage, fullestKept, namedNodes } from './report-sums.ts';
+import { byNodeName, byUsage, fullestKept, namedNodes, saturated } from './report-sums.ts';
 import { formatUsage } from './usage.ts';
 
 export interface RollUpInput {
@@ -45,7 +45,7 @@ export function rollUp(given: RollUpInput): CachePolicyStatus {
   const stats = perCache.every((cache) => cache.stats) && fresh.size > 0 ? sumOf(perCache.map((cache) => cache.stats)) : undefined;
   const evicted = evictedSoFar(input);
   const lastEvictionTime = latest([previous?.lastEvictionTime, fleet.lastEvictionTime].filter((time) => isPast(time, nowMs)));
-  const fullest = fullestNodes(fresh);
+  const fullest = fullestNodes(fresh, policy.cacheNames);
   return {
     observedGeneration: policy.generation,
     ...(stats && { stats }),
@@ -133,8 +133,8 @@ function rollUpCache(name: string, sums: CacheSums | undefined) {
 
 function sumOf(all: readonly ({ entryCount?: number; totalBytes?: number } | undefined)[]) {
   return {
-    entryCount: all.reduce((sum, stats) => sum + (stats?.entryCount ?? 0), 0),
-    totalBytes: all.reduce((sum, stats) => sum + (stats?.totalBytes ?? 0), 0),
+    entryCount: saturated(all.reduce((sum, stats) => sum + (stats?.entryCount ?? 0), 0)),
+    totalBytes: saturated(all.reduce((sum, stats) => sum + (stats?.totalBytes ?? 0), 0)),
   };
 }
 
@@ -151,7 +151,7 @@ function evictedSoFar({ fleet, previous, departedSince }: RollUpInput) {
     const unseen = before - live - known;
     // Sums beyond 2^53, which bytes reach, are rounded: that is nobody's departure.
     const departed = unseen > before * Number.EPSILON ? known + unseen : known;
-    return { departed, total: departed + live };
+    return { departed: saturated(departed), total: saturated(departed + live) };
   };
   const entries = figure('evictedEntries');
   const bytes = figure('evictedBytes');
@@ -171,8 +171,8 @@ function latest(times: readonly (string | undefined)[]): string | undefined {
   return times.filter((time) => time !== undefined).sort().at(-1);
 }
 
-function fullestNodes({ caches }: ReportSums) {
-  const fullest = [...caches.values()].flatMap((cache) => cache.fullest.first()).sort(byUsage).slice(0, fullestKept);
+function fullestNodes({ caches }: ReportSums, cacheNames: readonly string[]) {
+  const fullest = cacheNames.flatMap((name) => caches.get(name)?.fullest.first() ?? []).sort(byUsage).slice(0, fullestKept);
   return fullest.map(({ nodeName, name, usage }) => ({ nodeName, cacheName: name, usage: formatUsage(usage) }));
 }
 

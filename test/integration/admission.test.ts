@@ -1,19 +1,20 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { agentFieldManager, apiVersion, nodeCacheName, policyLabel } from '../../src/api/names.ts';
-import type { KubeClient } from '../../src/kube/client.ts';
+import { KubeClient } from '../../src/kube/client.ts';
 import type { KubeObject } from '../../src/kube/objects.ts';
 import { cachePolicies, configMaps, daemonSets, nodeCaches, pods } from '../../src/kube/resource.ts';
 import { KubeStatusError } from '../../src/kube/status-error.ts';
+import type { Transport } from '../../src/kube/transport.ts';
 import { hostilePaths, oddPaths } from '../fixtures/hostile-paths.ts';
-import { admin, aPolicy, clientWithToken, eventually, installOperator, kubectl, namespace, tokenOfAgent } from './cluster.ts';
+import { admin, aPolicy, clientWithToken, eventually, installOperator, kubectl, namespace, tokenOfAgent, transportWithToken } from './cluster.ts';
 
 const manager = { fieldManager: agentFieldManager };
 
-function aNodeCache(policyName: string, nodeName: string, change: { name?: string; label?: string; finalizers?: string[]; owner?: object; status?: object } = {}): KubeObject {
-  const { name = nodeCacheName(policyName, nodeName), label = policyName, finalizers, owner, status } = change;
+function aNodeCache(policyName: string, nodeName: string, change: { name?: string; label?: string; labels?: object; annotations?: object; finalizers?: string[]; owner?: object; status?: object } = {}): KubeObject {
+  const { name = nodeCacheName(policyName, nodeName), label = policyName, labels, annotations, finalizers, owner, status } = change;
   const ownerReferences = [{ apiVersion, kind: 'CachePolicy', name: policyName, uid: 'uid-of-the-policy', ...owner }];
   return {
-    apiVersion, kind: 'NodeCache', metadata: { name, labels: { [policyLabel]: label }, ...(finalizers && { finalizers }), ...(owner && { ownerReferences }) },
+    apiVersion, kind: 'NodeCache', metadata: { name, labels: { [policyLabel]: label, ...labels }, ...(annotations && { annotations }), ...(finalizers && { finalizers }), ...(owner && { ownerReferences }) },
     spec: { policyName, nodeName }, ...(status && { status }),
   } as KubeObject;
 }
@@ -31,11 +32,13 @@ async function outcome(call: Promise<unknown>): Promise<string> {
 
 describe('admission, with the tokens of real pods', () => {
   let agent: KubeClient;
+  let transport: Transport;
   let unbound: KubeClient;
 
   beforeAll(async () => {
     await installOperator();
-    agent = clientWithToken(await tokenOfAgent('cachepolicy-mine-abcde', 'node-a'));
+    transport = transportWithToken(await tokenOfAgent('cachepolicy-mine-abcde', 'node-a'));
+    agent = new KubeClient(transport);
     await clientWithToken(await tokenOfAgent('cachepolicy-mine-bcdef', 'node-b')).apply(nodeCaches, aNodeCache('mine', 'node-b'), manager);
     unbound = clientWithToken((await kubectl(['create', 'token', 'cachepolicy-agent', '-n', namespace])).trim());
   });
@@ -52,6 +55,10 @@ describe('admission, with the tokens of real pods', () => {
     ["a squat on another node's name", aNodeCache('mine', 'node-a', { name: 'mine.node-c' }), 'named <policy>.<node>'],
     ["another policy's report", aNodeCache('other', 'node-a'), 'its own policy'],
     ['a report without its label', aNodeCache('mine', 'node-a', { label: 'other' }), 'names its policy'],
+    ['an annotation', aNodeCache('mine', 'node-a', { annotations: { junk: 'x'.repeat(240_000) } }), 'no annotations'],
+    ['another label', aNodeCache('mine', 'node-a', { labels: { more: 'junk' } }), 'no label but'],
+    ['an owner with a long uid', aNodeCache('mine', 'node-a', { owner: { uid: 'x'.repeat(240_000) } }), 'no other owner'],
+    ['an owner of a made-up version', aNodeCache('mine', 'node-a', { owner: { apiVersion: `${apiVersion}${'x'.repeat(200_000)}` } }), 'no other owner'],
     ['a finalizer', aNodeCache('mine', 'node-a', { finalizers: ['example.com/stay'] }), 'finalizers'],
     ['another policy as the owner', aNodeCache('mine', 'node-a', { owner: { name: 'other' } }), 'no other owner'],
     ['an owner of another kind', aNodeCache('mine', 'node-a', { owner: { kind: 'NodeCache' } }), 'no other owner'],
@@ -60,6 +67,48 @@ describe('admission, with the tokens of real pods', () => {
     const result = await outcome(agent.apply(nodeCaches, object, manager));
     expect(result).toMatch(/^403 /);
     expect(result).toContain(words);
+  });
+
+  it('lets an agent report on where somebody else put an annotation, a label and a finalizer, and take none of them away', async () => {
+    const theirs = { annotations: { 'example.com/note': 'mine' }, labels: { team: 'storage' }, finalizers: ['example.com/stay'] };
+    const merge = (metadata: object) => ({ type: 'merge', body: { metadata } }) as const;
+    await agent.apply(nodeCaches, aNodeCache('mine', 'node-a'), manager);
+    await admin().patch(nodeCaches, { name: 'mine.node-a' }, merge(theirs));
+    expect(await outcome(agent.apply(nodeCaches, aNodeCache('mine', 'node-a'), manager))).toBe('ok');
+    expect(await outcome(agent.applyStatus(nodeCaches, aNodeCache('mine', 'node-a', { status: { entries: '4' } }), manager))).toBe('ok');
+    expect(await outcome(agent.patch(nodeCaches, { name: 'mine.node-a' }, merge({ annotations: { 'example.com/note': 'x'.repeat(240_000) } })))).toMatch(/^403 .*no annotations/);
+    expect(await outcome(agent.patch(nodeCaches, { name: 'mine.node-a' }, merge({ labels: { team: 'other' } })))).toMatch(/^403 .*no label but/);
+    expect(await outcome(agent.patch(nodeCaches, { name: 'mine.node-a' }, merge({ finalizers: null })))).toMatch(/^403 .*no finalizers/);
+    await admin().patch(nodeCaches, { name: 'mine.node-a' }, merge({ annotations: null, labels: { team: null }, finalizers: null }));
+  });
+
+  it('refuses an agent a report that is larger than one of sixteen caches', async () => {
+    const junk = 'x'.repeat(240_000);
+    const cache = { name: 'rootfs' };
+    const statuses = [
+      { entries: junk }, { reportTime: `2026-01-01T00:00:00.${'0'.repeat(240_000)}Z` }, { agentVersion: junk }, { caches: [{ name: junk }] }, { caches: [{ name: 'one\ntwo' }] },
+      { caches: [{ ...cache, problem: { reason: 'DiskIo', message: junk } }] }, { caches: [{ ...cache, holdSources: [junk] }] },
+      { caches: [{ ...cache, lastRun: { time: `2026-01-01T00:00:00.${'0'.repeat(240_000)}Z` } }] },
+      { caches: Array.from({ length: 17 }, (_, index) => ({ name: `cache-${index}` })) },
+      { conditions: [{ type: 'Ready', status: 'True', reason: 'Ready', message: junk, lastTransitionTime: '2026-01-01T00:00:00Z' }] },
+    ];
+    const results = await Promise.all(statuses.map((status) => outcome(agent.applyStatus(nodeCaches, aNodeCache('mine', 'node-a', { status }), manager))));
+    expect(results.map((result) => result.slice(0, 3))).toEqual(statuses.map(() => '422'));
+  });
+
+  it('refuses an agent what only fills the record of who wrote what', async () => {
+    await agent.apply(nodeCaches, aNodeCache('mine', 'node-a'), manager);
+    const managed = (count: number, fieldsV1: object) => ({ metadata: { managedFields: Array.from({ length: count }, (_, index) => ({
+      manager: `manager-${index}`, operation: 'Apply', apiVersion, time: '2026-01-01T00:00:00Z', fieldsType: 'FieldsV1', fieldsV1,
+    })) } });
+    for (const body of [managed(1_000, { 'f:spec': { 'f:nodeName': {} } }), managed(1, { [`f:${'x'.repeat(240_000)}`]: {} }), managed(1, { 'f:status': { [`f:${'x'.repeat(240_000)}`]: {} } })]) {
+      expect(await outcome(agent.patch(nodeCaches, { name: 'mine.node-a' }, { type: 'merge', body }))).toMatch(/^403 .*managedFields/);
+      const path = `/apis/${apiVersion}/nodecaches/mine.node-a?fieldManager=${agentFieldManager}`;
+      expect(await outcome(transport.request({ method: 'PATCH', path, contentType: 'application/merge-patch+json', body, repeatable: false }))).toMatch(/^403 .*managedFields/);
+    }
+    for (let index = 0; index < 3; index++) {
+      expect(await outcome(agent.apply(nodeCaches, aNodeCache('mine', 'node-a'), { fieldManager: `manager-${index}` }))).toMatch(/^403 .*managedFields/);
+    }
   });
 
   it("refuses an agent another node's status", async () => {

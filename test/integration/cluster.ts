@@ -26,9 +26,14 @@ export function controlPlane(): SharedControlPlane {
 }
 
 export function clientWithToken(token: string): KubeClient {
+  return new KubeClient(transportWithToken(token));
+}
+
+/** For requests that no client of the operator makes. */
+export function transportWithToken(token: string): Transport {
   const { server, caFile } = controlPlane();
   const ca = readFileSync(caFile, 'utf8');
-  return new KubeClient(new Transport({ server: new URL(server), namespace, credentials: async () => ({ authorization: `Bearer ${token}`, ca }) }));
+  return new Transport({ server: new URL(server), namespace, credentials: async () => ({ authorization: `Bearer ${token}`, ca }) });
 }
 
 export function admin(): KubeClient {

@@ -53,7 +53,7 @@ export function rollUpByTheBook(given: ModelInput): CachePolicyStatus {
   const stats = perCache.every((cache) => cache.stats) && fresh.length > 0 ? sumOf(perCache.map((cache) => cache.stats)) : undefined;
   const evicted = evictedSoFar(own, input);
   const lastEvictionTime = latest([previous?.lastEvictionTime, ...own.map((report) => report.status.lastEvictionTime)].filter((time) => time !== undefined && Date.parse(time) <= input.nowMs + 60_000));
-  const fullest = fullestNodes(fresh);
+  const fullest = fullestNodes(fresh, policy.cacheNames);
   return {
     observedGeneration: policy.generation,
     ...(stats && { stats }),
@@ -185,8 +185,8 @@ function latest(times: readonly (string | undefined)[]): string | undefined {
   return times.filter((time) => time !== undefined).sort().at(-1);
 }
 
-function fullestNodes(fresh: readonly Report[]) {
-  const all = fresh.flatMap((report) => caches(report).filter((cache) => cache.stats).map((cache) => ({ nodeName: report.nodeName, cacheName: cache.name, usage: parseUsage(cache.usage) })));
+function fullestNodes(fresh: readonly Report[], cacheNames: readonly string[]) {
+  const all = fresh.flatMap((report) => caches(report).filter((cache) => cache.stats && cacheNames.includes(cache.name)).map((cache) => ({ nodeName: report.nodeName, cacheName: cache.name, usage: parseUsage(cache.usage) })));
   const known = all.filter((each): each is (typeof each) & { usage: number } => each.usage !== undefined);
   known.sort((a, b) => b.usage - a.usage || (a.nodeName === b.nodeName ? (a.cacheName < b.cacheName ? -1 : 1) : a.nodeName < b.nodeName ? -1 : 1));
   return known.slice(0, fullestNodesKept).map((each) => ({ ...each, usage: formatUsage(each.usage) }));

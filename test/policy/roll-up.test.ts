@@ -54,13 +54,29 @@ const condition = (status: Status, type: string) => {
 };
 
 describe('the status of a policy', () => {
-  it('holds only sums that the API server takes, whatever somebody wrote into reports', () => {
+  it.each([2, 3_000])('holds only sums that the API server takes, whatever somebody wrote into %i reports', (count) => {
     const most = Number('9223372036854775807');
+    const nodes = Array.from({ length: count }, (_, index) => `n${index}`);
     const caches = [{ name: 'rootfs', stats: { entryCount: most, totalBytes: most }, totals: { evictedEntries: most, evictedBytes: most }, protected: { inUse: { entries: most, bytes: most } }, wouldEvict: { entries: most, bytes: most } }];
-    const status = rolledUp({ reports: ['a', 'b'].map((name) => aReport(name, { caches, evictedEntries: most, evictedBytes: most } as Partial<Report['status']>)) });
+    const previous = { ...rolledUp(), departed: { evictedEntries: most, evictedBytes: most } };
+    const status = rolledUp({ nodes, previous, reports: nodes.map((name) => aReport(name, { caches, evictedEntries: most, evictedBytes: most } as Partial<Report['status']>)) });
     const numbers = JSON.stringify(status).match(/(?<=":)\d+/g) ?? [];
     expect(numbers.length).toBeGreaterThan(15);
     expect(numbers.filter((digits) => BigInt(digits) > 2n ** 63n - 1n)).toEqual([]);
+  });
+
+  it('shows the words of a node on one line, bounded, so that one node leaves the others their place', () => {
+    const failing = (nodeName: string, message: string) => aReport(nodeName, {
+      caches: [{ name: 'rootfs', problem: { reason: 'DiskIo', message } }],
+      conditions: [{ type: 'Degraded', status: 'True', reason: 'CacheFailing', message, lastTransitionTime: ago(1) }],
+    } as Partial<Report['status']>);
+    const status = rolledUp({ reports: [failing('a', `x\n\u202e${'long '.repeat(200)}`), failing('b', 'rootfs: no disk')] });
+    expect(status.conditions?.find((each) => each.type === 'Degraded')?.message).toMatch(/^2 nodes: a\/x \ufffdlong .{200,250}…; b\/rootfs: no disk$/);
+  });
+
+  it('names no cache that is not in the spec, such as one that a node made up', () => {
+    const reports = [aReport('a', { caches: [{ name: 'made-up', usage: '>999%', stats: { entryCount: 1, totalBytes: 1 } }] } as Partial<Report['status']>), aReport('b')];
+    expect(rolledUp({ reports }).fullestNodes).toEqual([{ nodeName: 'b', cacheName: 'rootfs', usage: '50%' }]);
   });
 
   it('does not take the time of an eviction from a node whose clock is ahead, nor keep such a one', () => {
@@ -86,7 +102,7 @@ describe('the status of a policy', () => {
   it('ends a long message before a character that does not fit in whole, as the API server would show it', () => {
     const words = 'x'.repeat(1022);
     const message = rolledUp({ accepted: { ...inForce, message: `${words}y😀z` } }).conditions?.[0]?.message;
-    expect(message).toBe(`${words}y\ufffd`);
+    expect(message).toBe(`${words}y…`);
     expect(JSON.parse(JSON.stringify(message))).toBe(message);
     expect(message?.isWellFormed()).toBe(true);
   });
