@@ -17,7 +17,7 @@ interface ErrorKind {
 export const errorKinds = {
   ERR_INPUT_INVALID: { audience: 'user', retry: false, hint: 'correct the named field and run again' },
   ERR_INPUT_UNREADABLE: { audience: 'user', retry: false, hint: 'name a file that exists and can be read, or - for standard input' },
-  ERR_PATH_NOT_ALLOWED: { audience: 'user', retry: false, hint: 'choose a path strictly below an allowed root, or allow the root (--allowed-root, ConfigMap cachepolicy-allowed-roots)' },
+  ERR_PATH_NOT_ALLOWED: { audience: 'user', retry: false, hint: 'choose a path strictly below an allowed root, or allow the root (--allowed-root, deploy/allowed-roots.yaml)' },
   ERR_ROOT_MISSING: { audience: 'system', retry: true, hint: 'the cache is taken up by itself when the directory appears' },
   ERR_ROOT_SYMLINK: { audience: 'system', retry: true, hint: 'replace the symbolic link by the directory itself, or name the directory it points to' },
   ERR_ROOT_NOT_DIRECTORY: { audience: 'system', retry: true, hint: 'name a directory' },

@@ -38,6 +38,8 @@ export interface ReconcilerOptions {
   readonly inventory: Inventory;
   /** Calls for a reconcile of each policy that it decides about. */
   readonly standings: Pick<Standings, 'of'>;
+  /** How the admission policies differ from what this controller goes by (admission-check.ts). */
+  readonly admissionDifference: () => string | undefined;
   readonly namespace: string;
   readonly image: string;
   /** Told of what an admin would look for, after the status that shows it was written. */
@@ -149,6 +151,7 @@ export class Reconciler {
       policy: { uid, generation, cacheNames: policy.spec.caches.map((cache) => cache.name), maxUnavailable: policy.spec.rollout?.maxUnavailable ?? '10%' },
       accepted,
       unapplied,
+      admissionDifference: this.#options.admissionDifference(),
       desired: this.#desired(name),
       fleet: this.#options.inventory.fleet(name),
       previous: policy.status,

@@ -24,6 +24,7 @@ import { parseListenAddress } from '../observe/listen-address.ts';
 import type { Log } from '../observe/log.ts';
 import { Metrics, timeLoop } from '../observe/metrics.ts';
 import type { PolicyObject } from './admission.ts';
+import { AdmissionCheck } from './admission-check.ts';
 import { parseAllowedRoots } from './allowed-roots.ts';
 import { Inventory } from './inventory.ts';
 import { podRecord, reportRecord } from './records.ts';
@@ -102,14 +103,21 @@ async function serve(options: ControllerOptions, signal: AbortSignal): Promise<v
     standings = new Standings({ policies: watched.policies, allowedRoots, runningAgents: (name) => inventory.fleet(name).agents, onDecided: (name) => queue.add(name) });
     const end = enqueueChanges(watched, { namespace, queue, standings });
     const fenced = client.fencedBy(leadership.fence);
+    const check = new AdmissionCheck({ client: fenced, namespace, image, allowedRoots, onChange: () => enqueueAll(watched, queue), log, clock });
+    const endRechecks = watched.configMaps.subscribe({ updated: ({ metadata }) => void (metadata.name === allowedRootsConfigMap && check.recheck()) });
+    const checking = check.run(leadership.signal);
     const events = new EventRecorder({ client: fenced, log, component: 'cachepolicy-controller', instance: process.env['POD_NAME'] ?? hostname(), signal: leadership.signal });
     const record = events.record.bind(events);
-    const reconciler = new Reconciler({ ...watched, nodeCaches: reports.store, client: fenced, inventory, standings, namespace, image, record, log, clock });
+    const reconciler = new Reconciler({
+      ...watched, nodeCaches: reports.store, client: fenced, inventory, standings, admissionDifference: () => check.difference, namespace, image, record, log, clock,
+    });
     await runControlLoop({ queue, reconcile: meter.timed((name, stop) => reconciler.reconcile(name, stop)), log, workers }, leadership.signal);
     end();
+    endRechecks();
     standings.end();
     inventory.end();
     meter.leads(undefined);
+    await checking;
     await watchingReports;
   }, signal);
   await watching;
@@ -162,6 +170,10 @@ function enqueueChanges({ policies, configMaps: maps, daemonSets: sets }: Watche
     sets.subscribe({ added: child, updated: child, deleted: child }),
   ];
   return () => ends.forEach((end) => end());
+}
+
+function enqueueAll({ policies }: Watched, queue: WorkQueue): void {
+  for (const { metadata } of policies.values()) queue.add(metadata.name);
 }
 
 /**

@@ -37,7 +37,12 @@ export interface WatchOptions extends CallOptions, Selection {
   readonly timeoutSeconds: number;
 }
 
-export interface ApplyOptions extends CallOptions {
+export interface WriteOptions extends CallOptions {
+  /** The server answers as if it wrote, admission included, and writes nothing. */
+  readonly dryRun?: boolean;
+}
+
+export interface ApplyOptions extends WriteOptions {
   readonly fieldManager: string;
   /** Take fields from other managers. Default true, as controllers do. */
   readonly force?: boolean;
@@ -91,8 +96,8 @@ export class KubeClient {
   }
 
   /** @throws KubeStatusError 409 AlreadyExists */
-  create<T extends KubeObject>(resource: Resource, object: T, options: CallOptions = {}): Promise<T> {
-    const path = pathOf(resource, { namespace: object.metadata.namespace });
+  create<T extends KubeObject>(resource: Resource, object: T, options: WriteOptions = {}): Promise<T> {
+    const path = pathOf(resource, { namespace: object.metadata.namespace }, dryRunOf(options));
     return this.#write<T>({ ...limitsOf(options), method: 'POST', path, body: object, repeatable: false });
   }
 
@@ -131,7 +136,7 @@ export class KubeClient {
   }
 
   #apply<T extends KubeObject>(resource: Resource, place: Place, object: T, options: ApplyOptions): Promise<T> {
-    const path = pathOf(resource, place, { fieldManager: options.fieldManager, force: options.force ?? true });
+    const path = pathOf(resource, place, { fieldManager: options.fieldManager, force: options.force ?? true, ...dryRunOf(options) });
     return this.#write<T>({ ...limitsOf(options), method: 'PATCH', path, body: object, contentType: 'application/apply-patch+yaml', repeatable: true });
   }
 
@@ -144,6 +149,10 @@ export class KubeClient {
 
 function limitsOf({ signal, deadlineMs, maxAttempts, refusedSpreadMs }: CallOptions): CallOptions {
   return { signal, deadlineMs, maxAttempts, refusedSpreadMs };
+}
+
+function dryRunOf({ dryRun = false }: WriteOptions): Query {
+  return dryRun ? { dryRun: 'All' } : {};
 }
 
 function selectorsOf({ labelSelector, fieldSelector }: Selection): Query {

@@ -17,6 +17,8 @@ export interface RollUpInput {
   readonly accepted: Finding<'Accepted'>;
   /** Why the API server does not take the ConfigMap or the DaemonSet; undefined where it does. What does not last is no news. */
   readonly unapplied?: { readonly words: string; readonly lasts: boolean } | undefined;
+  /** How the admission policies differ from what the controller goes by; undefined where they do not. */
+  readonly admissionDifference?: string | undefined;
   /** Nodes that should run an agent; undefined while a DaemonSet that changed is not counted again. */
   readonly desired: number | undefined;
   readonly fleet: Fleet;
@@ -183,12 +185,19 @@ function findings(input: RollUpInput, standing: Standing, nodes: Nodes): readonl
     input.accepted,
     programmed,
     readyFinding(input, nodes, programmed, standing),
-    ...(failing.size > 0 ? [{ type: 'Degraded', status: 'True', reason: 'NodesFailing', message: naming(failing, (node) => node.failing) } as const] : []),
+    ...degradedFinding(input, failing),
     ...(unreachable.size > 0
       ? [{ type: 'LimitUnreachable', status: 'True', reason: reasonOf(standing.unreachableReasons), message: naming(unreachable, (node) => node.unreachable?.message) } as const]
       : []),
     ...(nodes.stale > 0 ? [{ type: 'Stale', status: 'True', reason: 'AgentsSilent', message: `${count(nodes.stale, 'node')} without a fresh report; their figures are left out` } as const] : []),
   ];
+}
+
+/** One sentence is shown: a cache that is not enforced comes before an installation that does not fit together. */
+function degradedFinding({ admissionDifference }: RollUpInput, failing: Named): readonly Finding<'Degraded'>[] {
+  if (failing.size > 0) return [{ type: 'Degraded', status: 'True', reason: 'NodesFailing', message: naming(failing, (node) => node.failing) }];
+  if (admissionDifference !== undefined) return [{ type: 'Degraded', status: 'True', reason: 'AdmissionDiffers', message: admissionDifference }];
+  return [];
 }
 
 function programmedFinding({ accepted, desired, unapplied, policy, previous }: RollUpInput, { size, outdated }: Standing): Finding<'Programmed'> {

@@ -436,6 +436,20 @@ describe('an admin', () => {
   });
 });
 
+describe('where admission differs from the controller', () => {
+  it('the policy is Degraded and an Event says so, until they agree', async () => {
+    await running('node-1');
+    scenario.admissionDifference = 'admission says "a" where the controller goes by "b"';
+    await scenario.calls();
+    expect(scenario.condition('Degraded')).toBe('True AdmissionDiffers');
+    expect(scenario.events.at(-1)).toBe('Warning Degraded a3s-box');
+    scenario.admissionDifference = undefined;
+    await scenario.clock.pass(5_000);
+    await scenario.calls();
+    expect(scenario.condition('Degraded')).toBeUndefined();
+  });
+});
+
 describe('a node that departs', () => {
   const remove = 'delete NodeCache a3s-box.node-2 of report-node-2';
 

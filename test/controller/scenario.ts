@@ -36,6 +36,7 @@ export class Scenario {
   });
   #allowedRoots: readonly string[] = allowedRoots;
   image = 'cachepolicy:1';
+  admissionDifference: string | undefined;
   /** What an admin was told: `Normal Evicted a3s-box`. */
   readonly events: string[] = [];
   /** What happens while a list is on its way. */
@@ -143,7 +144,9 @@ export class Scenario {
     };
     return new Reconciler({
       client: client as unknown as KubeClient, policies, daemonSets, configMaps, nodeCaches, inventory, clock,
-      standings: this.#standings, namespace: 'cachepolicy-system', image: this.image, record: ({ regarding, type, reason }) => this.events.push(`${type} ${reason} ${regarding.metadata.name}`), log: silentLog,
+      standings: this.#standings,
+      admissionDifference: () => this.admissionDifference,
+      namespace: 'cachepolicy-system', image: this.image, record: ({ regarding, type, reason }) => this.events.push(`${type} ${reason} ${regarding.metadata.name}`), log: silentLog,
     });
   }
 

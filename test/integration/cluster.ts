@@ -1,6 +1,8 @@
 /** What the integration tests share: a client as anybody, the operator's objects, tokens that are bound to a pod. */
 import { execFile } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, relative } from 'node:path';
 import { promisify } from 'node:util';
 import { inject } from 'vitest';
 import { apiVersion } from '../../src/api/names.ts';
@@ -56,6 +58,30 @@ export async function installOperator(): Promise<void> {
     const refusal = await kubectl(['create', '--dry-run=server', '-f', '-'], beyond).then(() => '', (error: Error) => error.message);
     if (!refusal.includes('not strictly below an allowed root')) throw new Error(`admission is not in force yet: ${refusal}`);
   });
+}
+
+/** What somebody's own kustomization changes of deploy/; see examples/own. */
+export interface Own {
+  readonly roots?: readonly string[];
+  /** `name:tag` */
+  readonly image?: string;
+}
+
+/** A folder with a kustomization on top of deploy/, removed at the end of the scope. */
+export function ownKustomization({ roots, image }: Own): Disposable & { readonly dir: string } {
+  const scratch = mkdtempSync(join(tmpdir(), 'cachepolicy-kustomize-'));
+  const dir = join(scratch, 'own');
+  const deploy = relative(dir, `${root}deploy`);
+  const [newName, newTag] = image?.split(':') ?? [];
+  const patch = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'cachepolicy-allowed-roots', namespace }, data: { roots: roots?.join('\n') } };
+  const kustomization = {
+    apiVersion: 'kustomize.config.k8s.io/v1beta1', kind: 'Kustomization', resources: [deploy],
+    ...(image !== undefined && { images: [{ name: 'cachepolicy-operator', newName, newTag }] }),
+    ...(roots !== undefined && { patches: [{ patch: JSON.stringify(patch) }], transformers: [`${deploy}/render`] }),
+  };
+  mkdirSync(dir);
+  writeFileSync(join(dir, 'kustomization.yaml'), JSON.stringify(kustomization));
+  return { dir, [Symbol.dispose]: () => rmSync(scratch, { recursive: true }) };
 }
 
 export function aPolicy({ name = 'a3s-box', home = '/var/lib/a3s-box/home', limits = { maxEntries: 8 } as object, ...spec } = {}): KubeObject & { spec: object } {

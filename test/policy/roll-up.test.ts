@@ -236,6 +236,18 @@ describe('the status of a policy', () => {
     expect(status.conditions?.find((each) => each.type === 'Ready')).toMatchObject({ status: 'False', reason: 'NodesFailing', message: '1 node: b/rootfs: /var/x does not exist' });
   });
 
+  it('is Degraded where admission differs from the controller, unless a cache fails, which comes first; either way it stays Ready by its nodes', () => {
+    const admissionDifference = 'admission says "a" where the controller goes by "b"';
+    const status = rolledUp({ admissionDifference });
+    expect(status.conditions?.find((each) => each.type === 'Degraded')).toMatchObject({ status: 'True', reason: 'AdmissionDiffers', message: admissionDifference });
+    expect(condition(status, 'Ready')).toBe('True Ready');
+    const failing = aReport('b', {
+      caches: [{ name: 'rootfs', problem: { reason: 'RootMissing', message: '/var/x does not exist' } }],
+      conditions: [{ type: 'Degraded', status: 'True', reason: 'CacheFailing', message: 'rootfs: /var/x does not exist', lastTransitionTime: ago(1) }],
+    });
+    expect(condition(rolledUp({ admissionDifference, reports: [aReport('a'), failing] }), 'Degraded')).toBe('True NodesFailing');
+  });
+
   it('never lets the evictions fall when a node departs, whether the controller saw it go or not', () => {
     const before = rolledUp();
     const seen = rolledUp({ nodes: ['a'], previous: before, departedSince: { evictedEntries: 2, evictedBytes: 200 } });
