@@ -37,10 +37,10 @@ export async function findBinaries<Name extends BinaryName>(names: readonly Name
   if (names.some((name) => found.get(name) === undefined)) {
     await using _lock = await lockCache(log, signal);
     for (const [name, path] of findPresent(names)) found.set(name, path);
-    const missing = names.filter((name) => found.get(name) === undefined).map(sourceOf);
-    const left = await downloadAll(missing, log, signal);
+    const missing = names.filter((name) => found.get(name) === undefined);
+    const left = await downloadAll(missing.map(sourceOf), log, signal);
     for (const [index, source] of left.entries()) await build(source, `${index + 1} of ${left.length}`, log, signal);
-    for (const source of missing) found.set(source.name as Name, cachedPath(source));
+    for (const name of missing) found.set(name, cachedPath(sourceOf(name)));
   }
   return Object.fromEntries(found) as Record<Name, string>;
 }

@@ -12,7 +12,12 @@ export type BinaryName =
   | 'containerd'
   | 'containerd-shim-runc-v2'
   | 'ctr'
-  | 'pause';
+  | 'pause'
+  | 'kube-apiserver@oldest'
+  | 'kube-apiserver@newest';
+
+/** Besides the version of go.mod, whose whole control plane the tests run: the ends of what README.md supports, of which only the API server is tried. */
+export type OtherKubernetes = 'oldest' | 'newest';
 
 /** One file of an official release. */
 export interface Release {
@@ -24,7 +29,8 @@ export interface Release {
 }
 
 export interface BinarySource {
-  readonly name: BinaryName;
+  /** Of the file. */
+  readonly name: string;
   /** Folder in the cache, such as `kubernetes-v1.36.3`. */
   readonly cacheFolder: string;
   /** Absent: it has no release and is always built. */
@@ -51,17 +57,18 @@ const etcdVersion = pinnedVersion(here, 'go.etcd.io/etcd/server/v3');
 const containerdDir = join(here, 'containerd');
 const containerdVersion = pinnedVersion(containerdDir, 'github.com/containerd/containerd/v2');
 
-function kubernetes(name: BinaryName): BinarySource {
-  const [major, minor] = kubernetesVersion.slice(1).split('.');
+function kubernetes(name: string, moduleDir: string): BinarySource {
+  const gitVersion = pinnedVersion(moduleDir, 'k8s.io/kubernetes');
+  const [major, minor] = gitVersion.slice(1).split('.');
   const version = 'k8s.io/component-base/version';
-  const stamps = { gitVersion: kubernetesVersion, gitMajor: major, gitMinor: minor };
+  const stamps = { gitVersion, gitMajor: major, gitMinor: minor };
   const flags = Object.entries(stamps).map(([key, value]) => `-X ${version}.${key}=${value}`);
-  const url = `https://dl.k8s.io/release/${kubernetesVersion}/bin/linux/${architecture}/${name}`;
+  const url = `https://dl.k8s.io/release/${gitVersion}/bin/linux/${architecture}/${name}`;
   return {
     name,
-    cacheFolder: `kubernetes-${kubernetesVersion}`,
+    cacheFolder: `kubernetes-${gitVersion}`,
     release: { url, checksumUrl: `${url}.sha256` },
-    moduleDir: here,
+    moduleDir,
     buildArgs: ['-ldflags', ['-s -w', ...flags].join(' '), `k8s.io/kubernetes/cmd/${name}`],
   };
 }
@@ -78,7 +85,7 @@ function etcd(): BinarySource {
   };
 }
 
-function containerd(name: BinaryName): BinarySource {
+function containerd(name: string): BinarySource {
   const releases = `https://github.com/containerd/containerd/releases/download/${containerdVersion}`;
   const url = `${releases}/containerd-${containerdVersion.slice(1)}-linux-${architecture}.tar.gz`;
   return {
@@ -107,7 +114,11 @@ export function sourceOf(name: BinaryName): BinarySource {
       return containerd(name);
     case 'pause':
       return pause;
+    case 'kube-apiserver@oldest':
+      return kubernetes('kube-apiserver', join(here, 'kubernetes-oldest'));
+    case 'kube-apiserver@newest':
+      return kubernetes('kube-apiserver', join(here, 'kubernetes-newest'));
     default:
-      return kubernetes(name);
+      return kubernetes(name, here);
   }
 }

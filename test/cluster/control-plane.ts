@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
 import { findBinaries } from './binaries.ts';
+import type { OtherKubernetes } from './binary-sources.ts';
 import { startChild, type Child } from './child.ts';
 import { freePort } from './free-port.ts';
 import { writeKubeconfig } from './kubeconfig.ts';
@@ -39,6 +40,8 @@ export interface User {
 export interface ControlPlaneOptions {
   /** Default: all four. */
   readonly components?: readonly Component[];
+  /** The API server is of another version than go.mod names. */
+  readonly kubernetes?: OtherKubernetes;
   /** Besides the administrator. */
   readonly users?: readonly User[];
   /** The apiserver gets a certificate for its calls to kubelets (logs, exec). Needs openssl. */
@@ -74,7 +77,7 @@ export interface ControlPlane extends AsyncDisposable {
 export async function startControlPlane(options: ControlPlaneOptions = {}): Promise<ControlPlane> {
   const log = options.log ?? silent;
   const components = startOrder.filter((component) => options.components?.includes(component) ?? true);
-  const binaries = await findBinaries([...components, 'kubectl'], log, options.signal);
+  const binaries = await findPrograms(components, options, log);
   removeAbandonedRuns(log);
   for (let attempt = 1; ; attempt++) {
     try {
@@ -85,6 +88,12 @@ export async function startControlPlane(options: ControlPlaneOptions = {}): Prom
       log('a port was taken meanwhile; trying again with others');
     }
   }
+}
+
+async function findPrograms(components: readonly Component[], { kubernetes, signal }: ControlPlaneOptions, log: Log): Promise<Readonly<Record<string, string>>> {
+  const apiserver = kubernetes === undefined ? 'kube-apiserver' : (`kube-apiserver@${kubernetes}` as const);
+  const binaries: Readonly<Record<string, string>> = await findBinaries([...components.map((each) => (each === 'kube-apiserver' ? apiserver : each)), 'kubectl'], log, signal);
+  return { ...binaries, 'kube-apiserver': binaries[apiserver] ?? '' };
 }
 
 async function startOnce(
