@@ -1,7 +1,7 @@
 import { Slices } from '../disk/slices.ts';
 import { diskError, errno } from '../disk/disk-error.ts';
 import { OperatorError } from '../errors.ts';
-import type { Holds } from '../policy/holds.ts';
+import type { Hold, Holds } from '../policy/holds.ts';
 import { holdOf } from '../policy/holds.ts';
 import type { Entry, EntryName, MetadataStamp } from '../policy/snapshot.ts';
 import type { Eviction as Planned } from '../policy/verdicts.ts';
@@ -13,9 +13,10 @@ import { drop, moveTreeIn } from './recover.ts';
 import type { PassError } from './report.ts';
 import { restore } from './restore.ts';
 import type { Site } from './site.ts';
-import { atTree, isTreeUsed, lockEntry, note } from './site.ts';
+import { atTree, holdOnTree, lockEntry, note, readHolds } from './site.ts';
 import type { ItemId } from './trash.ts';
 import { asideName, asideOf, holdsTree, isEvictionLink, itemInode, itemMetadata, newItemId } from './trash.ts';
+import { noteUse } from './uses.ts';
 
 export interface Victim {
   readonly name: EntryName;
@@ -29,7 +30,7 @@ export interface EvictionResult {
   readonly gone: readonly Victim[];
   /** Every item that was made, by name; what came back has left its own. */
   readonly items: readonly string[];
-  /** Taken out, then found wanted, and put back. */
+  /** Taken out, then found wanted, and put back. Not what came back because of a stop or a failure. */
   readonly revived: number;
   /** Found changed or locked before anything was taken out, and left alone. */
   readonly raced: number;
@@ -168,13 +169,15 @@ class Eviction implements EvictionResult {
     if (this.#leaving.length === 0) return;
     const batch = this.#leaving;
     this.#leaving = [];
-    const { holds } = this.#site.holders.read();
+    const holds = readHolds(this.#site);
     for (const leaving of batch) {
       if (this.#slices.over) await this.#slices.yield();
       this.#site.onProgress({ step: 'Evict', done: this.gone.length, total: this.#total });
       try {
-        if (!(await this.#isUsed(leaving, holds)) && this.#actUnderLock(leaving, act)) this.#leaving.push(leaving);
-        else await this.#giveBack(leaving);
+        const hold = await this.#holdOn(leaving, holds);
+        const isWanted = hold !== undefined || (await this.#isWritten(leaving));
+        if (!isWanted && this.#actUnderLock(leaving, act)) this.#leaving.push(leaving);
+        else await this.#giveBack(leaving, hold);
       } catch (error) {
         this.#fail(leaving.victim, error);
         // Half way out is no place to stay. What cannot be given back now is given back by the next pass.
@@ -187,15 +190,15 @@ class Eviction implements EvictionResult {
     this.failed.set(name, note(this.#site.errors, error, name));
   }
 
-  async #isUsed({ victim: { name, entry }, item }: Leaving, holds: Holds): Promise<boolean> {
-    if (holdOf(holds, { name, description: entry?.description }) !== undefined || (await isTreeUsed(this.#site, item, this.#slices))) return true;
-    return entry !== undefined && (await this.#isWritten(entry, item));
+  async #holdOn({ victim: { name, entry }, item }: Leaving, holds: Holds): Promise<Hold | undefined> {
+    return holdOf(holds, { name, description: entry?.description }) ?? (await holdOnTree(this.#site, item, this.#slices));
   }
 
   /** Where there is no metadata to tell, somebody wrote in the tree itself since it was planned. */
-  async #isWritten({ name, stamp }: Entry, item: ItemId): Promise<boolean> {
+  async #isWritten({ victim: { entry }, item }: Leaving): Promise<boolean> {
     const { format } = this.#site;
-    if (format.kind === 'Store') return false;
+    if (entry === undefined || format.kind === 'Store') return false;
+    const { name, stamp } = entry;
     const row = await atTree(this.#site, item, (tree) => format.look(tree, name, this.#slices));
     return row === undefined || !isSameStamp(row.stamp, stamp);
   }
@@ -210,8 +213,9 @@ class Eviction implements EvictionResult {
     return !wanted && signal?.aborted !== true && act({ victim, item });
   }
 
-  async #giveBack({ item }: Leaving): Promise<void> {
-    const { root, trash, signal } = this.#site;
+  /** @param hold who was seen using it; where nobody was, it keeps the last use that it had */
+  async #giveBack({ item }: Leaving, hold?: Hold): Promise<void> {
+    const { root, trash, format, clock, signal } = this.#site;
     // Something else has taken the directory away: the runtime's own prune.
     if (root.statOf(item.name) === undefined && !holdsTree(trash, item) && asideOf(this.#site, item) !== 'Tree') {
       drop(this.#site, item);
@@ -219,7 +223,9 @@ class Eviction implements EvictionResult {
       return;
     }
     const isBack = await restore(this.#site, item);
-    if (isBack && signal?.aborted !== true) this.revived += 1;
+    if (isBack) noteUse(format, item.name, { hold, nowMs: clock.now() });
+    const isReported = signal?.aborted === true || this.failed.has(item.name) || hold?.unknown === true;
+    if (isBack && !isReported) this.revived += 1;
     // Something newer has the name: only the older one leaves.
     if (!isBack && asideOf(this.#site, item) === 'Tree') moveTreeIn(this.#site, item);
   }
@@ -250,11 +256,12 @@ class Eviction implements EvictionResult {
     if (this.#leaving.length === 0) return;
     const batch = this.#leaving;
     this.#leaving = [];
-    const { holds } = this.#site.holders.read();
+    const holds = readHolds(this.#site);
     for (const leaving of batch) {
       if (this.#slices.over) await this.#slices.yield();
       try {
-        if (await this.#isUsed(leaving, holds)) await this.#giveBack(leaving);
+        const hold = await this.#holdOn(leaving, holds);
+        if (hold !== undefined || (await this.#isWritten(leaving))) await this.#giveBack(leaving, hold);
         else this.#leaving.push(leaving);
       } catch (error) {
         this.#fail(leaving.victim, error);

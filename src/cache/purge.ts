@@ -8,7 +8,7 @@ import { tellRevived } from './journal.ts';
 import { drop, fateOf, look, moveTreeIn, revive } from './recover.ts';
 import type { PurgeReport } from './report.ts';
 import type { Site } from './site.ts';
-import { isTreeUsed, note } from './site.ts';
+import { holdOnTree, note, readHolds } from './site.ts';
 import type { ItemId } from './trash.ts';
 import { garbageIn, itemMetadata, itemsIn, itemTree } from './trash.ts';
 
@@ -40,7 +40,7 @@ export interface Doomed {
  * @param most so many are decided at most
  */
 export async function doomItems(site: Site, { only, most = Infinity, ...rest }: Rest & { only?: EntryName; most?: number }): Promise<Doomed> {
-  const { holds } = site.holders.read();
+  const holds = readHolds(site);
   const slices = new Slices();
   const garbage = new Map<string, { sizeBytes: number }>();
   const revived: EntryName[] = [];
@@ -54,11 +54,11 @@ export async function doomItems(site: Site, { only, most = Infinity, ...rest }: 
     try {
       const seen = look(site, item, holds);
       const hasRested = restsUntilMs(site, item, { ...rest, nowMs }) <= nowMs;
-      const found = { ...seen, isHeld: seen.isHeld || (seen.hasTree && hasRested && (await isTreeUsed(site, item, slices))) };
+      const found = { ...seen, hold: seen.hold ?? (seen.hasTree && hasRested ? await holdOnTree(site, item, slices) : undefined) };
       const fate = fateOf(found);
       if (fate === 'Restore') revived.push(...((await revive(site, item, found)) ? [item.name] : []));
       else if (fate === 'MoveTree') moveTreeIn(site, item);
-      else if (fate === 'Drop' || (!found.isHeld && hasRested)) await doom(site, item, garbage, slices);
+      else if (fate === 'Drop' || (found.hold === undefined && hasRested)) await doom(site, item, garbage, slices);
     } catch (error) {
       note(site.errors, error, item.name);
     }
@@ -74,7 +74,7 @@ export async function restingBytes(site: Site): Promise<number> {
   let bytes = 0;
   for await (const item of itemsIn(site.trash, site.format, slices)) {
     const found = look(site, item, holds);
-    if (found.isHeld || fateOf(found) !== 'Rest') continue;
+    if (found.hold !== undefined || fateOf(found) !== 'Rest') continue;
     using dir = site.trash.openDirIfPresent(item.id);
     // Being deleted by another process since it was listed.
     if (dir === undefined) continue;

@@ -1,7 +1,7 @@
 import { diskError, errno } from '../disk/disk-error.ts';
 import { Slices } from '../disk/slices.ts';
 import { OperatorError } from '../errors.ts';
-import type { Holds } from '../policy/holds.ts';
+import type { Hold, Holds } from '../policy/holds.ts';
 import { holdOf } from '../policy/holds.ts';
 import type { EntryName } from '../policy/snapshot.ts';
 import { tellRevived } from './journal.ts';
@@ -12,6 +12,7 @@ import { note } from './site.ts';
 import type { ItemId } from './trash.ts';
 import type { Aside } from './trash.ts';
 import { asideName, asideOf, holdsTree, isEvictionLink, itemInode, itemMetadata, itemsIn, itemTree, newGarbageName } from './trash.ts';
+import { noteUse } from './uses.ts';
 
 /** What an item of the trash and its name in the root look like, whoever left them so. */
 export interface Found {
@@ -20,13 +21,13 @@ export interface Found {
   readonly aside: Aside;
   readonly inRoot: 'Nothing' | 'Tree' | 'OurLink' | 'Other';
   readonly rootHasMetadata: boolean;
-  readonly isHeld: boolean;
+  readonly hold: Hold | undefined;
 }
 
 /** Restore: the entry comes back. Rest: evicted, waits for its purge. MoveTree: the same, once its tree is in the item. Drop: nothing is left of the entry. */
 export type Fate = 'Restore' | 'Rest' | 'MoveTree' | 'Drop';
 
-export function fateOf({ hasTree, aside, inRoot, rootHasMetadata, isHeld }: Found): Fate {
+export function fateOf({ hasTree, aside, inRoot, rootHasMetadata, hold }: Found): Fate {
   // Stopped between the exchange and the last question. What the link leads to goes back whatever it is: it is what the name stands for.
   if (!hasTree && inRoot === 'OurLink' && (aside === 'Tree' || aside === 'Stranger')) return 'Restore';
   // Something newer has the name: only the older one leaves.
@@ -34,7 +35,7 @@ export function fateOf({ hasTree, aside, inRoot, rootHasMetadata, isHeld }: Foun
   // An earlier version was stopped between the exchange and its end.
   if (hasTree && inRoot === 'OurLink') return 'Restore';
   // In use after all; or the runtime hit it while it left, and wrote its metadata again.
-  if (hasTree && inRoot === 'Nothing' && (isHeld || rootHasMetadata)) return 'Restore';
+  if (hasTree && inRoot === 'Nothing' && (hold !== undefined || rootHasMetadata)) return 'Restore';
   if (hasTree) return 'Rest';
   // Stopped before the exchange.
   if (inRoot === 'Tree') return 'Restore';
@@ -50,7 +51,7 @@ export function look(site: Site, item: ItemId, holds: Holds): Found {
     aside: asideOf(site, item),
     inRoot: inRoot === undefined ? 'Nothing' : format.isTree(inRoot) ? 'Tree' : link ? 'OurLink' : 'Other',
     rootHasMetadata: hasMetadata(root, format, item.name),
-    isHeld: holdOf(holds, { name: item.name, description: holds.byDescription.size === 0 ? undefined : descriptionOf(site, item) }) !== undefined,
+    hold: holdOf(holds, { name: item.name, description: holds.byDescription.size === 0 ? undefined : descriptionOf(site, item) }),
   };
 }
 
@@ -61,8 +62,10 @@ function descriptionOf({ root, trash, format }: Site, { id, name }: ItemId): str
 }
 
 /** Brings an item back. @returns whether it had been evicted, and is wanted after all; not what a crash had left half way, or where it stays */
-export async function revive(site: Site, item: ItemId, { hasTree, inRoot }: Found): Promise<boolean> {
-  return (await restore(site, item)) && hasTree && inRoot === 'Nothing';
+export async function revive(site: Site, item: ItemId, { hasTree, inRoot, hold }: Found): Promise<boolean> {
+  if (!(await restore(site, item))) return false;
+  noteUse(site.format, item.name, { hold, nowMs: site.clock.now() });
+  return hasTree && inRoot === 'Nothing';
 }
 
 /**

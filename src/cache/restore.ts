@@ -14,7 +14,8 @@ const patienceMs = 1_000;
 
 /**
  * Brings an entry back from wherever its eviction stood: the directory first, the metadata second, so that it is served only
- * once it is whole. Every step leaves a state from which the same call goes on.
+ * once it is whole. Every step leaves a state from which the same call goes on. The entry keeps the last use that it had: only who has
+ * seen it in use makes it younger.
  * @returns false where the name is taken by something newer; then nothing was changed
  */
 export async function restore(site: Site, item: ItemId): Promise<boolean> {
@@ -37,7 +38,6 @@ export async function restore(site: Site, item: ItemId): Promise<boolean> {
   // A crash after either: an item with nothing of the entry.
   dir.unlink(itemInode);
   trash.rmdir(item.id);
-  if (format.kind === 'Plain') format.sawInUse(item.name, site.clock.now());
   return true;
 }
 

@@ -1,6 +1,7 @@
 import type { Dir } from '../disk/dir.ts';
 import type { Slices } from '../disk/slices.ts';
 import { OperatorError } from '../errors.ts';
+import type { Hold, Holds } from '../policy/holds.ts';
 import type { EntryName } from '../policy/snapshot.ts';
 import type { Format } from './formats/format.ts';
 import type { Holders } from './holds/holders.ts';
@@ -73,13 +74,20 @@ export async function atTree<T>({ root, trash, format }: Site, item: ItemId, act
   return await act({ parent: root, name: asideOf({ root, trash, format }, item) === 'Tree' ? asideName(item) : item.name });
 }
 
-/** Whether anybody uses the tree of an item, wherever it lies now: what only the tree itself can tell. */
-export async function isTreeUsed(site: Site, item: ItemId, slices: Slices): Promise<boolean> {
+/** What is in use now. A source that cannot be read holds everything, and is reported once. */
+export function readHolds({ holders, errors }: Site): Holds {
+  const { holds, error } = holders.read();
+  if (error !== undefined && !errors.some(({ message }) => message === error.message)) errors.push(error);
+  return holds;
+}
+
+/** Who uses the tree of an item, wherever it lies now: what only the tree itself can tell. */
+export async function holdOnTree(site: Site, item: ItemId, slices: Slices): Promise<Hold | undefined> {
   const { holders, errors } = site;
   const { name } = item;
   const { hold, error } = await atTree(site, item, (tree) => holders.probe(tree, slices));
   if (error !== undefined) errors.push({ ...error, entry: name });
-  return hold !== undefined;
+  return hold;
 }
 
 /** An error of one entry is noted; everything else (a bug, a disk that stopped, a filesystem that cannot do it) ends the pass. */

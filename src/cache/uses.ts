@@ -1,7 +1,8 @@
 import type { Dir } from '../disk/dir.ts';
-import type { Holds } from '../policy/holds.ts';
+import type { Hold, Holds } from '../policy/holds.ts';
 import { mergeHolds, noHolds } from '../policy/holds.ts';
 import type { Plan } from '../policy/plan.ts';
+import type { EntryName } from '../policy/snapshot.ts';
 import type { Format } from './formats/format.ts';
 import { ownFolder } from './own-folder.ts';
 import type { PassError } from './report.ts';
@@ -15,7 +16,12 @@ export function withUsesSeen(format: Format, holds: Holds): Holds {
 /** What is in use now was used now, also where nothing on the disk says so afterwards. */
 export function tellUses(format: Format, { verdicts, held }: Plan, nowMs: number): void {
   if (format.kind === 'Store' || held.inUse.entries === 0) return;
-  for (const { entry, reason } of verdicts) if (reason === 'InUse') format.sawInUse(entry.name, nowMs);
+  for (const { entry, reason, hold } of verdicts) if (reason === 'InUse') noteUse(format, entry.name, { hold, nowMs });
+}
+
+/** Remembers that an entry is used now. An entry of which that is unknown keeps the last use that it had. */
+export function noteUse(format: Format, name: EntryName, { hold, nowMs }: { hold: Hold | undefined; nowMs: number }): void {
+  if (format.kind === 'Plain' && hold !== undefined && hold.unknown !== true) format.sawInUse(name, nowMs);
 }
 
 /** What a format remembers beyond the disk outlives the agent. Under the pass lock. Where it cannot be written now, it is written later. */

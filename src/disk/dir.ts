@@ -183,10 +183,15 @@ export class Dir implements Disposable {
     if (result < 0) throw diskError(`replace ${this.pathOf(to)}`, result);
   }
 
-  /** Two names swap what they stand for, at one moment. @returns false where one of them is missing */
+  /** Two names swap what they stand for, at one moment; both keep their times. @returns false where one of them is missing */
   exchange(name: Name, other: Dir, otherName: Name): boolean {
+    const [before, otherBefore] = [statAt(this.fd, name), statAt(other.fd, otherName)];
     const result = this.#change('exchange', name, () => libc.renameExchange(this.fd, name, other.fd, otherName));
-    if (result >= 0) return true;
+    if (result >= 0) {
+      keepTimes(other, otherName, before);
+      keepTimes(this, name, otherBefore);
+      return true;
+    }
     if (result === -errno.ENOENT) return false;
     throw this.#renameError('exchange', name, other, otherName, result);
   }
@@ -230,6 +235,17 @@ export class Dir implements Disposable {
       ? new OperatorError('ERR_ROOT_UNSUPPORTED', `the filesystem of ${shown(this.path)} cannot ${what} at one moment (renameat2: ${errnoName(result)})`)
       : diskError(what, result);
   }
+}
+
+/**
+ * XFS sets the mtime of a folder that is exchanged with something in another folder, although nothing in it was written. Who may not
+ * set times leaves the new one: then the folder counts as written just now.
+ */
+function keepTimes(dir: Dir, name: Name, before: Stat | number): void {
+  if (typeof before === 'number' || before.kind !== 'Directory') return;
+  const now = statAt(dir.fd, name);
+  if (typeof now === 'number' || now.inode !== before.inode || now.modifiedNs === before.modifiedNs) return;
+  libc.utimensat(dir.fd, name, before.accessedNs, before.modifiedNs);
 }
 
 function done(result: number, harmless: readonly number[], act: () => string): boolean {

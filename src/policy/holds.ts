@@ -12,6 +12,8 @@ export interface Hold {
   readonly source: HoldSource;
   /** For people: `box box-1`. */
   readonly detail: string;
+  /** Whether it is in use could not be found out, so it counts as in use; an error says why. Nobody was seen using it. */
+  readonly unknown?: true;
 }
 
 /**

@@ -197,7 +197,6 @@ describe('an entry comes back, whole and served, where it is wanted after all', 
     ['a hit wrote the metadata again', (store) => void store.metadata(a, { last_accessed: 4_000_000_000 }), { last_accessed: 4_000_000_000 }],
     ['a box marked it', (store) => void store.box('new', a), { size_bytes: 100 }],
     ['a marker became unreadable', (store) => void store.box('new', ''), { size_bytes: 100 }],
-    ['the boxes are gone', (store) => rmSync(join(store.home, 'boxes'), { recursive: true }), { size_bytes: 100 }],
   ];
   describe.each([['first', 0], ['second', 1]] as const)('in the %s wait', (_, wait) => {
     test.each(ways)('because %s', async (_reason, want, metadata) => {
@@ -208,6 +207,14 @@ describe('an entry comes back, whole and served, where it is wanted after all', 
       expect([store.isServed(a), store.isWhole(a)]).toEqual([true, true]);
       expect(JSON.parse(readFileSync(join(store.root, `${a}.meta.json`), 'utf8'))).toMatchObject(metadata);
       expect(store.trash).toEqual([]);
+    });
+
+    test('because the boxes are gone, which is reported as an error and not as a use', async () => {
+      const store = three();
+      const loseBoxes = () => rmSync(join(store.home, 'boxes'), { recursive: true });
+      const { report } = await pass(store, ...(wait === 0 ? [loseBoxes] : [nothing, loseBoxes]));
+      expect(report).toMatchObject({ revived: 0, raced: 0, evicted: [], errors: [{ code: 'ERR_HOLDS_UNREADABLE' }] });
+      expect([store.isServed(a), store.isWhole(a), store.trash]).toEqual([true, true, []]);
     });
 
     test('because its metadata is being written at this moment', async () => {
@@ -497,7 +504,7 @@ test('an entry that cannot be taken out is tried again with growing patience, an
   const cache = store.cache({ maxEntries: 2 }, { clock, fault });
   const stuck = { evicted: [], errors: [{ code: 'ERR_DISK_IO', message: 'immutable', entry: a }] };
   for (const patienceMs of [60_000, 120_000]) {
-    expect(await cache.pass(enforce)).toMatchObject({ ...stuck, revived: 1 });
+    expect(await cache.pass(enforce)).toMatchObject({ ...stuck, revived: 0 });
     clock.advance(patienceMs - 1);
     const before = store.fingerprint;
     expect(await cache.pass(enforce)).toMatchObject({ ...stuck, revived: 0 });

@@ -28,7 +28,7 @@ const removals = {
   'the second settle': { file: 'cache/formats/a3s-store.ts', edits: [[order, `['MoveMetadata', 'Settle', 'ExchangeForLink', 'RemoveLink', 'MoveTree']`]] },
   'the second look at the holds before a purge': {
     file: 'cache/purge.ts',
-    edits: [['isHeld: seen.isHeld || (seen.hasTree && hasRested && (await isTreeUsed(site, item, slices)))', 'isHeld: false']],
+    edits: [['hold: seen.hold ?? (seen.hasTree && hasRested ? await holdOnTree(site, item, slices) : undefined)', 'hold: undefined']],
   },
   'the rest in the trash': { file: 'cache/purge.ts', edits: [['const stat = trash.statOf(id);', 'return nowMs; const stat = trash.statOf(id);']] },
   'the second look at the metadata of a victim': { file: 'cache/evict.ts', edits: [['if (!(await this.#isAsPlanned(name, entry))) return undefined;', '']] },

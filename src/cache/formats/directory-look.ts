@@ -99,9 +99,10 @@ export class DirectoryLook {
           if (isUtf8(bytes) && isEntryName(name) && isTree(stat.kind) && stat.mountId === mountId) {
             this.#found.add(name);
             if (!isSameTop(this.#memory.get(name), stat)) changed.push(name);
-          } else if (!isEntryName(name) || !isEvictionLink(this.#root, name)) {
+          } else {
+            // An entry that another process is evicting may come back, as it was.
             this.#hidden.add(name);
-            this.#unrecognised.push(name);
+            if (!isEntryName(name) || !isEvictionLink(this.#root, name)) this.#unrecognised.push(name);
           }
         }
         this.#takeRoom();

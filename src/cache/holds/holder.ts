@@ -38,5 +38,5 @@ export interface Holder {
 
 /** A source that is there, and answers nothing that can be understood. */
 export function unreadable(source: HoldSource, message: string): HoldsReading {
-  return { holds: { ...noHolds, everything: { source, detail: message } }, error: { code: 'ERR_HOLDS_UNREADABLE', message } };
+  return { holds: { ...noHolds, everything: { source, detail: message, unknown: true } }, error: { code: 'ERR_HOLDS_UNREADABLE', message } };
 }

@@ -45,7 +45,7 @@ async function probeAll(format: Format, tree: TreeAt, slices: Slices): Promise<P
       if (detail !== undefined) return { hold: { source, detail }, error: undefined };
     } catch (error) {
       if (!(error instanceof OperatorError)) throw error;
-      return { hold: { source, detail: error.message }, error: { code: error.code, message: error.message } };
+      return { hold: { source, detail: error.message, unknown: true }, error: { code: error.code, message: error.message } };
     }
   }
   return { hold: undefined, error: undefined };
