@@ -139,7 +139,7 @@ describe('an entry that is removed while it is read', () => {
   const parts = ['brief', 'brief/one', 'brief/one/two', 'brief/one/file'];
 
   test.each(parts)('of a directory: no damage where %s goes before any read', async (part) => {
-    await atEachRead(() => tree(scratchDir()), (root) => rmSync(join(root, part), { recursive: true }), async (root) => {
+    await atEachRead(() => tree(join(scratchDir(), 'models')), (root) => rmSync(join(root, part), { recursive: true }), async (root) => {
       const { damaged, unrecognised, entries } = await new Directory().scan(pin(root), { nowMs: Date.now(), leftoverAgeMs: 0, slices: new Slices() });
       expect({ damaged, unrecognised }).toEqual({ damaged: [], unrecognised: [] });
       expect([...entries].map(({ key: name }) => name)).toContain('stays');
@@ -147,7 +147,7 @@ describe('an entry that is removed while it is read', () => {
   });
 
   test.each(parts)('of a directory: a plan has no errors where %s goes before any read', async (part) => {
-    await atEachRead(() => tree(scratchDir()), (root) => rmSync(join(root, part), { recursive: true }), async (root) => {
+    await atEachRead(() => tree(join(scratchDir(), 'models')), (root) => rmSync(join(root, part), { recursive: true }), async (root) => {
       const spec = { name: 'models', format: 'directory', root, home: null, limits: { ...noLimits, maxEntries: 0 }, protect: noProtection } as const;
       using cache = new Cache(spec, { allowedRoots: [dirname(root)], clock: new SteppedClock() });
       const { errors, plan } = await cache.plan();
