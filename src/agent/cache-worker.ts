@@ -51,6 +51,9 @@ export class CacheWorker implements Tenant, Disposable {
   #purgeDueAtMs: number | null = 0;
   #busySinceMs: number | undefined;
   #unfinished = false;
+  /** Entries share files: what an eviction gives shows only when the evicted entries are deleted. */
+  #isLinked = false;
+  #lastRunEvictedOnSchedule = false;
   /** What free space wants of the cache, as far as a report tells it. */
   #demand: Demand | undefined;
   /** One thing after another: its own ticks, and what is done for the sake of the filesystem. */
@@ -225,7 +228,10 @@ export class CacheWorker implements Tenant, Disposable {
     this.#state = { look: lookOf(report), lastRun: mode === 'Enforce' ? runSummary(report) : this.#state.lastRun, problem };
     this.#unfinished = report.unfinished;
     this.#expiresAtMs = report.unfinished ? 0 : problem === undefined ? report.plan.expiresAtMs : Date.now() + failingLookMs;
-    if (mode === 'Enforce') this.#count(report);
+    this.#isLinked = report.before.linked !== undefined;
+    if (mode !== 'Enforce') return;
+    this.#lastRunEvictedOnSchedule = report.trigger === 'Schedule' && report.evicted.length > 0;
+    this.#count(report);
   }
 
   #count(report: PassReport): void {
@@ -266,6 +272,7 @@ export class CacheWorker implements Tenant, Disposable {
       const purged = await this.#cache.purge(options);
       this.#options.witness?.purged(spec.name, purged);
       this.#purgeDueAtMs = purged.nextDueAtMs;
+      if (purged.purgedEntries > 0 && this.#isLinked) this.#goOn();
       for (const each of purged.errors) log.warn({ cache: spec.name, code: each.code, entry: each.entry }, each.message);
       if (purged.revived > 0) this.#record.count((totals) => withRevived(totals, purged.revived));
       if (purged.purgedEntries > 0) log.info({ cache: spec.name, entries: purged.purgedEntries, bytes: purged.purgedBytes }, 'purged');
@@ -274,6 +281,12 @@ export class CacheWorker implements Tenant, Disposable {
       this.#purgeDueAtMs = Date.now() + purgeRetryMs;
       log.warn({ cache: spec.name, err: error }, `what was evicted could not be deleted yet: ${messageOf(error)}`);
     }
+  }
+
+  /** Where the limits do not hold yet, the next pass follows at once; a scheduled one that evicted something is continued. */
+  #goOn(): void {
+    this.#expiresAtMs = 0;
+    if (this.#lastRunEvictedOnSchedule) this.#dueAtMs = Date.now();
   }
 
   /** So that the next start reads little. What cannot be saved is no reason to stop: the next start reads more, or it is saved later. */

@@ -1,4 +1,5 @@
 import type { PassReport } from '../cache/report.ts';
+import { evictedTally } from '../cache/report.ts';
 import type { CacheLook } from '../policy/node-report.ts';
 import type { Plan, Tally } from '../policy/plan.ts';
 import type { Snapshot } from '../policy/snapshot.ts';
@@ -11,7 +12,7 @@ export function lookOf(report: PassReport): CacheLook {
     stats: statsOf(after),
     held: plan.held,
     inUseBy: plan.inUseBy,
-    wouldEvict: remaining(plan, report.evicted),
+    wouldEvict: remaining(plan, report),
     unreachable: plan.unreachable,
     expiredPins: plan.expiredPins.length,
     allHeldBy: plan.allHeldBy?.detail,
@@ -25,9 +26,9 @@ export function lookOf(report: PassReport): CacheLook {
 }
 
 /** Of the planned evictions those that have not happened. */
-function remaining({ evict, before, after }: Plan, evicted: PassReport['evicted']): Tally {
-  const bytes = evicted.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-  return { entries: evict.length - evicted.length, bytes: before.totalBytes - after.totalBytes - bytes };
+function remaining({ evict, freedBytes }: Plan, report: PassReport): Tally {
+  const { entries, bytes } = evictedTally(report);
+  return { entries: evict.length - entries, bytes: freedBytes - bytes };
 }
 
 function clockAheadIn({ entries: { lastAccessedAtMs, takenAtMs } }: Snapshot): number {

@@ -71,10 +71,10 @@ function heldBy({ look }: CacheState): (readonly [source: string, { entries: num
 
 function talliesByReason(evicted: PassReport['evicted']): ReadonlyMap<EvictReason, Tally> {
   const tallies = new Map<EvictReason, { entries: number; bytes: number }>();
-  for (const { reason, sizeBytes } of evicted) {
+  for (const { reason, freedBytes } of evicted) {
     const tally = tallies.get(reason) ?? { entries: 0, bytes: 0 };
     tally.entries += 1;
-    tally.bytes += sizeBytes;
+    tally.bytes += freedBytes;
     tallies.set(reason, tally);
   }
   return tallies;
@@ -100,7 +100,7 @@ export class AgentMetrics implements ReportSink, Witness {
     const counter = (name: string, help: string, labels: readonly string[] = []) => metrics.counter({ name, help, labels: ['cache', ...labels] });
     this.#count = {
       evictedEntries: counter('cache_evicted_entries_total', 'Entries evicted.', ['reason', 'trigger']),
-      evictedBytes: counter('cache_evicted_bytes_total', 'Their sizes.', ['reason', 'trigger']),
+      evictedBytes: counter('cache_evicted_bytes_total', 'What the filesystem gets back from them: files with hard links elsewhere give nothing until the last one.', ['reason', 'trigger']),
       revived: counter('cache_revived_entries_total', 'Entries taken out, then found wanted, and put back.'),
       raced: counter('cache_raced_entries_total', 'Entries planned to go, then found changed or locked, and left alone.'),
       purgedEntries: counter('cache_purged_entries_total', 'Evicted entries that were deleted for good.'),

@@ -1,4 +1,5 @@
 import type { PassReport } from '../cache/report.ts';
+import { evictedTally } from '../cache/report.ts';
 import type { RunSummary, Totals } from '../policy/node-report.ts';
 
 export function runSummary(report: PassReport): RunSummary {
@@ -14,7 +15,7 @@ export function larger(a: Totals, b: Totals): Totals {
 }
 
 export function evictedBytes(report: Pick<PassReport, 'evicted'>): number {
-  return report.evicted.reduce((sum, entry) => sum + entry.sizeBytes, 0);
+  return evictedTally(report).bytes;
 }
 
 export function countedUp(totals: Totals, report: PassReport): Totals {

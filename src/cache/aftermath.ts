@@ -1,6 +1,8 @@
 import { inSlices, Slices } from '../disk/slices.ts';
 import type { Plan } from '../policy/plan.ts';
+import { RemainingBytes } from '../policy/linked-files.ts';
 import type { EntryName, Snapshot } from '../policy/snapshot.ts';
+import { statsOf } from '../policy/snapshot.ts';
 import type { EvictionResult, Victim } from './evict.ts';
 import type { EvictedEntry } from './report.ts';
 
@@ -18,13 +20,15 @@ export async function plannedVictims(plan: Plan, { most, isDue }: { most: number
 }
 
 /** Of these the ones that went. */
-export async function evictedOf({ gone }: EvictionResult, slices: Slices): Promise<EvictedEntry[]> {
+export async function evictedOf({ gone }: EvictionResult, snapshot: Snapshot, slices: Slices): Promise<EvictedEntry[]> {
+  const remaining = snapshot.linked === undefined ? undefined : new RemainingBytes(snapshot.entries, statsOf(snapshot).totalBytes, snapshot.linked);
   const evicted: EvictedEntry[] = [];
   for (const { entry, verdict } of gone) {
     if (slices.over) await slices.yield();
     if (entry === undefined || verdict === undefined) continue;
-    const { key, description, sizeBytes } = entry;
-    evicted.push({ key, description, sizeBytes, reason: verdict.reason, detail: verdict.detail });
+    const { name, key, description, sizeBytes } = entry;
+    const freedBytes = remaining === undefined ? sizeBytes : remaining.remove(snapshot.entries.rowOf(name));
+    evicted.push({ name, key, description, sizeBytes, freedBytes, reason: verdict.reason, detail: verdict.detail });
   }
   return evicted;
 }

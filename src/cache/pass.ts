@@ -157,6 +157,7 @@ export class Cache implements Disposable {
     // Before the reserve, which takes all that there is.
     writeBacklog(site, () => lockPasses(root));
     if (this.#reserve.isShort) this.#reserve.fill(site);
+    if (report.purgedEntries > 0 && this.#format.kind === 'Plain') this.#format.sawPurge();
     return report;
   }
 
@@ -191,7 +192,7 @@ export class Cache implements Disposable {
     const result = await evict(site, victims);
     await this.#evictions.keep(result, { trash, nowMs: this.#options.clock.now() });
     const slices = new Slices();
-    const evicted = await evictedOf(result, slices);
+    const evicted = await evictedOf(result, snapshot, slices);
     await slices.yield();
     tellEvicted(site, evicted, work.trigger);
     await slices.yield();

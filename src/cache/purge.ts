@@ -23,10 +23,16 @@ export interface Rest {
   readonly isShort: boolean;
 }
 
+interface Garbage {
+  readonly sizeBytes: number;
+  /** Some of its files have hard links elsewhere: only their last ones give anything back. */
+  readonly isLinked: boolean;
+}
+
 /** What was decided of evicted entries. */
 export interface Doomed {
   /** Whose deletion has begun, by their name in the trash. */
-  readonly garbage: ReadonlyMap<string, { readonly sizeBytes: number }>;
+  readonly garbage: ReadonlyMap<string, Garbage>;
   /** Wanted after all, and back. */
   readonly revived: readonly EntryName[];
   /** There may be more: it stopped when it had as many as it may keep in mind. */
@@ -42,7 +48,7 @@ export interface Doomed {
 export async function doomItems(site: Site, { only, most = Infinity, ...rest }: Rest & { only?: EntryName; most?: number }): Promise<Doomed> {
   const holds = readHolds(site);
   const slices = new Slices();
-  const garbage = new Map<string, { sizeBytes: number }>();
+  const garbage = new Map<string, Garbage>();
   const revived: EntryName[] = [];
   const nowMs = site.clock.now();
   let unfinished = false;
@@ -113,11 +119,11 @@ function restsUntilMs({ trash }: Site, { id }: ItemId, { restMs, own, isShort, n
   return nowMs + itsRestMs;
 }
 
-async function doom(site: Site, item: ItemId, begun: Map<string, { sizeBytes: number }>, slices: Slices): Promise<void> {
+async function doom(site: Site, item: ItemId, begun: Map<string, Garbage>, slices: Slices): Promise<void> {
   using dir = site.trash.openDir(item.id);
   const look = await lookAtEntry(site.format, { parent: dir, name: itemTree, metadata: itemMetadata }, item.name, slices);
   const garbage = drop(site, item);
-  if (look.outcome === 'Read') begun.set(garbage, { sizeBytes: look.row.sizeBytes });
+  if (look.outcome === 'Read') begun.set(garbage, { sizeBytes: look.row.sizeBytes, isLinked: look.isLinked });
 }
 
 interface Deleted {
@@ -145,8 +151,8 @@ async function deleteEach({ trash, clock, signal, errors, onProgress }: Site, na
   for (const [done, name] of names.entries()) {
     if (slices.over) await slices.yield();
     onProgress({ step: 'Purge', done, total: names.length });
-    const sizeBytes = doomed.garbage.get(name)?.sizeBytes;
-    const { firstError } = await deleteTree(trash, name, { slices, totalBytes: sizeBytes });
+    const { sizeBytes, isLinked = false } = doomed.garbage.get(name) ?? {};
+    const { firstError, freedBytes } = await deleteTree(trash, name, { slices, totalBytes: sizeBytes, countsFreed: isLinked });
     if (firstError !== undefined) {
       backoff.failed(name, note(errors, firstError), clock.now());
       continue;
@@ -154,7 +160,7 @@ async function deleteEach({ trash, clock, signal, errors, onProgress }: Site, na
     backoff.succeeded(name);
     if (sizeBytes === undefined) continue;
     purgedEntries += 1;
-    purgedBytes += sizeBytes;
+    purgedBytes += freedBytes ?? sizeBytes;
   }
   return { purgedEntries, purgedBytes };
 }

@@ -12,9 +12,13 @@ export const triggers = ['Start', 'Change', 'Schedule', 'Manual', 'FreeSpace'] a
 export type Trigger = (typeof triggers)[number];
 
 export interface EvictedEntry {
+  readonly name: EntryName;
   readonly key: string;
   readonly description: string;
+  /** Its share, where it has hard links outside of it. */
   readonly sizeBytes: number;
+  /** What the filesystem gets back from it when it is deleted, after those that went before it. */
+  readonly freedBytes: number;
   readonly reason: EvictReason;
   /** The reason in words. */
   readonly detail: string;
@@ -65,9 +69,9 @@ export function releaseAfter({ before, after }: Pick<PassReport, 'before' | 'aft
   if (after.entries !== before.entries) after.entries.release();
 }
 
-/** How much went. */
+/** How much went. Bytes are what the filesystem gets back of it. */
 export function evictedTally({ evicted }: Pick<PassReport, 'evicted'>): Tally {
-  return { entries: evicted.length, bytes: evicted.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) };
+  return { entries: evicted.length, bytes: evicted.reduce((sum, { freedBytes }) => sum + freedBytes, 0) };
 }
 
 /** Where a pass or a purge is. Counts are of entries. */
@@ -82,7 +86,7 @@ export interface PassProgress {
 /** What a purge deleted of what had been evicted before. */
 export interface PurgeReport {
   readonly purgedEntries: number;
-  /** As the metadata of the entries said. */
+  /** As the metadata of the entries said; of a file with several links nothing, until its last one. */
   readonly purgedBytes: number;
   /** Evicted before, then found wanted by the runtime, and put back instead. */
   readonly revived: number;

@@ -54,20 +54,21 @@ export function cacheJson({ target, report, errors }: Outcome): CacheJson {
 }
 
 /** Entries that go with a key, a size and the limit they break: evicted, or to be evicted. */
-export function goingJson(entries: readonly { readonly key: string; readonly sizeBytes: number; readonly reason: string }[]) {
-  return entries.map(({ key, sizeBytes, reason }) => ({ key, sizeBytes, reason }));
+export function goingJson(entries: readonly { readonly key: string; readonly sizeBytes: number; readonly freedBytes: number; readonly reason: string }[]) {
+  return entries.map(({ key, sizeBytes, freedBytes, reason }) => ({ key, sizeBytes, freedBytes, reason }));
 }
 
 export function usageText({ cache }: Target, report: PassReport | undefined): string {
   return formatUsage(report && usageOf(statsOf(report.after), cache.limits, report.filesystem));
 }
 
-export function tallyOf(entries: readonly { readonly sizeBytes: number }[]): Tally {
-  return { entries: entries.length, bytes: entries.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) };
+/** Bytes are what the filesystem gets back of them. */
+export function tallyOf(entries: readonly { readonly freedBytes: number }[]): Tally {
+  return { entries: entries.length, bytes: entries.reduce((sum, { freedBytes }) => sum + freedBytes, 0) };
 }
 
 /** Of the planned evictions those that have not happened. */
 export function notEvicted(report: PassReport) {
   const gone = new Set(report.evicted.map(({ key }) => key));
-  return [...report.plan.evict].filter(({ entry }) => !gone.has(entry.key)).map(({ entry, reason, detail }) => ({ ...entry, reason, detail }));
+  return [...report.plan.evict].filter(({ entry }) => !gone.has(entry.key)).map(({ entry, freedBytes, reason, detail }) => ({ ...entry, freedBytes, reason, detail }));
 }

@@ -62,7 +62,7 @@ function addPolicyCommands(program: Command, io: Io, done: Done): void {
 Honours spec.mode; ignores spec.schedule and spec.nodeSelector. Every policy of every file is checked before any cache is touched.
 
 -o json prints {"caches": [...]}, each with name, policy, root, mode, stats {entryCount, totalBytes} after the run, usage,
-evicted and wouldEvict [{key, sizeBytes, reason}], held {inUse, kept, recent} of {entries, bytes} each, expiredPins [{by, pattern, until, reason}], damaged [{name, reason, message}],
+evicted and wouldEvict [{key, sizeBytes, freedBytes, reason}] (freedBytes: less than sizeBytes where hard links elsewhere keep files), held {inUse, kept, recent} of {entries, bytes} each, expiredPins [{by, pattern, until, reason}], damaged [{name, reason, message}],
 leftovers [{name, kind}], unrecognised [name], errors [{code, message}], revived, raced, leftoversRemoved, purged {entries, bytes}.
 
 Examples:

@@ -8,6 +8,7 @@ import type { Name } from './libc.ts';
 import { O_PATH, rmdirat, tryLease, unlinkat } from './libc.ts';
 import { NameList } from './name-list.ts';
 import { Slices } from './slices.ts';
+import type { Stat } from './stat.ts';
 import { statAt } from './stat.ts';
 
 /** What became of a tree. It is gone where nothing failed. */
@@ -15,6 +16,8 @@ export interface Deletion {
   readonly removed: number;
   readonly failed: number;
   readonly firstError: OperatorError | undefined;
+  /** Allocated bytes of what was removed and had no other link; undefined where they were not counted. */
+  readonly freedBytes: number | undefined;
 }
 
 export interface DeleteOptions {
@@ -22,6 +25,8 @@ export interface DeleteOptions {
   readonly slices?: Slices;
   /** All bytes of the tree, where known: spares a stat for every file where none can be large. */
   readonly totalBytes?: number | undefined;
+  /** Count `freedBytes`. Costs a stat for every file. Default false. */
+  readonly countsFreed?: boolean;
 }
 
 /** Above this a directory is moved to the top first, so that no more descriptors are held than this, however deep the tree. */
@@ -40,8 +45,8 @@ const largeFileBytes = 256 * 1024 * 1024;
  * `container` must belong to the caller: parts of deep trees are moved there for a while, as `deep-<n>`, and stay after a crash.
  * @throws the signal's reason once it is aborted
  */
-export async function deleteTree(container: Dir, name: Name, { slices = new Slices(), totalBytes }: DeleteOptions = {}): Promise<Deletion> {
-  const walk = new DeleteWalk(container, slices, totalBytes === undefined || totalBytes >= largeFileBytes);
+export async function deleteTree(container: Dir, name: Name, { slices = new Slices(), totalBytes, countsFreed = false }: DeleteOptions = {}): Promise<Deletion> {
+  const walk = new DeleteWalk(container, slices, { mayHoldLargeFiles: totalBytes === undefined || totalBytes >= largeFileBytes, countsFreed });
   await walk.run(name);
   return walk;
 }
@@ -50,16 +55,19 @@ class DeleteWalk implements Deletion {
   removed = 0;
   failed = 0;
   firstError: OperatorError | undefined;
+  freedBytes: number | undefined;
   readonly #container: Dir;
   readonly #slices: Slices;
-  readonly #mayHoldLargeFiles: boolean;
+  /** Whether every file is looked at before it is removed. */
+  readonly #statsFiles: boolean;
   readonly #tops: Name[] = [];
   #moved = 0;
 
-  constructor(container: Dir, slices: Slices, mayHoldLargeFiles: boolean) {
+  constructor(container: Dir, slices: Slices, { mayHoldLargeFiles, countsFreed }: { mayHoldLargeFiles: boolean; countsFreed: boolean }) {
     this.#container = container;
     this.#slices = slices;
-    this.#mayHoldLargeFiles = mayHoldLargeFiles;
+    this.#statsFiles = mayHoldLargeFiles || countsFreed;
+    this.freedBytes = countsFreed ? 0 : undefined;
   }
 
   async run(name: Name): Promise<void> {
@@ -102,7 +110,7 @@ class DeleteWalk implements Deletion {
         while (names.next()) {
           const kind = names.kind === 'Unknown' ? kindOf(dir, names.name) : names.kind;
           if (kind === 'Directory') subdirectories.push(names.name);
-          else if (kind === 'File' && this.#mayHoldLargeFiles) await this.#file(dir, { bytes: names.name, kind });
+          else if (kind === 'File' && this.#statsFiles) await this.#file(dir, { bytes: names.name, kind });
           else if (dir.unlinkListed(names)) this.removed += 1;
           else this.#unlink(dir, names.name);
           if (this.#slices.overAfterShortSteps) await this.#slices.yield();
@@ -115,14 +123,16 @@ class DeleteWalk implements Deletion {
   }
 
   async #file(dir: Dir, entry: DirEntry): Promise<void> {
-    if (entry.kind === 'File') await this.#truncate(dir, entry.bytes);
+    const stat = entry.kind === 'File' ? statAt(dir.fd, entry.bytes) : undefined;
+    if (typeof stat === 'object') await this.#truncate(dir, entry.bytes, stat);
+    const removedBefore = this.removed;
     this.#unlink(dir, entry.bytes);
+    if (this.freedBytes !== undefined && typeof stat === 'object' && stat.nlink === 1) this.freedBytes += (this.removed - removedBefore) * stat.allocatedBytes;
   }
 
   /** Gives a large file back in steps. Where that cannot be done it is left to unlink. */
-  async #truncate(dir: Dir, name: Name): Promise<void> {
-    const stat = statAt(dir.fd, name);
-    if (typeof stat === 'number' || stat.allocatedBytes <= largeFileBytes) return;
+  async #truncate(dir: Dir, name: Name, { allocatedBytes }: Stat): Promise<void> {
+    if (allocatedBytes <= largeFileBytes) return;
     const file = dir.openFileOrErrno(name, constants.O_WRONLY | constants.O_NONBLOCK);
     if (typeof file === 'number') return;
     using opened = file;
@@ -150,11 +160,13 @@ class DeleteWalk implements Deletion {
 
   /** @returns false where it is not empty (yet) */
   #rmdir(parent: Dir, name: Name): boolean {
+    const stat = this.freedBytes === undefined ? undefined : statAt(parent.fd, name);
     parent.step('rmdir', name);
     let result = rmdirat(parent.fd, name);
     if (result === -errno.EACCES && makeWritable(parent)) result = rmdirat(parent.fd, name);
     if (result === -errno.ENOTEMPTY || result === -errno.EEXIST) return false;
     this.#count('remove', parent, name, result);
+    if (result >= 0 && typeof stat === 'object') this.freedBytes! += stat.allocatedBytes;
     return true;
   }
 

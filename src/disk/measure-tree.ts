@@ -1,5 +1,6 @@
 import { constants } from 'node:fs';
 import type { OperatorError } from '../errors.ts';
+import type { LinkedFiles } from '../policy/linked-files.ts';
 import { batchesWhilePresent } from './dir-entries.ts';
 import type { Dir } from './dir.ts';
 import { diskError, errno } from './disk-error.ts';
@@ -21,6 +22,8 @@ export interface Measure {
   readonly allocatedBytes: number;
   /** Whether a file here has names elsewhere, or may have: then the share changes when those go, and nothing here shows it. */
   readonly hasSharedFiles: boolean;
+  /** The files here that have names elsewhere; undefined where they are too many to list, or lie on several devices. */
+  readonly linked: LinkedFiles | undefined;
   readonly newestModifiedNs: bigint;
   /** When anything was last written, made or removed here: the newest ctime inside, which nobody can set back, and the mtime of the top, whose ctime a rename changes. */
   readonly writtenNs: bigint;
@@ -67,6 +70,21 @@ export async function measureTree(parent: Dir, name: Name, options: MeasureOptio
   return walk.result();
 }
 
+interface Linked {
+  readonly inode: bigint;
+  readonly links: number;
+  linksHere: number;
+  readonly allocatedBytes: number;
+}
+
+function linkedFilesOf(files: ReadonlyMap<string, Linked>): LinkedFiles {
+  const all = [...files.values()];
+  return {
+    inodes: BigUint64Array.from(all, ({ inode }) => inode), linksHere: Uint32Array.from(all, ({ linksHere }) => linksHere),
+    links: Uint32Array.from(all, ({ links }) => links), allocatedBytes: Float64Array.from(all, ({ allocatedBytes }) => allocatedBytes),
+  };
+}
+
 class MeasureWalk {
   readonly #top: Stat;
   readonly #options: MeasureOptions;
@@ -77,8 +95,8 @@ class MeasureWalk {
   #use: TreeUse | undefined;
   #unasked: OperatorError | undefined;
   #home: string | undefined;
-  /** Of the files with several names: how many were not met yet. */
-  readonly #unmet = new Map<string, number>();
+  /** Of the files with several names those of which some were not met yet. */
+  readonly #unmet = new Map<string, Linked>();
   #mayShare = false;
 
   constructor(top: Stat, options: MeasureOptions) {
@@ -101,7 +119,7 @@ class MeasureWalk {
 
   result(): Measure {
     return {
-      top: this.#top, allocatedBytes: Math.round(this.#bytes), hasSharedFiles: this.#mayShare || this.#unmet.size > 0, newestModifiedNs: this.#newestNs, writtenNs: this.#writtenNs, names: this.#names,
+      top: this.#top, allocatedBytes: Math.round(this.#bytes), hasSharedFiles: this.#mayShare || this.#unmet.size > 0, linked: this.#mayShare ? undefined : linkedFilesOf(this.#unmet), newestModifiedNs: this.#newestNs, writtenNs: this.#writtenNs, names: this.#names,
       use: this.#use, unasked: this.#unasked, home: this.#home,
     };
   }
@@ -114,14 +132,17 @@ class MeasureWalk {
       return;
     }
     this.#bytes += stat.allocatedBytes / stat.nlink;
-    if (!this.#mayShare) this.#meet(`${stat.device}:${stat.inode}`, stat.nlink);
+    if (!this.#mayShare) this.#meet(stat);
   }
 
-  #meet(file: string, nlink: number): void {
-    const unmet = (this.#unmet.get(file) ?? nlink) - 1;
-    if (unmet === 0) this.#unmet.delete(file);
-    else this.#unmet.set(file, unmet);
-    this.#mayShare = this.#unmet.size > mostLinked;
+  #meet({ device, inode, nlink, allocatedBytes }: Stat): void {
+    const file = `${device}:${inode}`;
+    const linked = this.#unmet.get(file) ?? { inode, links: nlink, linksHere: 0, allocatedBytes };
+    linked.linksHere += 1;
+    if (linked.linksHere === linked.links) this.#unmet.delete(file);
+    else this.#unmet.set(file, linked);
+    // A btrfs subvolume inside has inode numbers of its own.
+    this.#mayShare = this.#unmet.size > mostLinked || device !== this.#top.device;
     if (this.#mayShare) this.#unmet.clear();
   }
 

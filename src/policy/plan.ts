@@ -1,4 +1,3 @@
-import type { EntryTable } from './entry-table.ts';
 import type { Demand } from './free-space.ts';
 import { wantedFree } from './free-space.ts';
 import type { Goals } from './goals.ts';
@@ -8,6 +7,7 @@ import { holdOf } from './holds.ts';
 import type { Pin } from './keep.ts';
 import { expiredPins, pinnedRows, pinsInForce } from './keep.ts';
 import type { LimitName, Limits, Protect } from './limits.ts';
+import { RemainingBytes } from './linked-files.ts';
 import { idleMsOf, lastUsesOf, lruOrderSteps } from './lru-order.ts';
 import type { EvictReason, KeepReason } from './reasons.ts';
 import { codeOf, firstEvictCode } from './reasons.ts';
@@ -42,6 +42,8 @@ export interface Plan {
   /** One verdict an entry, least recently used first. */
   readonly verdicts: Verdicts;
   readonly evict: Verdicts<Eviction>;
+  /** What the filesystem gets back when all of these are deleted. */
+  readonly freedBytes: number;
   readonly held: { readonly inUse: Tally; readonly kept: Tally; readonly recent: Tally };
   /** Of what is in use, what each source knows of. What several hold counts for the first. */
   readonly inUseBy: ReadonlyMap<HoldSource, Tally>;
@@ -140,12 +142,14 @@ export function* planSteps(input: PlanInput): Steps<Plan> {
   yield;
   const order = yield* lruOrderSteps(entries, lastUses);
   const reasons = new Uint8Array(order.length);
+  const freedBytes = input.snapshot.linked === undefined ? undefined : new Float64Array(order.length);
+  const remaining = new RemainingBytes(entries, before.totalBytes, input.snapshot.linked);
   yield;
   const isInUse = yield* inUseAmong(input);
   yield;
   const pinned = yield* pinnedRows(entries, pinsInForce(input.protect.keep, nowMs));
   yield;
-  const heldBytes = yield* bytesOf(entries, (row) => isInUse(row) || pinned.has(row));
+  const heldBytes = yield* remaining.bytesOfAlone((row) => isInUse(row) || pinned.has(row));
   const goals = goalsOf(before, heldBytes, input);
   const candidate: Candidate = { idleMs: 0, isInUse: false, isPinned: false, isSettled: false, longestIdleMs: undefined, entriesLeft: before.entryCount, bytesLeft: before.totalBytes };
   yield;
@@ -159,10 +163,12 @@ export function* planSteps(input: PlanInput): Steps<Plan> {
     reasons[place] = code;
     if (code < firstEvictCode) continue;
     candidate.entriesLeft -= 1;
-    candidate.bytesLeft -= entries.sizeBytes[row]!;
+    const freed = remaining.remove(row);
+    if (freedBytes !== undefined) freedBytes[place] = freed;
+    candidate.bytesLeft = remaining.totalBytes;
   }
   yield;
-  const decided = { input, order, reasons };
+  const decided = { input, order, reasons, freedBytes };
   const after = { entryCount: candidate.entriesLeft, totalBytes: candidate.bytesLeft };
   const unreachable = [...unreachableLimits(after, heldBytes, decided), ...unmetDemand(after, before, input)];
   return {
@@ -170,6 +176,7 @@ export function* planSteps(input: PlanInput): Steps<Plan> {
     after,
     verdicts: new Verdicts(decided),
     evict: evictionsOf(decided, before.entryCount - after.entryCount),
+    freedBytes: remaining.freedBytes,
     held: { inUse: tally(decided, 'InUse'), kept: tally(decided, 'Kept'), recent: tally(decided, 'Recent') },
     inUseBy: inUseBySource(decided),
     unreachable,
@@ -185,15 +192,6 @@ function* inUseAmong({ snapshot, holds }: PlanInput): Steps<(row: number) => boo
   const { entries } = snapshot;
   const rows = new Set([...(yield* entries.rowsNamed(holds.entries.keys())), ...(yield* entries.rowsDescribed(holds.byDescription.keys()))]);
   return rows.size === 0 ? () => false : (row) => rows.has(row);
-}
-
-function* bytesOf({ sizeBytes, length }: EntryTable, isCounted: (row: number) => boolean): Steps<number> {
-  let bytes = 0;
-  for (let row = 0; row < length; row += 1) {
-    if ((row & stepMask) === stepMask) yield;
-    if (isCounted(row)) bytes += sizeBytes[row]!;
-  }
-  return bytes;
 }
 
 function reasonFor(candidate: Candidate, input: PlanInput, goals: Goals): EvictReason | KeepReason {

@@ -1,4 +1,5 @@
 import type { EntryTable } from './entry-table.ts';
+import type { LinkedFilesByEntry } from './linked-files.ts';
 
 /** What a scan finds in one cache directory. Data only: no file is open, nothing refers back to the disk. */
 
@@ -73,6 +74,8 @@ export interface Snapshot {
   readonly unrecognised: readonly string[];
   /** How many files the scan had to open: all that are not remembered from a scan before. */
   readonly filesRead: number;
+  /** The entries whose files have hard links elsewhere; absent where there are none. */
+  readonly linked?: LinkedFilesByEntry | undefined;
 }
 
 /** The trait's CacheStats: entries that are whole, and the sum of their sizes. */

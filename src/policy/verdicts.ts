@@ -17,6 +17,8 @@ interface Judgement<V extends 'evict' | 'keep', R extends Reason> {
   readonly reason: R;
   /** The reason in words. */
   readonly detail: string;
+  /** What the filesystem gets back when it is deleted, after those that go before it. 0 where it stays. */
+  readonly freedBytes: number;
   /** What holds the entry, where it is in use. */
   readonly hold: Hold | undefined;
 }
@@ -32,6 +34,8 @@ export interface Decided {
   readonly order: Uint32Array;
   /** The code of a reason for each place in that order. */
   readonly reasons: Uint8Array;
+  /** What comes free with each of those that go, for each place in that order; undefined where it is the size of each. */
+  readonly freedBytes: Float64Array | undefined;
 }
 
 /** A list of verdicts, least recently used first, each made when somebody reads it. */
@@ -102,6 +106,12 @@ class Judged implements Judgement<'evict' | 'keep', Reason> {
 
   get detail(): string {
     return details[this.reason](this, this.#decided.input);
+  }
+
+  get freedBytes(): number {
+    const { freedBytes, input, order } = this.#decided;
+    if (this.verdict === 'keep') return 0;
+    return (freedBytes?.[this.#place] ?? input.snapshot.entries.sizeBytes[order[this.#place]!])!;
   }
 
   get hold(): Hold | undefined {

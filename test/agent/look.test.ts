@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { lookOf } from '../../src/agent/look.ts';
 import type { PassReport } from '../../src/cache/report.ts';
 import { planEviction } from '../../src/policy/plan.ts';
-import type { Entry, Snapshot } from '../../src/policy/snapshot.ts';
+import type { Entry, EntryName, Snapshot } from '../../src/policy/snapshot.ts';
 import { entry, heldBy, leastRecentlyUsedFirst, now, planInput, second, snapshotOf } from '../policy/builders.ts';
 
 type PassInput = { entries: readonly Entry[]; limits?: Parameters<typeof planInput>[1]; evicted?: readonly string[]; after?: Partial<Snapshot> };
@@ -13,7 +13,7 @@ function aPass({ entries, limits = {}, evicted = [], after = {} }: PassInput): P
   return {
     cacheName: 'rootfs', root: '/x', trigger: 'Change', startedAtMs: now, finishedAtMs: now + second, before: snapshotOf(entries),
     after: { ...snapshotOf(entries.filter(({ key }) => !evicted.includes(key))), ...after }, plan,
-    evicted: evicted.map((key) => ({ key, description: '', sizeBytes: 100, reason: 'MaxEntries', detail: '' })),
+    evicted: evicted.map((key) => ({ name: key as EntryName, key, description: '', sizeBytes: 100, freedBytes: 100, reason: 'MaxEntries', detail: '' })),
     mode: 'Enforce', stopped: false, unfinished: false, revived: 0, raced: 0, longestLockMs: 0, holdSources: ['Box'], filesystem: { capacityBytes: 1000, availableBytes: 500 }, leftoversRemoved: 0, errors: [], purgeDueAtMs: null,
   };
 }

@@ -77,7 +77,7 @@ describe('prune', () => {
       stats: { entryCount: 7, totalBytes: 212_497 }, usage: '100%',
       expiredPins: [], held: { inUse: { entries: 1, bytes: 14_071 }, kept: nothing, recent: nothing },
       damaged: [], leftovers: [], unrecognised: [], errors: [],
-      evicted: [{ key: rootfsKeys['postgres:17'], sizeBytes: 20_071, reason: 'MaxEntries' }],
+      evicted: [{ key: rootfsKeys['postgres:17'], sizeBytes: 20_071, freedBytes: 20_071, reason: 'MaxEntries' }],
       wouldEvict: [], revived: 0, raced: 0, leftoversRemoved: 0, purged: { entries: 1, bytes: 20_071 },
     }]);
   });
@@ -172,14 +172,14 @@ note: a3s-box: rootfs: the runtime itself keeps at most 10 entries and 10Gi; lim
     expect(readdirSync(join(rootfs, '.cachepolicy/trash'))).toEqual([]);
   });
 
-  it('names as evicted nothing that came back while it rested', async () => {
+  it('names as evicted nothing that came back while it rested, and evicts the next one in its place', async () => {
     const end = prune('-f', machine.policy(), '--rest', '3s', '-o', 'json');
     const wanted = rootfsKeys['postgres:17'];
     await vi.waitFor(() => expect(readdirSync(rootfs)).not.toContain(wanted), { timeout: 2_000, interval: 10 });
     mkdirSync(join(home, 'boxes/new'));
     writeFileSync(join(home, 'boxes/new/.rootfs-cache-key'), wanted);
     const [cache] = cachesOf((await end).stdout);
-    expect(cache).toMatchObject({ evicted: { length: 3 }, revived: 1, purged: { entries: 3 }, stats: { entryCount: 5 } });
+    expect(cache).toMatchObject({ evicted: { length: 4 }, revived: 1, purged: { entries: 4 }, stats: { entryCount: 4 } });
     expect(cache?.evicted.map(({ key }) => key)).not.toContain(wanted);
     expect(standing()).toContain('postgres:17');
   });

@@ -16,6 +16,7 @@ import { isEvictionLink } from '../trash.ts';
 import type { DirectoryMemory, Remembered } from './directory-memory.ts';
 import type { ScanOptions } from './format.ts';
 import { nearHome } from './home-nearby.ts';
+import type { LinkedMemory } from './linked-memory.ts';
 
 /** An item of the trash carries the name behind 13 bytes of its own, and a name has at most 255. */
 const maxNameBytes = 255 - 13;
@@ -39,12 +40,19 @@ export function isTree(kind: FileKind): boolean {
   return kind === 'Directory' || kind === 'File';
 }
 
+interface LookOptions extends ScanOptions {
+  readonly namesInTurn: number;
+  readonly linked: LinkedMemory;
+  /** Entries were deleted since the scan before: then files that they shared with others count more there. */
+  readonly isAfterPurge: boolean;
+}
+
 /** One scan of a directory whose children are the entries. */
 export class DirectoryLook {
   readonly usesSeen = new Map<EntryName, Hold>();
   readonly #root: Dir;
   readonly #memory: DirectoryMemory;
-  readonly #options: ScanOptions & { readonly namesInTurn: number };
+  readonly #options: LookOptions;
   readonly #found = new Set<string>();
   /** Names that are there and cannot be looked at now. */
   readonly #hidden = new Set<string>();
@@ -53,7 +61,7 @@ export class DirectoryLook {
   readonly #unrecognised: string[] = [];
   #namesMet = 0;
 
-  constructor(root: Dir, memory: DirectoryMemory, options: ScanOptions & { namesInTurn: number }) {
+  constructor(root: Dir, memory: DirectoryMemory, options: LookOptions) {
     this.#root = root;
     this.#memory = memory;
     this.#options = options;
@@ -63,7 +71,7 @@ export class DirectoryLook {
   async run(): Promise<Omit<Snapshot, 'leftovers'>> {
     const { nowMs, slices } = this.#options;
     const changed = await this.#sort();
-    const mayHaveFreedLinks = this.#forgetGone();
+    const mayHaveFreedLinks = this.#forgetGone() || this.#options.isAfterPurge;
     for (const name of changed) {
       await this.#measure(name);
       if (slices.over) await slices.yield();
@@ -77,7 +85,7 @@ export class DirectoryLook {
     }
     this.#options.room?.take(this.#root.path, this.#foundSoFar);
     this.#damaged.sort((a, b) => (a.name < b.name ? -1 : 1));
-    return { takenAtMs: nowMs, entries: entries.build(nowMs), damaged: this.#damaged, unrecognised: this.#unrecognised.toSorted(), filesRead: this.#namesMet };
+    return { takenAtMs: nowMs, entries: entries.build(nowMs), damaged: this.#damaged, unrecognised: this.#unrecognised.toSorted(), filesRead: this.#namesMet, linked: this.#options.linked.only(this.#found) };
   }
 
   /** By stamps alone. @returns entries that are new, or whose own stamp is another than before */
@@ -157,6 +165,7 @@ export class DirectoryLook {
     if (measure.use !== undefined) this.usesSeen.set(name as EntryName, { source: 'Lease', detail: detailOf(this.#root, measure.use) });
     const usedAtMs = measure.use === undefined ? (this.#memory.get(name)?.usedAtMs ?? 0) : nowMs;
     this.#memory.set(name, rememberedOf(this.#root, name, measure, { measuredAtMs: nowMs, usedAtMs }));
+    this.#options.linked.set(name as EntryName, measure, this.#root.stat().device);
     this.#namesMet += measure.names;
     return measure.names;
   }

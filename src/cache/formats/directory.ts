@@ -12,6 +12,7 @@ import { defaultNamesInTurn, DirectoryLook, isEntryName, isTree, rememberedOf, r
 import { DirectoryMemory } from './directory-memory.ts';
 import type { EvictionStep, PlainFormat, Role, ScanOptions } from './format.ts';
 import { refuseHomeIn, refuseNearHome } from './home-nearby.ts';
+import { LinkedMemory } from './linked-memory.ts';
 
 /** What is remembered is written at most so often, by how much it is: a row is 150 bytes, so that is 25 KB a second. */
 const saveMsARow = 6;
@@ -37,6 +38,8 @@ export class Directory implements PlainFormat {
   readonly evictionOrder = besideItsUsers;
   usesSeen: ReadonlyMap<EntryName, Hold> = new Map();
   #memory = new DirectoryMemory();
+  #linked = new LinkedMemory();
+  #isAfterPurge = false;
   readonly #namesInTurn: number;
   /** The directory that was looked at last. */
   #root: Stat | undefined;
@@ -56,13 +59,14 @@ export class Directory implements PlainFormat {
 
   async scan(root: Dir, options: ScanOptions): Promise<Snapshot> {
     this.#load(root, options.room?.most);
-    const look = new DirectoryLook(root, this.#memory, { ...options, namesInTurn: this.#namesInTurn });
+    const look = new DirectoryLook(root, this.#memory, { ...options, namesInTurn: this.#namesInTurn, linked: this.#linked, isAfterPurge: this.#isAfterPurge });
     const snapshot = await look.run().catch((error: unknown) => {
       // What is remembered outlives a look that fails.
       options.room?.giveBack(root.path, this.#memory.size);
       throw error;
     });
     this.usesSeen = look.usesSeen;
+    this.#isAfterPurge = false;
     return { ...snapshot, leftovers: await leftInTrash(root, this, options.slices) };
   }
 
@@ -80,14 +84,21 @@ export class Directory implements PlainFormat {
   }
 
   /** @throws ERR_DISK_IO */
-  async look({ parent, name }: { readonly parent: Dir; readonly name: string }, entry: EntryName, slices: Slices): Promise<EntryRow | undefined> {
+  async look({ parent, name }: { readonly parent: Dir; readonly name: string }, entry: EntryName, slices: Slices): Promise<(EntryRow & { readonly isLinked: boolean }) | undefined> {
     const measure = await measureTree(parent, name, { slices, askUse: false });
     if (measure === undefined || !isTree(measure.top.kind) || measure.home !== undefined) return undefined;
     const known = this.#memory.get(entry);
     const now = rememberedOf(parent, name, measure, { measuredAtMs: known?.measuredAtMs ?? 0, usedAtMs: known?.usedAtMs ?? 0 });
     // In the trash it is on its way out: its stamp there is not the one to come back with.
-    if (known !== undefined && name === entry) this.#memory.set(entry, now);
-    return rowOf(entry, now);
+    if (known !== undefined && name === entry) {
+      this.#memory.set(entry, now);
+      this.#linked.set(entry, measure, parent.stat().device);
+    }
+    return { ...rowOf(entry, now), isLinked: measure.hasSharedFiles };
+  }
+
+  sawPurge(): void {
+    this.#isAfterPurge = true;
   }
 
   sawInUse(name: EntryName, atMs: number): void {
@@ -111,6 +122,7 @@ export class Directory implements PlainFormat {
     if (this.#root !== undefined && isSameFile(this.#root, stat)) return;
     this.#root = stat;
     this.#memory = new DirectoryMemory();
+    this.#linked = new LinkedMemory();
     const own = root.openDirOrErrno(ownFolder);
     if (typeof own === 'number') return;
     using opened = own;

@@ -104,10 +104,10 @@ export interface PlainFormat extends AnyFormat {
   readonly kind: 'Plain';
   /**
    * One entry anew, wherever it lies by now.
-   * @returns undefined where it is gone, or is no entry any more
+   * @returns undefined where it is gone, or is no entry any more. `isLinked`: some of its files have hard links elsewhere
    * @throws ERR_DISK_IO
    */
-  look(tree: { readonly parent: Dir; readonly name: string }, entry: EntryName, slices: Slices): Promise<EntryRow | undefined>;
+  look(tree: { readonly parent: Dir; readonly name: string }, entry: EntryName, slices: Slices): Promise<(EntryRow & { readonly isLinked: boolean }) | undefined>;
 
   /** @throws ERR_ROOT_NEAR_HOME where a directory may not be such a cache, whatever a policy says */
   refuseRoot(root: Dir, allowedRoots: readonly string[]): void;
@@ -115,6 +115,8 @@ export interface PlainFormat extends AnyFormat {
   refuseContent(root: Dir): void;
   /** What the last scan saw in use by the way; it does not ask of every entry each time. */
   readonly usesSeen: ReadonlyMap<EntryName, Hold>;
+  /** To be called when evicted entries were deleted: the shares of entries that are linked with them have grown. */
+  sawPurge(): void;
   /** To be told by whoever found an entry in use: nothing on the disk remembers it. */
   sawInUse(name: EntryName, atMs: number): void;
   /** Whether it is time to `save` again: how much is remembered decides how often it is written. */
