@@ -3,7 +3,6 @@ import { isDeepStrictEqual } from 'node:util';
 import type { FilesystemView, Tenant } from '../cache/free-space.ts';
 import type { Outlook } from '../cache/outlook.ts';
 import { Cache } from '../cache/pass.ts';
-import { defaultRestMs } from '../cache/purge.ts';
 import type { PassReport, Trigger } from '../cache/report.ts';
 import { evictedTally, releaseAfter } from '../cache/report.ts';
 import { messageOf, OperatorError } from '../errors.ts';
@@ -110,15 +109,6 @@ export class CacheWorker implements Tenant, Disposable {
     else if (act.act === 'look') await this.#look('DryRun', 'Change', nowMs, signal);
     if (nowMs - this.#savedAtMs >= saveEveryMs) await this.#save();
     return act.act !== 'rest' || purges;
-  }
-
-  /** For a single run: waits until what it evicted has rested, and deletes it. */
-  async finish(signal: AbortSignal): Promise<void> {
-    if (!this.isEnforced || this.#state.problem !== undefined || this.#purgeDueAtMs === null) return;
-    // Until the last that was evicted has rested: they left one after another.
-    const restedAtMs = this.#lastLook.endedAtMs + (this.#options.restMs ?? defaultRestMs);
-    await sleep(Math.max(0, restedAtMs - Date.now()), undefined, { signal }).catch(() => undefined);
-    if (!signal.aborted) await this.#purge({ signal });
   }
 
   async #alone<T>(act: () => Promise<T>): Promise<T> {
@@ -272,7 +262,10 @@ export class CacheWorker implements Tenant, Disposable {
       const purged = await this.#cache.purge(options);
       this.#options.witness?.purged(spec.name, purged);
       this.#purgeDueAtMs = purged.nextDueAtMs;
-      if (purged.purgedEntries > 0 && this.#isLinked) this.#goOn();
+      if (purged.purgedEntries > 0 && this.#isLinked) {
+        // Where the limits do not hold yet, the next pass follows at once; a scheduled one that evicted something is continued.
+        [this.#expiresAtMs, this.#dueAtMs] = [0, this.#lastRunEvictedOnSchedule ? Date.now() : this.#dueAtMs];
+      }
       for (const each of purged.errors) log.warn({ cache: spec.name, code: each.code, entry: each.entry }, each.message);
       if (purged.revived > 0) this.#record.count((totals) => withRevived(totals, purged.revived));
       if (purged.purgedEntries > 0) log.info({ cache: spec.name, entries: purged.purgedEntries, bytes: purged.purgedBytes }, 'purged');
@@ -281,12 +274,6 @@ export class CacheWorker implements Tenant, Disposable {
       this.#purgeDueAtMs = Date.now() + purgeRetryMs;
       log.warn({ cache: spec.name, err: error }, `what was evicted could not be deleted yet: ${messageOf(error)}`);
     }
-  }
-
-  /** Where the limits do not hold yet, the next pass follows at once; a scheduled one that evicted something is continued. */
-  #goOn(): void {
-    this.#expiresAtMs = 0;
-    if (this.#lastRunEvictedOnSchedule) this.#dueAtMs = Date.now();
   }
 
   /** So that the next start reads little. What cannot be saved is no reason to stop: the next start reads more, or it is saved later. */

@@ -73,16 +73,6 @@ export class FreeSpaceWatch {
     return enforced.length > 0 ? await this.#keep({ ...household, tenants: enforced }, signal) : await this.#look(household);
   }
 
-  /** For a single run: round after round, as long as that does some good. @returns whether anything was short */
-  async settle(signal: AbortSignal): Promise<boolean> {
-    let wasShort = false;
-    while (await this.tick(signal)) {
-      wasShort = true;
-      if ([...this.#keepers.values()].every((keeper) => !keeper.isDue(Date.now()))) break;
-    }
-    return wasShort;
-  }
-
   async #keep(household: Household<CacheWorker>, signal: AbortSignal): Promise<boolean> {
     const { filesystem: { device }, tenants: workers } = household;
     const keeper = this.#keepers.get(device) ?? new SpaceKeeper<CacheWorker>();

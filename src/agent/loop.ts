@@ -63,17 +63,6 @@ export async function runLoop(source: PolicySource, sink: ReportSink, signal: Ab
   await shift?.end();
 }
 
-/** One pass over every cache now, whatever the schedule says, to the end: what was evicted has rested and is deleted. @returns the states, each with what failed */
-export async function runOnce(policy: CompiledPolicy, options: LoopOptions, signal: AbortSignal): Promise<readonly CacheState[]> {
-  using workers = new DisposableStack();
-  const all = (await workersFor({ ...policy, schedule: null }, options, [])).map((worker) => workers.use(worker));
-  for (const worker of all) await worker.tick(Date.now(), signal);
-  for (const worker of all) await worker.finish(signal);
-  // What free space took is seen by one more look.
-  if (await new FreeSpaceWatch(all, options).settle(signal)) for (const worker of all) await worker.tick(Date.now(), signal);
-  return all.map((worker) => worker.state);
-}
-
 async function workersFor(policy: CompiledPolicy, options: LoopOptions & Partial<Pick<CacheWorkerOptions, 'origin' | 'mostAtOnce' | 'room'>>, previous: readonly CacheState[]): Promise<CacheWorker[]> {
   const nextDueAtMs = await nextDueOf(policy.schedule, options.nodeName);
   const known = await options.knownTotals?.(policy);

@@ -7,7 +7,7 @@ import type { CacheState, NodeReport } from '../policy/node-report.ts';
 import { nodeReport } from '../policy/node-report.ts';
 import { markOf } from './file-at-rest.ts';
 import type { LoopOptions, PolicySource, ReportSink } from './loop.ts';
-import { runLoop, runOnce } from './loop.ts';
+import { runLoop } from './loop.ts';
 import { isMaterial } from './report-pacing.ts';
 import { SettledMark } from './settled-mark.ts';
 
@@ -34,17 +34,6 @@ export async function runStandalone(options: StandaloneOptions, signal: AbortSig
     policies = mark.isNew(markOf(file)) && !signal.aborted ? await loadAgain(load, log) : undefined;
   }
   await Promise.all([...loops.values()].map((loop) => loop.end()));
-}
-
-/** One pass over every cache of every policy. @returns false where something failed */
-export async function runStandaloneOnce(options: StandaloneOptions, signal: AbortSignal): Promise<boolean> {
-  const states: CacheState[] = [];
-  for (const policy of options.first.policies) {
-    const looked = await runOnce(policy, { ...options, nodeName: hostname() }, signal);
-    new LogSink(options.log).report(policy, looked);
-    states.push(...looked);
-  }
-  return states.every(({ problem, lastRun }) => problem === undefined && (lastRun?.errors ?? 0) === 0);
 }
 
 async function loadAgain(load: StandaloneOptions['load'], log: Log): Promise<readonly CompiledPolicy[] | undefined> {

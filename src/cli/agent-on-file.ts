@@ -1,5 +1,5 @@
 import { loadAtRest } from '../agent/file-at-rest.ts';
-import { runStandalone, runStandaloneOnce } from '../agent/standalone.ts';
+import { runStandalone } from '../agent/standalone.ts';
 import { createLog } from '../observe/log.ts';
 import type { CompiledPolicy } from '../policy/compiled.ts';
 import type { ExitCode } from './exit.ts';
@@ -12,25 +12,23 @@ import { tellNotes } from './notes.ts';
 export interface AgentOnFileOptions {
   readonly file: readonly string[];
   readonly allowedRoot: readonly string[];
-  readonly once?: boolean;
   /** ms */
   readonly rest: number;
   /** ms */
   readonly settle: number;
 }
 
-/** Enforces the policies of a file on this machine until it is told to stop, or once. */
-export async function agentOnFile({ file, allowedRoot, once = false, rest, settle }: AgentOnFileOptions, io: Io): Promise<ExitCode> {
+/** Enforces the policies of a file on this machine until it is stopped. */
+export async function agentOnFile({ file, allowedRoot, rest, settle }: AgentOnFileOptions, io: Io): Promise<ExitCode> {
   const [only, ...more] = file;
   if (only === undefined || more.length > 0) throw new InputError(['agent: name one file with -f; it may hold several policies']);
   const load = () => loadPolicies([only], allowedRoot);
   const { loaded, mark } = await loadAtRest(only, load);
-  tellNotes(loaded, { scheduleIgnored: once }, io);
+  tellNotes(loaded, { scheduleIgnored: false }, io);
   const options = {
     file: only, load: async () => compiledOf(await load()), first: { policies: compiledOf(loaded), mark },
     allowedRoots: allowedRoot, log: createLog(), restMs: rest, settleMs: settle,
   };
-  if (once) return (await runStandaloneOnce(options, io.stopSignal())) ? exitCodes.done : exitCodes.failed;
   await runStandalone(options, io.stopSignal());
   return exitCodes.done;
 }

@@ -151,17 +151,15 @@ function addServices(program: Command, io: Io, done: Done): void {
   program.command('agent')
     .description('apply the policies of a file to this machine until stopped')
     .addOption(fileOption().makeOptionMandatory())
-    .option('--once', 'one pass over every cache, then end')
     .addOption(durationOption('--rest <duration>', 'how long evicted entries rest before they are deleted', 60_000, '60s'))
     .addOption(settleOption())
     .addOption(allowedRootOption())
     .addHelpText('after', `
 The file is read again when it changes; one that turns bad leaves the last good policies in force. In a cluster the agents are pods of their
-own, which the controller starts.
+own, which the controller starts. To apply the limits once, use prune.
 
-Examples:
-  cachepolicy agent -f policy.yaml
-  cachepolicy agent -f policy.yaml --once`)
+Example:
+  cachepolicy agent -f policy.yaml`)
     .action(async (options) => done(await (await import('./agent-on-file.ts')).agentOnFile(options, io)));
   program.command('controller')
     .description('turn the CachePolicies of a cluster into agents and sum up their reports')

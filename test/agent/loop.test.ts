@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { LoopOptions, Origin, PolicySource, ReportSink } from '../../src/agent/loop.ts';
-import { runLoop, runOnce } from '../../src/agent/loop.ts';
+import { runLoop } from '../../src/agent/loop.ts';
 import { createLog } from '../../src/observe/log.ts';
 import type { CompiledPolicy } from '../../src/policy/compiled.ts';
 import type { CacheState } from '../../src/policy/node-report.ts';
@@ -426,31 +426,5 @@ describe('an agent that starts again', () => {
     await once(aPolicy({ maxEntries: 8, generation: 4 }), 8);
     await once(aPolicy({ maxEntries: 8, generation: 5 }), 8);
     expect(JSON.parse(readFileSync(join(home, 'cache/rootfs/.cachepolicy/state'), 'utf8'))).toMatchObject({ policy: { uid: 'uid-1', generation: 5 } });
-  });
-});
-
-describe('a single pass', () => {
-  it('applies the limits once and tells the state of every cache', async () => {
-    unpackHome(dir);
-    const log = createLog({ level: 'silent', write: () => undefined });
-    const states = await runOnce(aPolicy({ maxEntries: 3 }), { allowedRoots: [dir], log, settleMs, restMs: 50, nodeName: 'node-1' }, new AbortController().signal);
-    expect(states).toMatchObject([{ name: 'rootfs', lastRun: { trigger: 'Start', evictedEntries: 5 }, look: { stats: { entryCount: 3 } } }]);
-    // It frees what it evicted: nobody comes after it.
-    expect(readdirSync(join(home, 'cache/rootfs/.cachepolicy/trash'))).toEqual([]);
-  });
-
-  it('does not wait for a schedule', async () => {
-    unpackHome(dir);
-    const log = createLog({ level: 'silent', write: () => undefined });
-    const policy = { ...aPolicy({ maxEntries: 3 }), schedule: { cron: '0 0 1 1 *', timeZone: 'UTC', jitterMs: 0 } };
-    const states = await runOnce(policy, { allowedRoots: [dir], log, settleMs, restMs: 0, nodeName: 'node-1' }, new AbortController().signal);
-    expect(states).toMatchObject([{ lastRun: { evictedEntries: 5 } }]);
-  });
-
-  it('tells of each cache why it could not', async () => {
-    mkdirSync(home);
-    const log = createLog({ level: 'silent', write: () => undefined });
-    const states = await runOnce(aPolicy(), { allowedRoots: [dir], log, settleMs, nodeName: 'node-1' }, new AbortController().signal);
-    expect(states).toMatchObject([{ look: undefined, problem: { reason: 'RootMissing', message: `${home}/cache does not exist` } }]);
   });
 });

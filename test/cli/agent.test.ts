@@ -62,18 +62,6 @@ describe('agent -f', () => {
     expect(await once(agent, 'close')).toEqual([0, null]);
   });
 
-  it('--once makes one pass and ends', async () => {
-    const agent = start('-f', machine.policy({ limits: '{maxEntries: 5}' }), '--once');
-    expect(await once(agent, 'close')).toEqual([0, null]);
-    expect(entries()).toBe(5);
-  });
-
-  it('--once ends with status 1 where a cache fails', async () => {
-    const agent = start('-f', machine.policy({ home: join(machine.allowedRoot, 'nowhere') }), '--once');
-    expect(await once(agent, 'close')).toEqual([1, null]);
-    expect(log).toContain('does not exist');
-  });
-
   it('refuses a file that is wrong from the start, with status 2 and one line', async () => {
     const agent = start('-f', machine.policy({ home: '/etc/a3s' }));
     expect(await once(agent, 'close')).toEqual([2, null]);
