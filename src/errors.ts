@@ -25,6 +25,7 @@ export const errorKinds = {
   ERR_ROOT_MOUNT_CHANGED: { audience: 'system', retry: true, hint: 'nothing is evicted until the mounts are as they were; restart the agent where what is there now is meant' },
   ERR_ROOT_UNREADABLE: { audience: 'system', retry: true, hint: 'look at the permissions and the health of the filesystem' },
   ERR_ROOT_NEAR_HOME: { audience: 'user', retry: false, hint: "give the cache a directory away from the runtime's, or govern its stores with a3sBox" },
+  ERR_ROOT_KNOWN_LAYOUT: { audience: 'user', retry: true, hint: 'nothing is evicted there; name the directory that the message proposes, or leave the cache out' },
   ERR_ROOT_CROWDED: { audience: 'user', retry: true, hint: 'evict on the node with cachepolicy prune, or spread it over several directories, each with a policy and so an agent of its own' },
   ERR_ROOT_UNSUPPORTED: { audience: 'user', retry: false, hint: 'keep the cache on a local filesystem such as ext4 or xfs' },
   ERR_LOCK_BUSY: { audience: 'system', retry: true, hint: 'another agent or prune works in this cache; wait for it to end' },

@@ -245,7 +245,7 @@ export class CacheWorker implements Tenant, Disposable {
 
   /** Nothing is known any more: old figures under a new failure would look like present ones. */
   #fail(error: unknown): void {
-    const problem = problemOf(error);
+    const problem = problemOf(error, this.#record.totals.evictedEntries);
     if (problem.message !== this.#state.problem?.message) this.#options.log.warn({ cache: this.#options.spec.name, reason: problem.reason }, problem.message);
     this.#state = { look: undefined, lastRun: this.#state.lastRun, problem };
     this.#expiresAtMs = Date.now() + failingLookMs;

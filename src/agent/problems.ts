@@ -17,7 +17,10 @@ export function isLockBusy(error: unknown): error is OperatorError {
   return error instanceof OperatorError && error.code === 'ERR_LOCK_BUSY';
 }
 
-export function problemOf(error: unknown): Problem {
+/** @param evictedBefore how many entries of the cache were evicted so far */
+export function problemOf(error: unknown, evictedBefore = 0): Problem {
   const code = error instanceof OperatorError ? error.code : 'ERR_BUG';
-  return { reason: problemReason(code), message: messageOf(error) };
+  // An earlier version evicted there, or it was another directory then: whoever relied on that has to know that it ended, and what it did.
+  const ended = code === 'ERR_ROOT_KNOWN_LAYOUT' && evictedBefore > 0 ? `; until now it was governed as a directory of entries, and ${evictedBefore} were evicted: check it with its own tool` : '';
+  return { reason: problemReason(code), message: `${messageOf(error)}${ended}` };
 }

@@ -22,7 +22,7 @@ interface Place {
 export async function lookAtEntry(format: Format, place: Place, name: EntryName, slices: Slices): Promise<EntryLook> {
   if (format.kind === 'Plain') {
     const row = await format.look(place, name, slices);
-    return row === undefined ? { outcome: 'Damaged', message: `${place.parent.pathOf(place.name)} is no entry, or holds the home of a runtime` } : { outcome: 'Read', row, isLinked: row.isLinked };
+    return row === undefined ? { outcome: 'Damaged', message: `${place.parent.pathOf(place.name)} is no entry, or holds the home of a runtime or data that is not uploaded yet` } : { outcome: 'Read', row, isLinked: row.isLinked };
   }
   const file = readMetadata(place.parent, format, name, place.metadata);
   if (file.outcome === 'Damaged') return file;

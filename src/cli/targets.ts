@@ -22,7 +22,7 @@ export interface TargetOptions {
 
 /** What is wrong with a path rather than with the machine: the policy has to change, or the directory has to come first. */
 const wrongPath: ReadonlySet<ErrorCode> = new Set([
-  'ERR_PATH_NOT_ALLOWED', 'ERR_ROOT_MISSING', 'ERR_ROOT_SYMLINK', 'ERR_ROOT_NOT_DIRECTORY', 'ERR_ROOT_NEAR_HOME', 'ERR_ROOT_UNSUPPORTED',
+  'ERR_PATH_NOT_ALLOWED', 'ERR_ROOT_MISSING', 'ERR_ROOT_SYMLINK', 'ERR_ROOT_NOT_DIRECTORY', 'ERR_ROOT_NEAR_HOME', 'ERR_ROOT_KNOWN_LAYOUT', 'ERR_ROOT_UNSUPPORTED',
 ]);
 
 /**

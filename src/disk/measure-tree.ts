@@ -35,6 +35,8 @@ export interface Measure {
   readonly unasked: OperatorError | undefined;
   /** A folder inside that holds both `boxes` and `cache`, as the home of an A3S Box runtime does. */
   readonly home: string | undefined;
+  /** A folder inside, or the top itself, named `rawstaging`: JuiceFS keeps data there that is not uploaded yet. */
+  readonly staging: string | undefined;
 }
 
 /** Open: another process has the file open or mapped. Mounted: something is mounted there. */
@@ -95,6 +97,7 @@ class MeasureWalk {
   #use: TreeUse | undefined;
   #unasked: OperatorError | undefined;
   #home: string | undefined;
+  #staging: string | undefined;
   /** Of the files with several names those of which some were not met yet. */
   readonly #unmet = new Map<string, Linked>();
   #mayShare = false;
@@ -120,7 +123,7 @@ class MeasureWalk {
   result(): Measure {
     return {
       top: this.#top, allocatedBytes: Math.round(this.#bytes), hasSharedFiles: this.#mayShare || this.#unmet.size > 0, linked: this.#mayShare ? undefined : linkedFilesOf(this.#unmet), newestModifiedNs: this.#newestNs, writtenNs: this.#writtenNs, names: this.#names,
-      use: this.#use, unasked: this.#unasked, home: this.#home,
+      use: this.#use, unasked: this.#unasked, home: this.#home, staging: this.#staging,
     };
   }
 
@@ -155,6 +158,7 @@ class MeasureWalk {
     using opened = dir;
     const subdirectories = await this.#sort(opened);
     if (isHome(subdirectories)) this.#home ??= opened.path;
+    if (isNamed(name, rawStaging)) this.#staging ??= opened.path;
     for (const each of subdirectories) {
       const stat = statAt(opened.fd, each);
       if (typeof stat !== 'number') await this.visit(opened, each, stat, depth + 1);
@@ -214,5 +218,10 @@ function isHome(subdirectories: NameList): boolean {
   for (const each of subdirectories) if (each.equals(boxes) || each.equals(cache)) parts += 1;
   return parts === 2;
 }
+
+function isNamed(name: Name, wanted: Buffer): boolean {
+  return typeof name === 'string' ? name === wanted.toString() : wanted.equals(name);
+}
+const rawStaging = Buffer.from('rawstaging');
 const boxes = Buffer.from('boxes');
 const cache = Buffer.from('cache');

@@ -40,7 +40,8 @@ export type DamageReason =
   | 'MetadataValueInvalid'
   | 'NotADirectory'
   | 'EntryUnreadable'
-  | 'EntryHoldsHome';
+  | 'EntryHoldsHome'
+  | 'EntryHoldsData';
 
 export interface Damaged {
   readonly name: string;

@@ -12,7 +12,7 @@ import { openRoot } from '../../src/disk/pinned-root.ts';
 import { silentLog } from '../../src/observe/log.ts';
 import type { CompiledPolicy } from '../../src/policy/compiled.ts';
 import type { CacheState } from '../../src/policy/node-report.ts';
-import { noTotals } from '../../src/policy/node-report.ts';
+import { nodeReport, noTotals } from '../../src/policy/node-report.ts';
 import { rootfsKeys, unpackHome } from '../fixtures/homes.ts';
 import { noLimits, noProtection } from '../../src/policy/limits.ts';
 
@@ -110,6 +110,22 @@ it('says of a directory that is more than it can keep in mind that it is, and ta
   rmdirSync(join(root, 'f'.repeat(64)));
   await worker.tick(Date.now() + minute, signal);
   expect(worker.state).toMatchObject({ problem: undefined, look: { stats: { entryCount: 3 } } });
+});
+
+it('evicts nothing from a directory that turns into a known layout, and says so with what was evicted before', async () => {
+  const root = join(dir, 'models');
+  for (const name of ['a', 'b', 'c', 'd']) mkdirSync(join(root, name), { recursive: true });
+  const spec = { name: 'models', format: 'directory', root, home: null, limits: { ...noLimits, maxEntries: 2 }, protect: { ...noProtection, minIdleMs: 0 } } as const;
+  const policy: CompiledPolicy = { formatVersion: 1, policy: { name: 'p', uid: 'u', generation: 1 }, accepted: true, mode: 'Enforce', schedule: null, caches: [spec] };
+  using worker = new CacheWorker({ policy, spec, allowedRoots: [dir], settleMs: 0, restMs: 0, log: silentLog, nextDueAtMs: () => null, previous: undefined, knownTotals: undefined });
+  await worker.tick(Date.now(), signal);
+  expect([worker.state.problem, entries(worker)]).toEqual([undefined, 2]);
+  for (const name of ['blobs', 'manifests', 'x']) mkdirSync(join(root, name));
+  await worker.tick(Date.now() + minute, signal);
+  expect(worker.state.problem).toMatchObject({ reason: 'RootKnownLayout', message: expect.stringMatching(/is the model store of Ollama, .*; until now it was governed as a directory of entries, and 2 were evicted/) });
+  expect(readdirSync(root).filter((name) => !name.startsWith('.'))).toHaveLength(5);
+  // The condition of the policy, and the Event that tells of it, carry the words of the node.
+  expect(nodeReport([worker.state]).findings.find(({ type }) => type === 'Degraded')).toMatchObject({ status: 'True', message: expect.stringContaining('2 were evicted') });
 });
 
 describe('a worker with a schedule', () => {

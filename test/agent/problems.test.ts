@@ -1,10 +1,20 @@
 import { describe, expect, it } from 'vitest';
-import { holdsProblem } from '../../src/agent/problems.ts';
+import { holdsProblem, problemOf } from '../../src/agent/problems.ts';
+import { OperatorError } from '../../src/errors.ts';
 import type { PassError, PassReport } from '../../src/cache/report.ts';
 
 function problemWith(...errors: PassError[]) {
   return holdsProblem({ errors } as unknown as PassReport);
 }
+
+describe('the problem of a cache that is a known layout', () => {
+  const refused = new OperatorError('ERR_ROOT_KNOWN_LAYOUT', '/c is a hub: name /c/hub');
+
+  it('says that it was governed before, where entries were evicted there', () => {
+    expect(problemOf(refused, 7)).toEqual({ reason: 'RootKnownLayout', message: '/c is a hub: name /c/hub; until now it was governed as a directory of entries, and 7 were evicted: check it with its own tool' });
+    expect(problemOf(refused)).toEqual({ reason: 'RootKnownLayout', message: '/c is a hub: name /c/hub' });
+  });
+});
 
 describe('the problem of a cache of which it is unknown what is in use', () => {
   it('is none while it is known', () => {

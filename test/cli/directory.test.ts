@@ -80,6 +80,17 @@ describe('a directory on the command line', () => {
     expect(readdirSync(path).filter((name) => !name.startsWith('.'))).toEqual(['mistral.gguf', 'phi.gguf']);
   });
 
+  it.each(['plan', 'prune', 'explain', 'stats'])('is wrong input of %s where it is a store of another shape, and nothing is touched', async (command) => {
+    const { machine, path, file } = machineWithModels('{maxEntries: 0}\n    protect: {minIdle: 0s}');
+    mkdirSync(join(path, 'blobs', 'aa'), { recursive: true });
+    writeFileSync(join(path, 'blobs', '.huggingface-shared-blobs'), '1\n');
+    const before = machine.listing();
+    const { code, stderr, stdout } = await machine.run(command, '-f', file);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+    expect(stderr).toMatch(/^\S*models\.yaml:8: spec\.caches\[0\]\.directory\.path: \S+models is a Hugging Face hub whose models share their weights in blobs\/: this layout is not supported yet; .*; nothing is evicted there; name the directory that the message proposes, or leave the cache out\n$/);
+    expect(machine.listing()).toEqual(before);
+  });
+
   it.each([
     ['is missing', 'nowhere', /models\.yaml:8: spec\.caches\[0\]\.directory\.path: .*nowhere does not exist; the cache is taken up/],
     ['stands beside the home of a runtime', 'beside/models', /models\.yaml:8: spec\.caches\[0\]\.directory\.path: .*stands beside what looks like the home of an A3S Box runtime, .*home .*; give the cache a directory away/],

@@ -31,6 +31,7 @@ export const defaultNamesInTurn = 5_000;
 /** What a measured tree is besides its figures, as bits. */
 const isShared = 1;
 const holdsHome = 2;
+const holdsStaging = 4;
 
 export function isEntryName(name: string): name is EntryName {
   return name !== '' && !name.startsWith('.') && !/[\0/]/.test(name) && name.isWellFormed() && Buffer.byteLength(name) <= maxNameBytes;
@@ -180,7 +181,8 @@ export class DirectoryLook {
   }
 
   #tell(entries: EntryTableBuilder, name: EntryName, known: Remembered): void {
-    if ((known.flags & holdsHome) === 0) entries.add(rowOf(name, known));
+    if ((known.flags & (holdsHome | holdsStaging)) === 0) entries.add(rowOf(name, known));
+    else if ((known.flags & holdsStaging) !== 0) this.#damaged.push({ name, reason: 'EntryHoldsData', message: `${this.#root.pathOf(name)} holds rawstaging/, where JuiceFS keeps data that is not uploaded yet` });
     else this.#damaged.push({ name, reason: 'EntryHoldsHome', message: `${this.#root.pathOf(name)} holds what looks like the home of an A3S Box runtime` });
   }
 }
@@ -196,11 +198,11 @@ function isSameTop(known: Remembered | undefined, { inode, modifiedNs, changedNs
 }
 
 export function rememberedOf(parent: Dir, name: string, measure: Measure, times: Pick<Remembered, 'measuredAtMs' | 'usedAtMs'>): Remembered {
-  const { top, allocatedBytes, newestModifiedNs, writtenNs, names, hasSharedFiles, home } = measure;
+  const { top, allocatedBytes, newestModifiedNs, writtenNs, names, hasSharedFiles, home, staging } = measure;
   return {
     inode: Number(top.inode), modifiedUs: us(top.modifiedNs), changedUs: us(top.changedNs), allocatedBytes, newestUs: us(newestModifiedNs), writtenUs: us(writtenNs), names, ...times,
     bornAtMs: Math.floor(us(birthNsAt(parent.fd, name) ?? top.changedNs) / 1000),
-    flags: (hasSharedFiles ? isShared : 0) | (home === undefined ? 0 : holdsHome),
+    flags: (hasSharedFiles ? isShared : 0) | (home === undefined ? 0 : holdsHome) | (staging === undefined ? 0 : holdsStaging),
   };
 }
 

@@ -12,6 +12,7 @@ import { defaultNamesInTurn, DirectoryLook, isEntryName, isTree, rememberedOf, r
 import { DirectoryMemory } from './directory-memory.ts';
 import type { EvictionStep, PlainFormat, Role, ScanOptions } from './format.ts';
 import { refuseHomeIn, refuseNearHome } from './home-nearby.ts';
+import { refuseKnownLayout } from './known-layout.ts';
 import { LinkedMemory } from './linked-memory.ts';
 
 /** What is remembered is written at most so often, by how much it is: a row is 150 bytes, so that is 25 KB a second. */
@@ -51,6 +52,7 @@ export class Directory implements PlainFormat {
 
   refuseRoot(root: Dir, allowedRoots: readonly string[]): void {
     refuseNearHome(root, allowedRoots);
+    refuseKnownLayout(root, allowedRoots);
   }
 
   refuseContent(root: Dir): void {
@@ -86,7 +88,7 @@ export class Directory implements PlainFormat {
   /** @throws ERR_DISK_IO */
   async look({ parent, name }: { readonly parent: Dir; readonly name: string }, entry: EntryName, slices: Slices): Promise<(EntryRow & { readonly isLinked: boolean }) | undefined> {
     const measure = await measureTree(parent, name, { slices, askUse: false });
-    if (measure === undefined || !isTree(measure.top.kind) || measure.home !== undefined) return undefined;
+    if (measure === undefined || !isTree(measure.top.kind) || measure.home !== undefined || measure.staging !== undefined) return undefined;
     const known = this.#memory.get(entry);
     const now = rememberedOf(parent, name, measure, { measuredAtMs: known?.measuredAtMs ?? 0, usedAtMs: known?.usedAtMs ?? 0 });
     // In the trash it is on its way out: its stamp there is not the one to come back with.

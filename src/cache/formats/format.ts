@@ -109,7 +109,7 @@ export interface PlainFormat extends AnyFormat {
    */
   look(tree: { readonly parent: Dir; readonly name: string }, entry: EntryName, slices: Slices): Promise<(EntryRow & { readonly isLinked: boolean }) | undefined>;
 
-  /** @throws ERR_ROOT_NEAR_HOME where a directory may not be such a cache, whatever a policy says */
+  /** @throws ERR_ROOT_NEAR_HOME, ERR_ROOT_KNOWN_LAYOUT where a directory may not be such a cache, whatever a policy says */
   refuseRoot(root: Dir, allowedRoots: readonly string[]): void;
   /** The same by what is in it: what a scan sees by the way, for who does not scan. */
   refuseContent(root: Dir): void;
