@@ -1,5 +1,7 @@
 import { Slices } from '../disk/slices.ts';
 import { diskError, errno } from '../disk/disk-error.ts';
+import { isReadOnly } from '../disk/move-tree.ts';
+import type { Stat } from '../disk/stat.ts';
 import { OperatorError } from '../errors.ts';
 import type { Hold, Holds } from '../policy/holds.ts';
 import { holdOf } from '../policy/holds.ts';
@@ -15,7 +17,7 @@ import { restore } from './restore.ts';
 import type { Site } from './site.ts';
 import { atTree, holdOnTree, lockEntry, note, readHolds } from './site.ts';
 import type { ItemId } from './trash.ts';
-import { asideName, asideOf, holdsTree, isEvictionLink, itemInode, itemMetadata, newItemId } from './trash.ts';
+import { asideName, asideOf, holdsTree, isEvictionLink, itemInode, itemMetadata, itemMode, newItemId } from './trash.ts';
 import { noteUse } from './uses.ts';
 
 export interface Victim {
@@ -116,7 +118,7 @@ class Eviction implements EvictionResult {
     if (tree === undefined || !format.isTree(tree.kind)) return undefined;
     if (tree.mountId !== root.stat().mountId) throw diskError(`evict ${root.pathOf(name)}`, -errno.EXDEV);
     if (!(await this.#isAsPlanned(name, entry))) return undefined;
-    const item = this.#makeItem(name, tree.inode);
+    const item = this.#makeItem(name, tree);
     using dir = trash.openDir(item.id);
     // A crash after it: metadata in the trash, directory in the root; put back.
     if (entry !== undefined && format.kind === 'Store') root.rename(format.metadataName(name), dir, itemMetadata);
@@ -124,7 +126,7 @@ class Eviction implements EvictionResult {
   }
 
   /** With all that the later steps need: on a full disk none of them must ask for more. */
-  #makeItem(name: EntryName, inode: bigint): ItemId {
+  #makeItem(name: EntryName, { inode, kind, mode }: Stat): ItemId {
     const { root, trash } = this.#site;
     const item = newItemId(name);
     const aside = asideName(item);
@@ -133,11 +135,12 @@ class Eviction implements EvictionResult {
     using dir = trash.openDir(item.id);
     try {
       dir.symlink(String(inode), itemInode);
+      if (kind === 'Directory' && isReadOnly({ mode })) dir.symlink(mode.toString(8), itemMode);
       // A crash after it: a link aside that the item names, and that goes with it.
       root.symlink(aside, aside);
     } catch (error) {
       if (error instanceof OperatorError) {
-        dir.unlink(itemInode);
+        for (const link of [itemInode, itemMode]) dir.unlink(link);
         trash.rmdir(item.id);
       }
       throw error;

@@ -1,4 +1,5 @@
 import { tryLock } from '../disk/lock.ts';
+import { moveTree } from '../disk/move-tree.ts';
 import { Slices } from '../disk/slices.ts';
 import { msOf } from '../disk/stat.ts';
 import { newestChangeMs } from '../disk/tree-age.ts';
@@ -64,7 +65,7 @@ function entryOf(format: Format, { name }: Leftover): EntryName | undefined {
 async function moveUnfinished({ root, trash, clock }: Site, { name }: Leftover, { leftoverAgeMs }: LeftoverSweep, slices: Slices): Promise<boolean> {
   const enoughMs = clock.now() - leftoverAgeMs;
   const changedMs = await newestChangeMs(root, name, { enoughMs, slices });
-  return changedMs <= enoughMs && root.rename(name, trash, newGarbageName()) === 'Moved';
+  return changedMs <= enoughMs && moveTree(root, name, trash, newGarbageName()) === 'Moved';
 }
 
 /** Under the lock no metadata is written: a put that publishes its directory at this moment writes its own afterwards. */

@@ -1,4 +1,5 @@
 import { diskError, errno } from '../disk/disk-error.ts';
+import { moveTree } from '../disk/move-tree.ts';
 import { Slices } from '../disk/slices.ts';
 import { OperatorError } from '../errors.ts';
 import type { Hold, Holds } from '../policy/holds.ts';
@@ -100,9 +101,9 @@ export async function recover(site: Site, holds: Holds): Promise<number> {
 export function moveTreeIn({ root, trash }: Pick<Site, 'root' | 'trash'>, item: ItemId): void {
   using dir = trash.openDir(item.id);
   const aside = asideName(item);
-  if (root.rename(aside, dir, itemTree) !== 'Moved') throw diskError(`take in ${root.pathOf(aside)}`, -errno.ENOENT);
+  if (moveTree(root, aside, dir, itemTree) !== 'Moved') throw diskError(`take in ${root.pathOf(aside)}`, -errno.ENOENT);
   if (dir.readlink(itemInode) === String(dir.statOf(itemTree)?.inode)) return;
-  dir.rename(itemTree, root, aside);
+  moveTree(dir, itemTree, root, aside);
   throw new OperatorError('ERR_DISK_IO', `${root.pathOf(aside)} was replaced by another while it left; it is left alone`);
 }
 

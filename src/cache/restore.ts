@@ -1,13 +1,14 @@
 import type { Dir } from '../disk/dir.ts';
 import type { FileLock } from '../disk/lock.ts';
 import { waitForLock } from '../disk/lock.ts';
+import { moveTree, setMode } from '../disk/move-tree.ts';
 import { OperatorError } from '../errors.ts';
 import type { StoreFormat } from './formats/format.ts';
 import { readMetadata, writeMetadata } from './metadata-file.ts';
 import type { Site } from './site.ts';
 import { note } from './site.ts';
 import type { ItemId } from './trash.ts';
-import { asideName, asideOf, holdsTree, isEvictionLink, itemInode, itemMetadata, itemTree } from './trash.ts';
+import { asideName, asideOf, holdsTree, isEvictionLink, itemInode, itemMetadata, itemMode, itemTree } from './trash.ts';
 
 /** The runtime holds an entry's lock for a few milliseconds. Whoever holds it longer was stopped. */
 const patienceMs = 1_000;
@@ -28,17 +29,24 @@ export async function restore(site: Site, item: ItemId): Promise<boolean> {
     if (lock !== undefined && format.kind === 'Store') keepSize(site, format, dir, item);
     // A crash after either: the tree under its name, the link where the tree was.
     if (isEvictionLink(root, item.name, item)) root.exchange(item.name, tree.parent, tree.name);
-    else if (tree.parent.rename(tree.name, root, item.name) !== 'Moved') return false;
+    else if (moveTree(tree.parent, tree.name, root, item.name) !== 'Moved') return false;
   }
+  restoreMode(root, dir, item);
   if (asideOf(site, item) === 'OurLink') root.unlink(asideName(item));
   // Left by an earlier version.
   if (dir.statOf(itemTree)?.kind === 'Link') dir.unlink(itemTree);
   // A crash here: metadata in the trash, directory in the root. Where metadata is back already it is newer than ours.
   if (format.kind === 'Store' && dir.rename(itemMetadata, root, format.metadataName(item.name)) === 'Taken') dir.unlink(itemMetadata);
   // A crash after either: an item with nothing of the entry.
-  dir.unlink(itemInode);
+  for (const link of [itemMode, itemInode]) dir.unlink(link);
   trash.rmdir(item.id);
   return true;
+}
+
+/** Of a read-only directory, which may have been made writable to be moved. */
+function restoreMode(root: Dir, dir: Dir, { name }: ItemId): void {
+  const mode = dir.readlink(itemMode);
+  if (mode !== undefined && dir.readlink(itemInode) === String(root.statOf(name)?.inode)) setMode(root, name, Number.parseInt(mode, 8));
 }
 
 /** Where the tree is, if not under its own name. What stands aside and is not the item's own is put back only where our link leads to it. */

@@ -13,6 +13,7 @@ import { ownFolder, trashFolder } from './own-folder.ts';
  *
  *     meta    the metadata file, moved here
  *     of      a link whose target is the inode number of the entry's directory or file
+ *     mode    a link whose target is the mode of the directory, where that keeps its owner from moving it: it may be another meanwhile
  *     d       the directory or file itself, once nobody is to reach it by its path
  *
  * So an item says whose it is by its own name, from the moment it exists. A name without a dot is garbage: deletion of it has
@@ -27,6 +28,7 @@ export const trashPath: readonly string[] = [ownFolder, trashFolder];
 export const itemMetadata = 'meta';
 export const itemTree = 'd';
 export const itemInode = 'of';
+export const itemMode = 'mode';
 const asidePrefix = `${ownFolder}.`;
 const maxFileNameBytes = 255;
 

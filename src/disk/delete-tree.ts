@@ -6,6 +6,7 @@ import type { Dir } from './dir.ts';
 import { asDiskError, diskError, errno } from './disk-error.ts';
 import type { Name } from './libc.ts';
 import { O_PATH, rmdirat, tryLease, unlinkat } from './libc.ts';
+import { moveTree } from './move-tree.ts';
 import { NameList } from './name-list.ts';
 import { Slices } from './slices.ts';
 import type { Stat } from './stat.ts';
@@ -183,7 +184,7 @@ class DeleteWalk implements Deletion {
   #moveToTop(parent: Dir, name: Name): boolean {
     const top = `deep-${this.#moved}`;
     try {
-      const moved = parent.rename(name, this.#container, top);
+      const moved = this.#moveOut(parent, name, top);
       // Taken: left by a walk that crashed. The caller will come to it; only the number is used up.
       this.#moved += 1;
       if (moved === 'Moved') this.#tops.push(top);
@@ -191,6 +192,16 @@ class DeleteWalk implements Deletion {
     } catch (error) {
       this.#keep(error);
       return true;
+    }
+  }
+
+  /** Without CAP_DAC_OVERRIDE both the directory and the one that it leaves must be writable. */
+  #moveOut(parent: Dir, name: Name, top: string): ReturnType<Dir['rename']> {
+    try {
+      return moveTree(parent, name, this.#container, top);
+    } catch (error) {
+      if (!(error instanceof OperatorError) || !makeWritable(parent)) throw error;
+      return moveTree(parent, name, this.#container, top);
     }
   }
 
