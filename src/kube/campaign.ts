@@ -50,9 +50,9 @@ class Candidate {
     const { client, clock, log, namespace, name } = this.#election;
     const store = new Store<Lease>({ log });
     store.subscribe({
-      added: (lease) => this.#see(lease),
-      updated: (lease) => this.#see(lease),
-      deleted: () => this.#see(undefined),
+      added: (lease) => this.#hear(lease),
+      updated: (lease) => this.#hear(lease),
+      deleted: () => this.#take(undefined),
     });
     return new Reflector({ client, clock, log, store, resource: leases, namespace, fieldSelector: `metadata.name=${name}` }).run(signal);
   }
@@ -86,10 +86,10 @@ class Candidate {
   async #look(signal: AbortSignal): Promise<void> {
     const { client, namespace, name } = this.#election;
     try {
-      this.#see(await client.get<Lease>(leases, { namespace, name }, { signal, deadlineMs: tryDeadlineMs, maxAttempts: 1 }));
+      this.#take(await client.get<Lease>(leases, { namespace, name }, { signal, deadlineMs: tryDeadlineMs, maxAttempts: 1 }));
     } catch (error) {
       if (!isNotFound(error)) throw error;
-      this.#see(undefined);
+      this.#take(undefined);
     }
     this.#mustLook = false;
   }
@@ -104,8 +104,14 @@ class Candidate {
     return { lease: written, renewedAtMs };
   }
 
-  #see(lease: Lease | undefined): void {
-    if (compareResourceVersions(lease?.metadata.resourceVersion, this.#lease?.metadata.resourceVersion) < 0) return;
+  /** An older version than is known: the watch is behind a read, or the API server's storage was restored to an earlier state. A read says which. */
+  #hear(lease: Lease): void {
+    if (compareResourceVersions(lease.metadata.resourceVersion, this.#lease?.metadata.resourceVersion) >= 0) return this.#take(lease);
+    this.#mustLook = true;
+    this.#wake();
+  }
+
+  #take(lease: Lease | undefined): void {
     if (JSON.stringify(lease?.spec) !== JSON.stringify(this.#lease?.spec)) this.#changedAtMs = this.#election.clock.monotonicMs();
     this.#lease = lease;
     this.#wake();

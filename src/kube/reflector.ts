@@ -5,12 +5,17 @@
  * 25 s (sockets.ts); after 45 s without an event a second watch, of one second, asks whether there was anything to hear (silence.ts; to open the
  * stream itself again would cost every quiet client a connection a minute, while 5,000 of them ask 83 times a second, which took 4 % of a core of
  * kube-apiserver 1.36); and a list now and then finds what even a lively stream left out.
+ *
+ * Resource versions may go back: an etcd was restored to an older revision. A watch from a version that is not reached yet is taken and stays silent,
+ * so before each watch that continues an earlier one, and every few minutes of silence, a list of one object asks for the present version. Where it is
+ * older than ours, everything is listed again.
  */
 import type { Log } from '../observe/log.ts';
 import { backoffMs, sleep, systemClock } from './clock.ts';
 import type { Clock } from './clock.ts';
 import type { KubeClient, Selection } from './client.ts';
 import { Deadline } from './deadline.ts';
+import { compareResourceVersions } from './objects.ts';
 import type { KubeObject, WatchEvent } from './objects.ts';
 import type { Resource } from './resource.ts';
 import { SilenceGuard } from './silence.ts';
@@ -26,6 +31,8 @@ const maxBackoffMs = 30_000;
 const minWatchGapMs = 1_000;
 const probeSeconds = 1;
 const probeDeadlineMs = 8_000;
+/** Of a silent stream; one that ends is asked about at once. */
+const askVersionAfterMs = 5 * 60_000;
 /** The first end of a watch after this time leads to a list. */
 const listAgainAfterMs = 15 * 60_000;
 
@@ -44,6 +51,10 @@ export class Reflector<T extends KubeObject = KubeObject> {
   /** Where the next watch continues; empty: list first. */
   #resourceVersion = '';
   #listedAtMs = -Infinity;
+  /** When the server's version was last seen not to be older than ours. */
+  #versionAskedAtMs = -Infinity;
+  /** The server's version is older than ours. */
+  #wentBack = false;
   #watchOpenedAtMs = -Infinity;
   #disconnectedAtMs: number | undefined;
   #failures = 0;
@@ -86,7 +97,9 @@ export class Reflector<T extends KubeObject = KubeObject> {
 
   async #listIfNeeded(signal: AbortSignal): Promise<void> {
     const startedAtMs = this.#clock.monotonicMs();
-    if (this.#resourceVersion !== '' && startedAtMs - this.#listedAtMs < listAgainAfterMs) return;
+    const continues = this.#resourceVersion !== '' && startedAtMs - this.#listedAtMs < listAgainAfterMs;
+    if (continues && !(await this.#versionsWentBack(signal))) return;
+    if (this.#wentBack) this.#log.warn({ version: this.#resourceVersion }, 'resource versions went back: the storage of the API server was restored to an earlier state; everything is listed again');
     try {
       this.#resourceVersion = await this.#list(this.#listsExpired < pagedLists ? pageSize : undefined, signal);
     } catch (error) {
@@ -94,13 +107,15 @@ export class Reflector<T extends KubeObject = KubeObject> {
       throw error;
     }
     this.#listsExpired = 0;
-    this.#listedAtMs = startedAtMs;
+    this.#wentBack = false;
+    this.#listedAtMs = this.#versionAskedAtMs = startedAtMs;
   }
 
   async #list(limit: number | undefined, signal: AbortSignal): Promise<string> {
     const { client, resource, store } = this.#options;
     const selection = this.#selection();
     let resourceVersion = '';
+    if (this.#wentBack) store.forgetDeleted();
     await store.replace(
       (async function* () {
         let next: string | undefined;
@@ -128,8 +143,11 @@ export class Reflector<T extends KubeObject = KubeObject> {
         if (signal.aborted) return;
         guard.heard();
         this.#failures = 0;
+        const version = event.object.metadata.resourceVersion;
+        const isLate = compareResourceVersions(version, this.#resourceVersion) < 0;
+        if (isLate && (await this.#versionsWentBack(guard.signal))) return;
         this.#options.store.apply(event);
-        this.#resourceVersion = event.object.metadata.resourceVersion ?? this.#resourceVersion;
+        if (!isLate) this.#resourceVersion = version ?? this.#resourceVersion;
       }
       this.#failures = 0;
     } finally {
@@ -144,14 +162,25 @@ export class Reflector<T extends KubeObject = KubeObject> {
     return stream;
   }
 
-  /** True where a watch from the same place has events. */
+  /** True where a watch from the same place has events, or cannot have them yet. */
   async #anythingToHear(stop: AbortSignal): Promise<boolean> {
     using deadline = new Deadline(this.#clock, probeDeadlineMs, `WATCH ${this.#options.resource.plural}`, stop);
     const { client, resource } = this.#options;
     const options = { ...this.#selection(), resourceVersion: this.#resourceVersion, timeoutSeconds: probeSeconds, signal: deadline.signal };
     let anything = false;
     for await (const event of await client.watch(resource, options)) if (event.type !== 'BOOKMARK') anything = true;
-    return anything;
+    if (anything || this.#clock.monotonicMs() - this.#versionAskedAtMs < askVersionAfterMs) return anything;
+    return this.#versionsWentBack(deadline.signal);
+  }
+
+  /** Whether the server's version is older than ours. One that is no number says nothing. */
+  async #versionsWentBack(signal: AbortSignal): Promise<boolean> {
+    if (this.#wentBack) return true;
+    const { client, resource } = this.#options;
+    const { metadata } = await client.list<T>(resource, { ...this.#selection(), limit: 1, signal, maxAttempts: 1 });
+    this.#wentBack = compareResourceVersions(metadata.resourceVersion, this.#resourceVersion) < 0;
+    this.#versionAskedAtMs = this.#clock.monotonicMs();
+    return this.#wentBack;
   }
 
   #selection(): Selection {

@@ -16,7 +16,7 @@ export interface Stored {
 }
 
 /** What a reflector needs of a store, whatever that keeps. */
-export type Fed<Received extends KubeObject> = Pick<Store<Stored, Received>, 'apply' | 'replace'>;
+export type Fed<Received extends KubeObject> = Pick<Store<Stored, Received>, 'apply' | 'replace' | 'forgetDeleted'>;
 
 export interface StoreOptions<T extends Stored, Received> {
   readonly log: Log;
@@ -79,7 +79,7 @@ export class Store<T extends Stored = KubeObject, Received extends KubeObject = 
 
   /** Takes an event of the watch. Duplicates, and events older than what is known, are dropped. */
   apply(event: WatchEvent<Received>): void {
-    if (event.type === 'BOOKMARK') return this.#forgetDeleted();
+    if (event.type === 'BOOKMARK') return this.#ageDeleted();
     const { object } = event;
     const key = keyOf(object);
     const known = this.#objects.get(key)?.metadata.resourceVersion ?? this.#deletedVersions.get(key) ?? this.#deletedEarlier.get(key);
@@ -107,12 +107,18 @@ export class Store<T extends Stored = KubeObject, Received extends KubeObject = 
     }
     for (const key of this.#objects.keys()) if (!listed.has(key) && !besideList.has(key)) this.#remove(key);
     this.#besideList = undefined;
-    this.#forgetDeleted();
+    this.#ageDeleted();
     this.#hasSynced = true;
     this.#firstSync.resolve();
   }
 
-  #forgetDeleted(): void {
+  /** Versions went back: what was deleted in versions that are no more may be made again in older ones. */
+  forgetDeleted(): void {
+    this.#deletedVersions = new Map();
+    this.#deletedEarlier = new Map();
+  }
+
+  #ageDeleted(): void {
     this.#deletedEarlier = this.#deletedVersions;
     this.#deletedVersions = new Map();
   }

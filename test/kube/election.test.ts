@@ -139,6 +139,28 @@ describe.concurrent('a candidate', () => {
     await one.ended;
   });
 
+  it.each([
+    ['free', '', 5_000],
+    ['held by a process that is no more', 'gone', 40_000],
+  ])('takes a lease that a restored storage shows as %s, in an older version', async (_, holderIdentity, withinMs) => {
+    await using rig = await startServer();
+    putLease(rig, { holderIdentity, leaseDurationSeconds: 15, renewTime: '2025-01-01T00:00:00.000000Z' });
+    const earlier = rig.server.snapshot();
+    putLease(rig, { holderIdentity: 'leader', leaseDurationSeconds: 15 });
+    const one = startCandidate(rig, 'one');
+    // The leader renews, until the restore ends it.
+    for (let renewal = 0; renewal < 5; renewal++) {
+      await rig.clock.pass(2_000);
+      putLease(rig, { holderIdentity: 'leader', leaseDurationSeconds: 15, leaseTransitions: renewal });
+    }
+    rig.server.restore(earlier);
+    rig.server.breakConnections();
+    expect(await rig.clock.passUntil(() => one.leads, 1_800_000)).toBeLessThan(withinMs);
+    one.stop();
+    await one.ended;
+    expect(one.error).toBeUndefined();
+  });
+
   it('is not put off by changes that are no renewals', async () => {
     await using rig = await startServer();
     putLease(rig, { holderIdentity: 'dead', leaseDurationSeconds: 15 });
@@ -287,6 +309,28 @@ describe.concurrent('a leader', () => {
     rig.server.remove(collection, 'controller');
     await rig.clock.pass(20_000);
     expect([one.leads, leaseOf(rig).spec?.holderIdentity]).toEqual([true, 'one']);
+    one.stop();
+    await one.ended;
+  });
+
+  it.each([
+    ['as its own', 'one', true],
+    ['as free', '', false],
+    ['as that of a former leader', 'former', false],
+    ['not at all', undefined, true],
+  ])('finds the lease in a restored storage %s: it goes on only where nobody else can lead', async (_, holderIdentity, goesOn) => {
+    await using rig = await startServer();
+    if (holderIdentity !== undefined) putLease(rig, { holderIdentity, leaseDurationSeconds: 15 });
+    const earlier = rig.server.snapshot();
+    if (holderIdentity !== undefined) rig.server.remove(collection, 'controller');
+    const one = startCandidate(rig, 'one');
+    await rig.clock.passUntil(() => one.leads);
+    await rig.clock.pass(20_000);
+    rig.server.restore(earlier);
+    rig.server.breakConnections();
+    await rig.clock.pass(20_000);
+    expect(one.leads).toBe(goesOn);
+    if (goesOn) expect(leaseOf(rig).spec?.holderIdentity).toBe('one');
     one.stop();
     await one.ended;
   });

@@ -256,10 +256,65 @@ describe.concurrent('a quiet watch', () => {
   });
 });
 
+describe.concurrent('after the storage of the API server was restored to an earlier state', () => {
+  /** `a` and `b` at 1; since then `a` was changed, `b` deleted and `c` made. */
+  async function changed() {
+    const rig = await startReflector({ before: two });
+    await rig.watching();
+    const earlier = rig.server.snapshot();
+    rig.server.put(collection, configMap('a', { v: '2' }));
+    rig.server.remove(collection, 'b');
+    rig.server.put(collection, configMap('c'));
+    for (let write = 0; write < 50; write++) rig.server.put('/apis/elsewhere', configMap('x'));
+    await rig.clock.passUntil(() => rig.told.length === 5);
+    return Object.assign(rig, { earlier });
+  }
+
+  it.each([
+    ['its connections broke', (server: ScriptedServer) => server.breakConnections(), 10_000],
+    ['its watches ended', (server: ScriptedServer) => server.endWatches(), 10_000],
+    ['its watches stay open and say nothing', () => undefined, 6 * 60_000],
+  ])('a reflector lists again where %s, and hears of what comes then', async (_, after, withinMs) => {
+    await using rig = await changed();
+    rig.server.restore(rig.earlier);
+    after(rig.server);
+    expect(await rig.clock.passUntil(() => rig.told.length === 8, 30 * 60_000)).toBeLessThan(withinMs);
+    expect(rig.told.slice(5)).toEqual(['~default/a 2→1', '+default/b', '-default/c']);
+    await rig.watching();
+    rig.server.put(collection, configMap('b', { v: '2' }));
+    rig.server.put(collection, configMap('c'));
+    expect(await rig.clock.passUntil(() => rig.told.length === 10)).toBeLessThan(10_000);
+    expect(rig.lines.filter(({ level, msg }) => level === 'warn' && /went back/.test(msg))).toHaveLength(1);
+  });
+
+  it('a reflector lists again for an event or a bookmark of an older version on a watch that goes on', async () => {
+    for (const event of [{ type: 'MODIFIED', object: { ...configMap('a', { v: '3' }), metadata: { name: 'a', namespace: 'default', resourceVersion: '103' } } }, { type: 'BOOKMARK', object: { metadata: { resourceVersion: '103' } } }]) {
+      await using rig = await changed();
+      rig.server.restore(rig.earlier);
+      rig.server.say(event);
+      expect(await rig.clock.passUntil(() => rig.told.length === 8, 30 * 60_000)).toBeLessThan(10_000);
+      expect(rig.told.slice(5)).toEqual(['~default/a 2→1', '+default/b', '-default/c']);
+    }
+  });
+
+  it('a store takes what is made again under a name that was deleted in versions that are no more', async () => {
+    await using rig = await changed();
+    const [earlier] = [rig.earlier];
+    earlier.objects.forEach((_, path) => path.endsWith('/b') && (earlier.objects as Map<string, unknown>).delete(path));
+    rig.server.restore(earlier);
+    rig.server.breakConnections();
+    await rig.clock.passUntil(() => rig.told.length === 7);
+    await rig.watching();
+    rig.server.put(collection, configMap('b', { v: 'again' }));
+    expect(await rig.clock.passUntil(() => rig.store.get('default/b')?.data?.['v'] === 'again')).toBeLessThan(10_000);
+  });
+});
+
 describe.concurrent('a stream that is out of order', () => {
   it('is followed where events come twice, late or for what is unknown', async () => {
     await using rig = await startReflector({ before: two });
     await rig.watching();
+    rig.server.reach(260);
     const event = (type: string, name: string, version: number, v: string) => {
       const { metadata, ...rest } = configMap(name, { v });
       rig.server.say({ type, object: { ...rest, metadata: { ...metadata, uid: rig.store.get(`default/${name}`)?.metadata.uid ?? name, resourceVersion: String(version) } } });

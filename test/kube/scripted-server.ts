@@ -7,7 +7,8 @@ import type { Connection, Credentials } from '../../src/kube/connection.ts';
 import type { KubeObject } from '../../src/kube/objects.ts';
 import type { SteppedClock } from './stepped-clock.ts';
 
-export type Verb = 'get' | 'list' | 'watch' | 'create' | 'replace' | 'patch' | 'delete';
+/** `ask` is a list of at most one object, which asks for the present version. */
+export type Verb = 'get' | 'list' | 'ask' | 'watch' | 'create' | 'replace' | 'patch' | 'delete';
 
 /** A request as it came in. */
 export interface Seen {
@@ -56,7 +57,14 @@ interface Change {
   readonly collection: string;
 }
 
+interface Snapshot {
+  readonly version: number;
+  readonly objects: ReadonlyMap<string, KubeObject>;
+}
+
 interface Watcher {
+  /** It is told of what comes after this version. */
+  readonly from: number;
   readonly response: http.ServerResponse;
   readonly collection: string;
   readonly name: string | undefined;
@@ -175,6 +183,24 @@ export class ScriptedServer implements AsyncDisposable {
     for (const watcher of watchers) this.#watchers.add(watcher);
   }
 
+  /** What `restore` brings back. */
+  snapshot(): Snapshot {
+    return { version: this.#version, objects: new Map(this.#objects) };
+  }
+
+  /** As an etcd that is restored: objects and versions are those of then. Watches that are open, or are opened from a version yet to come, hear of nothing before that. */
+  restore({ version, objects }: Snapshot): void {
+    this.#version = version;
+    this.#objects.clear();
+    for (const [path, object] of objects) this.#objects.set(path, object);
+    this.#history.length = 0;
+  }
+
+  /** The version of the last write. */
+  reach(version: number): void {
+    this.#version = version;
+  }
+
   /** Says something on every open watch, whatever it is. */
   say(event: unknown): void {
     for (const { response } of this.#watchers) response.write(`${JSON.stringify(event)}\n`);
@@ -216,7 +242,7 @@ export class ScriptedServer implements AsyncDisposable {
 
   #proceed(seen: Seen, response: http.ServerResponse): void {
     if (seen.verb === 'watch') return this.#watch(seen, response);
-    if (seen.verb === 'list') return this.#list(seen, response);
+    if (seen.verb === 'list' || seen.verb === 'ask') return this.#list(seen, response);
     const { code, object } = this.#change(seen);
     if (object === undefined) return status(code, code === 404 ? 'NotFound' : code === 409 && seen.verb === 'create' ? 'AlreadyExists' : 'Conflict')(response, seen, () => undefined);
     send(response, code, object);
@@ -255,11 +281,12 @@ export class ScriptedServer implements AsyncDisposable {
 
   #watch({ path, query }: Seen, response: http.ServerResponse): void {
     response.writeHead(200, { 'content-type': 'application/json' }).flushHeaders();
-    const watcher: Watcher = { response, collection: path, name: nameIn(query) };
+    const from = Number(query.get('resourceVersion'));
+    const watcher: Watcher = { from, response, collection: path, name: nameIn(query) };
     this.#watchers.add(watcher);
     const cancels = [this.#clock.setTimer(Number(query.get('timeoutSeconds') ?? 1800) * 1000, () => this.#end(watcher))];
     const bookmark = () => {
-      if (this.#watchers.has(watcher)) response.write(`${JSON.stringify({ type: 'BOOKMARK', object: { metadata: { resourceVersion: String(this.#version) } } })}\n`);
+      if (this.#watchers.has(watcher) && this.#version >= from) response.write(`${JSON.stringify({ type: 'BOOKMARK', object: { metadata: { resourceVersion: String(this.#version) } } })}\n`);
       cancels[1] = this.#clock.setTimer(this.#bookmarkMs, bookmark);
     };
     if (this.#bookmarkMs > 0) cancels[1] = this.#clock.setTimer(this.#bookmarkMs, bookmark);
@@ -267,8 +294,7 @@ export class ScriptedServer implements AsyncDisposable {
       for (const cancel of cancels) cancel();
       this.#watchers.delete(watcher);
     });
-    const from = Number(query.get('resourceVersion'));
-    for (const change of this.#history) if (Number(change.object.metadata.resourceVersion) > from) this.#write(watcher, change);
+    for (const change of this.#history) this.#write(watcher, change);
   }
 
   #tell(change: Change): void {
@@ -276,7 +302,8 @@ export class ScriptedServer implements AsyncDisposable {
     for (const watcher of this.#watchers) this.#write(watcher, change);
   }
 
-  #write({ response, collection, name }: Watcher, { type, object, collection: changed }: Change): void {
+  #write({ from, response, collection, name }: Watcher, { type, object, collection: changed }: Change): void {
+    if (Number(object.metadata.resourceVersion) <= from) return;
     if (collection !== changed || (name !== undefined && name !== object.metadata.name)) return;
     response.write(`${JSON.stringify({ type, object })}\n`);
   }
@@ -289,7 +316,7 @@ export class ScriptedServer implements AsyncDisposable {
 
 function verbOf(method: string, { pathname, searchParams }: URL): Verb {
   const place = pathname.replace(/^\/(api\/v1|apis\/[^/]+\/[^/]+)/, '').replace(/^\/namespaces\/[^/]+(?=\/)/, '');
-  if (method === 'GET') return searchParams.has('watch') ? 'watch' : place.split('/').length > 2 ? 'get' : 'list';
+  if (method === 'GET') return searchParams.has('watch') ? 'watch' : place.split('/').length > 2 ? 'get' : searchParams.get('limit') === '1' ? 'ask' : 'list';
   return { POST: 'create', PUT: 'replace', PATCH: 'patch' }[method] as Verb | undefined ?? 'delete';
 }
 
