@@ -29,13 +29,20 @@ export class CacheRecord {
     return this.#countedBefore ?? this.#toldTotals;
   }
 
-  /** What was enforced here before has been read, and is no later policy: a mounted copy may lag behind what an earlier agent was told. */
+  /**
+   * What was enforced here before has been read, and is no later policy: a mounted copy may lag behind what an earlier agent was told. The API server
+   * does not lag: an older generation there means that its storage was restored, and is what the cluster goes by now.
+   */
   get allowsEnforcing(): boolean {
     return this.#recalled && !this.#outdated;
   }
 
   get #outdated(): boolean {
-    return this.#mayBeGone || this.#rememberedGeneration > this.#options.policy.policy.generation;
+    return this.#mayBeGone || (this.#isOlder && this.#options.origin !== 'Source');
+  }
+
+  get #isOlder(): boolean {
+    return this.#rememberedGeneration > this.#options.policy.policy.generation;
   }
 
   get #place(): MemoryPlace {
@@ -68,8 +75,10 @@ export class CacheRecord {
     this.#mayBeGone = this.#options.origin === 'Copy' && !isFirst && own === undefined;
     this.#recalled = true;
     // From here on no older one is enforced, also where this one evicts nothing.
+    const about = { cache: this.#options.spec.name, generation, enforced: this.#rememberedGeneration };
+    if (this.#outdated) this.#options.log.warn(about, 'the policy may be older than the one in force last; nothing is evicted by it');
+    else if (this.#isOlder) this.#options.log.warn(about, 'the API server has an older policy than the one in force last, as after a restore of its storage; the older one is enforced');
     if (own !== undefined && !this.#outdated) this.count((totals) => totals);
-    if (this.#outdated) this.#options.log.warn({ cache: this.#options.spec.name, generation, enforced: this.#rememberedGeneration }, 'the policy may be older than the one in force last; nothing is evicted by it');
   }
 
   /** What was counted outlives the agent. A state that cannot be written is no reason to stop: it is written again after the next run. */

@@ -385,6 +385,19 @@ describe('an agent that starts again', () => {
     await agent.until(holding(6), 6);
   });
 
+  it('enforces an older generation where the API server itself has no later one, as after a restore of its storage, and remembers that', async () => {
+    unpackHome(dir);
+    await once(aPolicy({ maxEntries: 8, generation: 5 }), 8);
+    const agent = new Agent();
+    agent.set(aPolicy({ maxEntries: 7, generation: 4 }), 'Source');
+    await agent.until(holding(7), 4);
+    expect(agent.log.join('')).toContain('an older policy than the one in force last');
+    await agent.stop();
+    const next = new Agent();
+    next.set(aPolicy({ maxEntries: 6, generation: 4 }), 'Copy');
+    await next.until(holding(6), 4);
+  });
+
   it('does not enforce an older generation than one that suspended it, either', async () => {
     unpackHome(dir);
     await once(aPolicy({ maxEntries: 7, generation: 5 }), 7);
