@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
-import type { FilesystemView, Tenant } from '../cache/free-space.ts';
+import type { Draft } from '../cache/draft.ts';
+import type { FilesystemView, FreeSpaceCache } from '../cache/free-space.ts';
 import type { Outlook } from '../cache/outlook.ts';
 import { Cache } from '../cache/pass.ts';
 import type { PassReport, Trigger } from '../cache/report.ts';
@@ -8,15 +9,14 @@ import { evictedTally, releaseAfter } from '../cache/report.ts';
 import { messageOf, OperatorError } from '../errors.ts';
 import { nextAct } from '../policy/cadence.ts';
 import type { Mode } from '../policy/compiled.ts';
-import type { Demand } from '../policy/free-space.ts';
-import { essenceOf } from '../policy/free-space.ts';
 import type { Limits } from '../policy/limits.ts';
 import type { CacheState } from '../policy/node-report.ts';
 import type { Tally } from '../policy/plan.ts';
 import { CacheRecord } from './cache-record.ts';
 import type { CacheWorkerOptions } from './cache-worker-options.ts';
 import { compileFor, entriesHinted } from './compiler.ts';
-import { lookOf } from './look.ts';
+import type { FreeSpaceFindings } from './look.ts';
+import { essenceOf, lookOf, noFindings, withFreeSpace } from './look.ts';
 import { countedUp, runSummary, withRevived } from './totals.ts';
 import { Complaints, logPass } from './pass-log.ts';
 import { holdsProblem, isLockBusy, problemOf } from './problems.ts';
@@ -35,7 +35,7 @@ const purgeRetryMs = 60_000;
 const saveEveryMs = 10 * 60_000;
 
 /** One cache of the policy in force on this node: applies limits or looks when it is time to, and knows the state a report is made of. */
-export class CacheWorker implements Tenant, Disposable {
+export class CacheWorker implements FreeSpaceCache, Disposable {
   readonly #options: CacheWorkerOptions;
   readonly #cache: Cache;
   readonly #record: CacheRecord;
@@ -53,8 +53,7 @@ export class CacheWorker implements Tenant, Disposable {
   /** Entries share files: what an eviction gives shows only when the evicted entries are deleted. */
   #isLinked = false;
   #lastRunEvictedOnSchedule = false;
-  /** What free space wants of the cache, as far as a report tells it. */
-  #demand: Demand | undefined;
+  #freeSpace: FreeSpaceFindings = noFindings;
   /** One thing after another: its own ticks, and what is done for the sake of the filesystem. */
   #turn: Promise<unknown> = Promise.resolve();
   #savedAtMs = Date.now();
@@ -71,7 +70,8 @@ export class CacheWorker implements Tenant, Disposable {
 
   get state(): CacheState {
     const { name, limits } = this.#options.spec;
-    return { name, limits, totals: this.#record.totals, countedBefore: this.#record.countedBefore, ...this.#state };
+    const { look, ...state } = this.#state;
+    return { name, limits, totals: this.#record.totals, countedBefore: this.#record.countedBefore, ...state, look: look && withFreeSpace(look, this.#freeSpace) };
   }
 
   /** True once something is known under this policy: figures, or why there are none. */
@@ -129,9 +129,9 @@ export class CacheWorker implements Tenant, Disposable {
     return this.#cache.filesystem();
   }
 
-  /** Where entries may go for the sake of free space, by that alone: all other limits have their own time. Else as every look plans. */
-  async outlook(): Promise<Outlook> {
-    return await this.#alone(() => this.#cache.plan({ trigger: this.isEnforced ? 'FreeSpace' : 'Change' }));
+  /** Where entries may be evicted for free space, for that alone: all other limits have their own time. Else as every look plans. */
+  async draft({ signal }: { readonly signal?: AbortSignal | undefined }): Promise<Draft> {
+    return await this.#alone(() => this.#cache.draft({ trigger: this.isEnforced ? 'FreeSpace' : 'Change', signal }));
   }
 
   async restingBytes(): Promise<number> {
@@ -139,9 +139,9 @@ export class CacheWorker implements Tenant, Disposable {
   }
 
   /** @throws OperatorError where the cache fails, as its next look will say */
-  async free(demand: Demand, signal?: AbortSignal): Promise<Tally> {
+  async evict(planned: Outlook, signal?: AbortSignal): Promise<Tally> {
     return await this.#alone(async () => {
-      const report = await this.#cache.pass({ mode: 'Enforce', trigger: 'FreeSpace', demand, signal });
+      const report = await this.#cache.pass({ mode: 'Enforce', trigger: 'FreeSpace', planned, signal });
       this.#options.witness?.passed(this.#options.spec.name, report);
       this.#state = { ...this.#state, lastRun: runSummary(report) };
       this.#count(report);
@@ -156,17 +156,13 @@ export class CacheWorker implements Tenant, Disposable {
     await this.#alone(() => this.#purge({ signal, now: true }));
   }
 
-  /** What a report says of free space. @returns whether that is news */
-  expectDemand(demand: Demand | undefined): boolean {
-    const isNews = !isDeepStrictEqual(essenceOf(demand), essenceOf(this.#demand));
-    this.#demand = demand;
+  /** What the state says of free space from now on. @returns whether that is news */
+  reportFreeSpace(findings: FreeSpaceFindings): boolean {
+    const isNews = !isDeepStrictEqual(essenceOf(findings), essenceOf(this.#freeSpace));
+    this.#freeSpace = findings;
+    // The figures of the filesystem come with the next look.
     if (isNews) this.#expiresAtMs = 0;
     return isNews;
-  }
-
-  /** Where entries may go, `free` alone meets what free space wants: a pass for the other limits must not meet it once more. */
-  get #demandToTell(): Demand | undefined {
-    return this.#demand && this.isEnforced ? { ...this.#demand, bytes: 0, entries: 0 } : this.#demand;
   }
 
   /** Anything else than this changes nothing below the root. */
@@ -188,7 +184,7 @@ export class CacheWorker implements Tenant, Disposable {
     const before = performance.eventLoopUtilization();
     compileFor(this.#state.look?.stats.entryCount ?? entriesHinted(this.#options.spec.root));
     try {
-      this.#take(await this.#cache.pass({ mode, trigger, demand: this.#demandToTell, signal }), mode);
+      this.#take(await this.#cache.pass({ mode, trigger, signal }), mode);
       this.#busySinceMs = undefined;
     } catch (error) {
       if (signal.aborted) return;
@@ -235,7 +231,7 @@ export class CacheWorker implements Tenant, Disposable {
   async #lookBeside(busy: OperatorError, nowMs: number, signal: AbortSignal): Promise<void> {
     this.#busySinceMs ??= nowMs;
     try {
-      this.#take(await this.#cache.pass({ mode: 'DryRun', trigger: 'Change', demand: this.#demandToTell, signal }), 'DryRun');
+      this.#take(await this.#cache.pass({ mode: 'DryRun', trigger: 'Change', signal }), 'DryRun');
       if (nowMs - this.#busySinceMs >= busyIsProblemMs) this.#state = { ...this.#state, problem: problemOf(busy) };
       this.#expiresAtMs = Date.now() + failingLookMs;
     } catch (error) {

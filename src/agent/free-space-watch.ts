@@ -1,16 +1,17 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Household } from '../cache/free-space.ts';
-import { byFilesystem, isShort, shortageOf, SpaceKeeper } from '../cache/free-space.ts';
+import type { FilesystemGroup } from '../cache/free-space.ts';
+import { byFilesystem, isShort, planTogether, SpaceKeeper } from '../cache/free-space.ts';
 import type { Log } from '../observe/log.ts';
-import { isWithinCapacity, limitsFreeSpace } from '../policy/free-space.ts';
+import { isWithinCapacity, limitsFreeSpace } from '../policy/filesystem.ts';
 import { beyondCapacityText } from '../policy/node-report.ts';
 import type { CacheWorker } from './cache-worker.ts';
+import { noFindings } from './look.ts';
 
 /** How often the filesystems are asked how much is free; one statfs each. */
 const defaultEveryMs = 5_000;
 
-/** Where nothing may be evicted it is enough to say once a minute what would be. */
-const lookAgainMs = 60_000;
+/** Where nothing may be evicted it is enough to plan once a minute what would be. */
+const planAgainMs = 60_000;
 
 export interface FreeSpaceWatchOptions {
   readonly log: Log;
@@ -23,7 +24,7 @@ export class FreeSpaceWatch {
   readonly #options: FreeSpaceWatchOptions;
   readonly #keepers = new Map<string, SpaceKeeper<CacheWorker>>();
   /** By filesystem, where nothing may be evicted. */
-  readonly #nextLooksAtMs = new Map<string, number>();
+  readonly #nextPlansAtMs = new Map<string, number>();
 
   constructor(workers: readonly CacheWorker[], options: FreeSpaceWatchOptions) {
     this.#workers = workers.filter(({ limits }) => limitsFreeSpace(limits));
@@ -41,10 +42,10 @@ export class FreeSpaceWatch {
     const broken = new AbortController();
     const until = AbortSignal.any([signal, broken.signal]);
     while (!until.aborted && this.#workers.length > 0) {
-      for (const household of this.#households()) {
-        const { device } = household.filesystem;
+      for (const group of this.#groups()) {
+        const { device } = group.filesystem;
         if (underway.has(device)) continue;
-        const attending = this.#attend(household, signal).then((changed) => {
+        const attending = this.#attend(group, signal).then((changed) => {
           underway.delete(device);
           if (changed) onChange();
         });
@@ -59,27 +60,27 @@ export class FreeSpaceWatch {
 
   /** Each filesystem once. @returns true where the state of a worker may have changed */
   async tick(signal: AbortSignal): Promise<boolean> {
-    const changes = await Promise.all(this.#households().map((household) => this.#attend(household, signal)));
+    const changes = await Promise.all(this.#groups().map((group) => this.#attend(group, signal)));
     return changes.includes(true);
   }
 
-  #households(): readonly Household<CacheWorker>[] {
+  #groups(): readonly FilesystemGroup<CacheWorker>[] {
     // A worker that has not looked yet has not read what was enforced before it.
     return byFilesystem(this.#workers.filter((worker) => worker.hasLooked));
   }
 
-  async #attend(household: Household<CacheWorker>, signal: AbortSignal): Promise<boolean> {
-    const enforced = household.tenants.filter((worker) => worker.isEnforced);
-    return enforced.length > 0 ? await this.#keep({ ...household, tenants: enforced }, signal) : await this.#look(household);
+  async #attend(group: FilesystemGroup<CacheWorker>, signal: AbortSignal): Promise<boolean> {
+    const enforced = group.caches.filter((worker) => worker.isEnforced);
+    return enforced.length > 0 ? await this.#keep({ ...group, caches: enforced }, signal) : await this.#plan(group, signal);
   }
 
-  async #keep(household: Household<CacheWorker>, signal: AbortSignal): Promise<boolean> {
-    const { filesystem: { device }, tenants: workers } = household;
+  async #keep(group: FilesystemGroup<CacheWorker>, signal: AbortSignal): Promise<boolean> {
+    const { filesystem: { device }, caches: workers } = group;
     const keeper = this.#keepers.get(device) ?? new SpaceKeeper<CacheWorker>();
     this.#keepers.set(device, keeper);
-    const isDue = isShort(household) ? keeper.isDue(Date.now()) : !keeper.isAtRest;
-    // Also then, for what was told before this keeper looked: while nothing might be evicted yet, or by the keeper of another filesystem.
-    if (!isDue) return this.#tellAll(workers, keeper);
+    const isDue = isShort(group) ? keeper.isDue(Date.now()) : !keeper.isAtRest;
+    // Also then, for what was reported before this keeper began: while nothing might be evicted yet, or by the keeper of another filesystem.
+    if (!isDue) return this.#reportAll(workers, keeper);
     let wasShort: boolean;
     try {
       wasShort = await keeper.round(workers, Date.now, signal);
@@ -87,30 +88,38 @@ export class FreeSpaceWatch {
       if (signal.aborted) return false;
       throw error;
     }
-    return this.#tellAll(workers, keeper) || wasShort;
+    return this.#reportAll(workers, keeper) || wasShort;
   }
 
-  #tellAll(workers: readonly CacheWorker[], keeper: SpaceKeeper<CacheWorker>): boolean {
-    return workers.map((worker) => this.#tell(worker, keeper)).includes(true);
+  #reportAll(workers: readonly CacheWorker[], keeper: SpaceKeeper<CacheWorker>): boolean {
+    return workers.map((worker) => this.#report(worker, keeper)).includes(true);
   }
 
-  /** Said once: what stays short stands in the status as long as it does. @returns whether it is news */
-  #tell(worker: CacheWorker, keeper: SpaceKeeper<CacheWorker>): boolean {
-    const standing = keeper.unmetOf(worker);
-    if (!worker.expectDemand(standing)) return false;
+  /** Logged once: what stays short is in the status as long as it does. @returns whether it is news */
+  #report(worker: CacheWorker, keeper: SpaceKeeper<CacheWorker>): boolean {
+    const unmet = keeper.unmetOf(worker);
+    if (!worker.reportFreeSpace({ ...noFindings, unmet })) return false;
     const { log } = this.#options;
-    if (standing === undefined) log.info({ cache: worker.name }, 'the filesystem can be kept within its limits again');
-    for (const each of standing?.unmet ?? []) log.warn({ cache: worker.name, limit: each.limit, wanted: each.allowed, free: each.remaining }, isWithinCapacity(each) ? 'nothing more may go, and the filesystem has less free than it has to' : beyondCapacityText(each));
+    if (unmet.length === 0) log.info({ cache: worker.name }, 'the filesystem can be kept within its limits again');
+    for (const each of unmet) log.warn({ cache: worker.name, limit: each.limit, wanted: each.allowed, free: each.remaining }, isWithinCapacity(each) ? 'nothing more may go, and the filesystem has less free than it has to' : beyondCapacityText(each));
     return true;
   }
 
-  /** What would go, where nothing may. */
-  async #look(household: Household<CacheWorker>): Promise<boolean> {
-    const { device } = household.filesystem;
-    if (!isShort(household)) this.#nextLooksAtMs.delete(device);
-    else if (Date.now() < (this.#nextLooksAtMs.get(device) ?? 0)) return false;
-    else this.#nextLooksAtMs.set(device, Date.now() + lookAgainMs);
-    const shortage = isShort(household) ? await shortageOf(household.tenants, Date.now()) : undefined;
-    return household.tenants.map((worker) => worker.expectDemand(shortage?.demands.get(worker))).includes(true);
+  /** What would be evicted, where nothing may be. */
+  async #plan(group: FilesystemGroup<CacheWorker>, signal: AbortSignal): Promise<boolean> {
+    const { filesystem: { device }, caches: workers } = group;
+    if (!isShort(group)) {
+      this.#nextPlansAtMs.delete(device);
+      return workers.map((worker) => worker.reportFreeSpace(noFindings)).includes(true);
+    }
+    if (Date.now() < (this.#nextPlansAtMs.get(device) ?? 0)) return false;
+    this.#nextPlansAtMs.set(device, Date.now() + planAgainMs);
+    try {
+      const { shares } = await planTogether(group, { signal });
+      return workers.map((worker) => worker.reportFreeSpace(shares.get(worker) ?? noFindings)).includes(true);
+    } catch (error) {
+      if (signal.aborted) return false;
+      throw error;
+    }
   }
 }

@@ -1,6 +1,7 @@
 import type { PassReport } from '../cache/report.ts';
 import { evictedTally } from '../cache/report.ts';
 import type { CacheLook } from '../policy/node-report.ts';
+import type { UnreachableLimit } from '../policy/limits.ts';
 import type { Plan, Tally } from '../policy/plan.ts';
 import type { Snapshot } from '../policy/snapshot.ts';
 import { statsOf } from '../policy/snapshot.ts';
@@ -23,6 +24,25 @@ export function lookOf(report: PassReport): CacheLook {
     holdSources: report.holdSources,
     filesystem: report.filesystem,
   };
+}
+
+/** What is known of the free space that a cache asks for, beside its own looks. */
+export interface FreeSpaceFindings {
+  /** What would be evicted for it where nothing may be. */
+  readonly wouldEvict: Tally;
+  readonly unmet: readonly UnreachableLimit[];
+}
+
+export const noFindings: FreeSpaceFindings = { wouldEvict: { entries: 0, bytes: 0 }, unmet: [] };
+
+/** Without the figures that change all the time. */
+export function essenceOf({ wouldEvict, unmet }: FreeSpaceFindings): unknown {
+  return [wouldEvict, unmet.map(({ limit, because }) => [limit, because])];
+}
+
+export function withFreeSpace(look: CacheLook, { wouldEvict: { entries, bytes }, unmet }: FreeSpaceFindings): CacheLook {
+  const { wouldEvict } = look;
+  return { ...look, wouldEvict: { entries: wouldEvict.entries + entries, bytes: wouldEvict.bytes + bytes }, unreachable: [...look.unreachable, ...unmet] };
 }
 
 /** Of the planned evictions those that have not happened. */

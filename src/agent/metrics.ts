@@ -2,7 +2,7 @@ import type { PassReport, PurgeReport } from '../cache/report.ts';
 import type { Metrics } from '../observe/metrics.ts';
 import type { CompiledPolicy } from '../policy/compiled.ts';
 import type { CacheState } from '../policy/node-report.ts';
-import { wantedFree } from '../policy/free-space.ts';
+import { wantedFree } from '../policy/filesystem.ts';
 import type { Tally } from '../policy/plan.ts';
 import type { EvictReason } from '../policy/reasons.ts';
 import { usageOf } from '../policy/usage.ts';

@@ -1,117 +1,133 @@
+import { Slices } from '../disk/slices.ts';
 import { OperatorError } from '../errors.ts';
-import type { Demand, Filesystem, InodeStep, Tries } from '../policy/free-space.ts';
-import { afterTry, isInVain, isWithinCapacity, limitsFreeSpace, noTries, shareOut, shortLimits } from '../policy/free-space.ts';
-import type { Limits } from '../policy/limits.ts';
-import type { Tally, UnreachableLimit } from '../policy/plan.ts';
+import type { Filesystem } from '../policy/filesystem.ts';
+import { isWithinCapacity, limitsFreeSpace, shortLimits } from '../policy/filesystem.ts';
+import type { FreeSpaceShare, InodeStep } from '../policy/free-space.ts';
+import { planFreeSpace } from '../policy/free-space.ts';
+import type { Limits, UnreachableLimit } from '../policy/limits.ts';
+import type { Plan, Tally } from '../policy/plan.ts';
+import type { Tries } from '../policy/tries.ts';
+import { afterTry, isInVain, noTries } from '../policy/tries.ts';
+import type { Draft } from './draft.ts';
+import { planUnused } from './holds/plan-unused.ts';
 import type { Outlook } from './outlook.ts';
 
 export type FilesystemView = Filesystem & { readonly device: string };
 
-/** A cache whose filesystem has to have some space left. What it throws is its own trouble, told by itself. */
-export interface Tenant {
+/** A cache that can be planned together with others. What it throws is reported by itself. */
+export interface CacheOnFilesystem {
   readonly limits: Limits;
   filesystem(): FilesystemView;
-  /** What may go for the sake of free space alone. */
-  outlook(): Promise<Outlook>;
-  /** Bytes of what was evicted before, and that a purge will give. */
+  draft(options: { readonly signal?: AbortSignal | undefined }): Promise<Draft>;
+  /** Bytes of what was evicted before, and that a purge will delete. */
   restingBytes(): Promise<number>;
-  /** Evicts what is demanded, or as much of it as one pass takes out, and deletes it. @returns what went */
-  free(demand: Demand, signal?: AbortSignal): Promise<Tally>;
-  /** Deletes what was evicted before, without letting it rest. */
+}
+
+/** A cache whose entries are evicted for free space. */
+export interface FreeSpaceCache extends CacheOnFilesystem {
+  /** Evicts what is planned, or as much of it as one pass takes out, and deletes it. @returns what was evicted */
+  evict(planned: Outlook, signal?: AbortSignal): Promise<Tally>;
+  /** Deletes what was evicted before, without a grace period. */
   purge(signal?: AbortSignal): Promise<void>;
 }
 
-/** The caches of one filesystem, as it was when it was asked. */
-export interface Household<T extends Tenant> {
+/** The caches of one filesystem that ask for free space, and the filesystem as it was a moment ago. */
+export interface FilesystemGroup<T extends CacheOnFilesystem> {
   readonly filesystem: FilesystemView;
-  readonly tenants: readonly T[];
+  readonly caches: readonly T[];
 }
 
 /** Caches by the filesystem they lie on; those that ask for no free space, or cannot be opened, are left out. */
-export function byFilesystem<T extends Tenant>(tenants: readonly T[]): readonly Household<T>[] {
-  const devices = new Map<string, Household<T>>();
-  for (const tenant of tenants) {
-    const filesystem = limitsFreeSpace(tenant.limits) ? viewOf(tenant) : undefined;
+export function byFilesystem<T extends CacheOnFilesystem>(caches: readonly T[]): readonly FilesystemGroup<T>[] {
+  const groups = new Map<string, FilesystemGroup<T>>();
+  for (const cache of caches) {
+    const filesystem = limitsFreeSpace(cache.limits) ? viewOf(cache) : undefined;
     if (filesystem === undefined) continue;
-    const together = devices.get(filesystem.device)?.tenants ?? [];
-    devices.set(filesystem.device, { filesystem, tenants: [...together, tenant] });
+    groups.set(filesystem.device, { filesystem, caches: [...(groups.get(filesystem.device)?.caches ?? []), cache] });
   }
-  return [...devices.values()];
+  return [...groups.values()];
 }
 
 /** Whether one of the caches wants more to be free. */
-export function isShort({ filesystem, tenants }: Household<Tenant>): boolean {
-  return tenants.some(({ limits }) => shortLimits(limits, filesystem).length > 0);
+export function isShort({ filesystem, caches }: FilesystemGroup<CacheOnFilesystem>): boolean {
+  return caches.some(({ limits }) => shortLimits(limits, filesystem).length > 0);
 }
 
-/** Whether the filesystem is large enough for something of what it is short of: else all that may go would go in vain. */
-function canHelp({ filesystem, tenants }: Household<Tenant>): boolean {
-  return tenants.some(({ limits }) => shortLimits(limits, filesystem).some(isWithinCapacity));
+/** Whether the filesystem is large enough for something of what it is short of: else everything would be evicted in vain. */
+function canHelp({ filesystem, caches }: FilesystemGroup<CacheOnFilesystem>): boolean {
+  return caches.some(({ limits }) => shortLimits(limits, filesystem).some(isWithinCapacity));
 }
 
 /** Undefined where the cache cannot be opened. */
-function viewOf(tenant: Tenant): FilesystemView | undefined {
+function viewOf(cache: CacheOnFilesystem): FilesystemView | undefined {
   try {
-    return tenant.filesystem();
+    return cache.filesystem();
   } catch (error) {
-    if (error instanceof OperatorError) return undefined;
-    throw error;
+    if (!(error instanceof OperatorError)) throw error;
+    return undefined;
   }
 }
 
-export interface Shortage<T extends Tenant> {
-  readonly filesystem: FilesystemView;
-  /** What of each cache has to go. */
-  readonly demands: ReadonlyMap<T, Demand>;
-  /** When time alone lets another entry go; null where it never does. */
+/** The filesystem as it is now; undefined where none of the caches can be opened. */
+function groupNow<T extends CacheOnFilesystem>(caches: readonly T[]): FilesystemGroup<T> | undefined {
+  const filesystem = caches.map(viewOf).find((view) => view !== undefined);
+  return filesystem && { filesystem, caches };
+}
+
+/** What is planned for one cache. */
+export interface PlannedShare extends Omit<FreeSpaceShare, 'plan'> {
+  readonly outlook: Outlook;
+}
+
+/** Of the caches that could be read. */
+export interface FilesystemPlan<T extends CacheOnFilesystem> {
+  readonly shares: ReadonlyMap<T, PlannedShare>;
+  readonly failed: ReadonlyMap<T, OperatorError>;
+  /** When time alone lets another entry be evicted; null where it never does. */
   readonly nextFreeAtMs: number | null;
 }
 
-/** What is short on the filesystem of these caches, and whose entries make up for it; undefined where nothing is short. Reads only. */
-export async function shortageOf<T extends Tenant>(tenants: readonly T[], nowMs: number, before?: InodeStep): Promise<Shortage<T> | undefined> {
-  const filesystem = tenants.map(viewOf).find((view) => view !== undefined);
-  if (filesystem === undefined || !isShort({ filesystem, tenants })) return undefined;
-  const present: T[] = [];
-  const claims = [];
-  for (const tenant of tenants) {
-    const outlook = await unlessFailing(() => tenant.outlook());
-    if (outlook === undefined) continue;
-    // Unknown is not nothing: it might be all that is missing.
-    const trashBytes = await unlessFailing(() => tenant.restingBytes());
-    if (trashBytes === undefined) continue;
-    present.push(tenant);
-    claims.push({ limits: tenant.limits, entries: outlook.snapshot.entries, plan: outlook.plan, trashBytes, nowMs });
+/** Plans the caches of one filesystem: each by its own limits, and by what its draft leaves, all together for free space. Reads only. */
+export async function planTogether<T extends CacheOnFilesystem>({ filesystem, caches }: FilesystemGroup<T>, { before, signal }: { before?: InodeStep | undefined; signal?: AbortSignal | undefined } = {}): Promise<FilesystemPlan<T>> {
+  using scope = new DisposableStack();
+  const failed = new Map<T, OperatorError>();
+  const drafted: { readonly cache: T; readonly draft: Draft; readonly trashBytes: number }[] = [];
+  for (const cache of caches) {
+    try {
+      const draft = scope.use(await cache.draft({ signal }));
+      // Where it is unknown, it might be all that is missing: nothing of the cache is evicted.
+      drafted.push({ cache, draft, trashBytes: await cache.restingBytes() });
+    } catch (error) {
+      if (!(error instanceof OperatorError)) throw error;
+      failed.set(cache, error);
+    }
   }
-  const shares = shareOut(filesystem, claims, before);
-  const times = claims.map(({ plan }) => plan.nextFreeAtMs).filter((time) => time !== null);
+  let shares: readonly FreeSpaceShare[] = [];
+  const together = (plans: readonly Plan[]) => {
+    shares = planFreeSpace(filesystem, plans.map((plan, i) => ({ limits: drafted[i]!.cache.limits, plan, trashBytes: drafted[i]!.trashBytes })), before);
+    return shares.map(({ plan }) => plan);
+  };
+  const planned = await planUnused(drafted.map(({ draft }) => draft), new Slices(signal), together);
+  const times = planned.map(({ plan }) => plan.nextFreeAtMs).filter((time) => time !== null);
   return {
-    filesystem,
-    demands: new Map(present.map((tenant, i) => [tenant, shares[i]!])),
+    shares: new Map(drafted.map(({ cache, draft }, i) => [cache, { ...shares[i]!, outlook: draft.outlook(planned[i]!) }])),
+    failed,
     nextFreeAtMs: times.length === 0 ? null : Math.min(...times),
   };
 }
 
-async function unlessFailing<R>(act: () => Promise<R>): Promise<R | undefined> {
-  try {
-    return await act();
-  } catch (error) {
-    if (error instanceof OperatorError) return undefined;
-    throw error;
-  }
-}
-
 /**
- * Keeps one filesystem as free as its caches want it, by what may go of all of them together: least recently used first. What is
- * asked for are bytes as metadata says them, so the filesystem itself is asked again after each round.
+ * Keeps one filesystem as free as its caches want it. What is planned are bytes as metadata says them, so the filesystem itself is asked
+ * again after each round.
  */
-export class SpaceKeeper<T extends Tenant> {
+export class SpaceKeeper<T extends FreeSpaceCache> {
   #tries: Tries = noTries;
   #inodeStep: InodeStep | undefined;
-  #unmet: ReadonlyMap<T, Demand> = new Map();
+  #unmet: ReadonlyMap<T, readonly UnreachableLimit[]> = new Map();
 
-  /** What stays short for a cache whatever goes, as far as the last round could tell; undefined where nothing does. */
-  unmetOf(tenant: T): Demand | undefined {
-    return this.#unmet.get(tenant);
+  /** The limits of a cache that stay short whatever is evicted, as far as the last round could see. */
+  unmetOf(cache: T): readonly UnreachableLimit[] {
+    return this.#unmet.get(cache) ?? [];
   }
 
   /** False while another round would do no good. */
@@ -119,27 +135,34 @@ export class SpaceKeeper<T extends Tenant> {
     return nowMs >= this.#tries.nextAtMs;
   }
 
-  /** Nothing was short when it looked last. */
+  /** Nothing was short in the last round. */
   get isAtRest(): boolean {
     return this.#tries === noTries && this.#unmet.size === 0;
   }
 
+  /** Round after round, as long as they gain something. @param now the wall clock, ms */
+  async run(caches: readonly T[], now: () => number, signal?: AbortSignal): Promise<void> {
+    while (await this.round(caches, now, signal)) if (!this.isDue(now())) return;
+  }
+
   /**
-   * One round: delete what rests, evict what is still missing, delete that, and look what came of it.
+   * One round: delete what rests in the trash, plan, evict, delete that, and ask the filesystem what came of it.
    * @param now the wall clock, ms
    * @returns whether anything was short
    */
-  async round(tenants: readonly T[], now: () => number, signal?: AbortSignal): Promise<boolean> {
-    const filesystem = tenants.map(viewOf).find((view) => view !== undefined);
-    if (filesystem === undefined || !canHelp({ filesystem, tenants })) return this.#rest(tenants);
-    for (const tenant of tenants) await unlessFailing(() => tenant.purge(signal));
-    const shortage = await shortageOf(tenants, now(), this.#inodeStep);
-    if (shortage === undefined) return this.#rest(tenants);
+  async round(caches: readonly T[], now: () => number, signal?: AbortSignal): Promise<boolean> {
+    const before = groupNow(caches);
+    if (before === undefined || !canHelp(before)) return this.#rest(before);
+    for (const cache of caches) await unlessFailing(() => cache.purge(signal));
+    const group = groupNow(caches);
+    if (group === undefined || !isShort(group)) return this.#rest(group);
+    const { shares, nextFreeAtMs } = await planTogether(group, { before: this.#inodeStep, signal });
     signal?.throwIfAborted();
-    const gain = await this.#meet(shortage, signal);
-    this.#tries = afterTry(this.#tries, { gain, nowMs: now(), expiresAtMs: shortage.nextFreeAtMs });
-    this.#unmet = unmetBy([...shortage.demands.keys()], (each, tenant) => {
-      if (!isWithinCapacity(each) || shortage.demands.get(tenant)?.unmet.some(({ limit }) => limit === each.limit)) return [each];
+    const { gain, after } = await this.#evict(group, shares, signal);
+    this.#tries = afterTry(this.#tries, { gain, nowMs: now(), expiresAtMs: nextFreeAtMs });
+    this.#unmet = unmetIn(after, (each, cache) => {
+      if (!shares.has(cache)) return [];
+      if (!isWithinCapacity(each) || shares.get(cache)?.unmet.some(({ limit }) => limit === each.limit)) return [each];
       // After tries in vain all that is short counts as out of reach.
       return isInVain(this.#tries) ? [{ ...each, because: 'NotReclaimable' }] : [];
     });
@@ -147,44 +170,50 @@ export class SpaceKeeper<T extends Tenant> {
   }
 
   /** Nothing is to be done; what is beyond the capacity is short all the same. */
-  #rest(tenants: readonly T[]): false {
+  #rest(group: FilesystemGroup<T> | undefined): false {
     this.#tries = noTries;
     this.#inodeStep = undefined;
-    this.#unmet = unmetBy(tenants, (each) => (isWithinCapacity(each) ? [] : [each]));
+    this.#unmet = group === undefined ? new Map() : unmetIn(group, (each) => (isWithinCapacity(each) ? [] : [each]));
     return false;
   }
 
-  /** @returns what was gained, as a part of what was asked for and went; undefined where nothing could be asked for */
-  async #meet({ filesystem, demands }: Shortage<T>, signal: AbortSignal | undefined): Promise<number | undefined> {
-    const asked = [...demands.values()];
-    const askedBytes = asked.reduce((sum, { bytes }) => sum + bytes, 0);
-    const askedEntries = asked.reduce((sum, { entries }) => sum + entries, 0);
-    if (askedBytes === 0 && askedEntries === 0) return undefined;
+  /** @returns what was gained, as a part of what was planned and evicted; undefined where nothing could be planned */
+  async #evict(group: FilesystemGroup<T>, shares: ReadonlyMap<T, PlannedShare>, signal: AbortSignal | undefined): Promise<{ readonly gain: number | undefined; readonly after: FilesystemGroup<T> }> {
+    const planned = (of: (share: PlannedShare) => number) => [...shares.values()].reduce((sum, share) => sum + of(share), 0);
+    const [forBytes, forInodes] = [planned((share) => share.forBytes), planned((share) => share.forInodes)];
+    if (forBytes === 0 && forInodes === 0) return { gain: undefined, after: group };
     let [goneEntries, goneBytes] = [0, 0];
-    for (const [tenant, demand] of demands) {
-      if (demand.bytes === 0 && demand.entries === 0) continue;
-      const { entries, bytes } = (await unlessFailing(() => tenant.free(demand, signal))) ?? { entries: 0, bytes: 0 };
+    for (const [cache, share] of shares) {
+      if (share.forBytes === 0 && share.forInodes === 0) continue;
+      const { entries, bytes } = (await unlessFailing(() => cache.evict(share.outlook, signal))) ?? { entries: 0, bytes: 0 };
       goneEntries += entries;
       goneBytes += bytes;
       signal?.throwIfAborted();
     }
-    const after = [...demands.keys()].map(viewOf).find((view) => view !== undefined);
-    if (after === undefined || goneEntries === 0) return 0;
-    const gainedInodes = (after.inodesFree ?? 0) - (filesystem.inodesFree ?? 0);
-    // Of a demand on 100,000 entries one pass takes out a small part, and the next goes on.
-    const bytes = askedBytes === 0 ? 0 : (after.availableBytes - filesystem.availableBytes) / Math.max(1, goneBytes);
-    const inodes = askedEntries === 0 ? 0 : gainedInodes / (goneEntries * (this.#inodeStep?.perEntry ?? 1));
-    if (askedEntries > 0) this.#inodeStep = { perEntry: Math.max(1, gainedInodes / goneEntries), entries: goneEntries };
-    return Math.max(bytes, inodes);
+    const after = groupNow(group.caches);
+    if (after === undefined || goneEntries === 0) return { gain: 0, after: after ?? group };
+    const gainedInodes = (after.filesystem.inodesFree ?? 0) - (group.filesystem.inodesFree ?? 0);
+    // Of a plan for 100,000 entries one pass takes out a small part, and the next goes on.
+    const bytes = forBytes === 0 ? 0 : (after.filesystem.availableBytes - group.filesystem.availableBytes) / Math.max(1, goneBytes);
+    const inodes = forInodes === 0 ? 0 : gainedInodes / (goneEntries * (this.#inodeStep?.perEntry ?? 1));
+    if (forInodes > 0) this.#inodeStep = { perEntry: Math.max(1, gainedInodes / goneEntries), entries: goneEntries };
+    return { gain: Math.max(bytes, inodes), after };
   }
 }
 
-/** What of that which is short now stays so, as `stays` tells it. */
-function unmetBy<T extends Tenant>(tenants: Iterable<T>, stays: (short: UnreachableLimit, tenant: T) => readonly UnreachableLimit[]): ReadonlyMap<T, Demand> {
-  return new Map([...tenants].flatMap((tenant) => {
-    const filesystem = viewOf(tenant);
-    if (filesystem === undefined) return [];
-    const unmet = shortLimits(tenant.limits, filesystem).flatMap((each) => stays(each, tenant));
-    return unmet.length === 0 ? [] : [[tenant, { filesystem, bytes: 0, entries: 0, unmet }] as const];
+/** Of the limits that are short now those that stay so, as `stays` decides it. */
+function unmetIn<T extends CacheOnFilesystem>({ filesystem, caches }: FilesystemGroup<T>, stays: (short: UnreachableLimit, cache: T) => readonly UnreachableLimit[]): ReadonlyMap<T, readonly UnreachableLimit[]> {
+  return new Map(caches.flatMap((cache) => {
+    const unmet = shortLimits(cache.limits, filesystem).flatMap((each) => stays(each, cache));
+    return unmet.length === 0 ? [] : [[cache, unmet] as const];
   }));
+}
+
+async function unlessFailing<R>(act: () => Promise<R>): Promise<R | undefined> {
+  try {
+    return await act();
+  } catch (error) {
+    if (!(error instanceof OperatorError)) throw error;
+    return undefined;
+  }
 }

@@ -1,5 +1,5 @@
 import type { CompiledCache } from '../policy/compiled.ts';
-import type { Filesystem } from '../policy/free-space.ts';
+import type { Filesystem } from '../policy/filesystem.ts';
 import type { Holds } from '../policy/holds.ts';
 import type { Limits } from '../policy/limits.ts';
 import type { Plan } from '../policy/plan.ts';

@@ -1,6 +1,6 @@
 import type { Fault } from '../disk/dir.ts';
 import type { Mode } from '../policy/compiled.ts';
-import type { Demand } from '../policy/free-space.ts';
+import type { Outlook } from './outlook.ts';
 import type { PassProgress, Trigger } from './report.ts';
 import type { Room } from './room.ts';
 import type { Clock } from './site.ts';
@@ -33,14 +33,14 @@ export interface WorkOptions {
 export interface PassOptions extends WorkOptions {
   /** Only Enforce writes anything below the root. */
   readonly mode: Mode;
-  /** FreeSpace meets the demand alone, and leaves all other limits to their own time. */
+  /** With FreeSpace a plan leaves all limits of the cache to their own time. */
   readonly trigger: Trigger;
-  /** What has to go for the sake of the filesystem. */
-  readonly demand?: Demand | undefined;
+  /** What was planned a moment ago. Default: plans under the lock. Whatever has changed since is left alone. */
+  readonly planned?: Outlook | undefined;
 }
 
 /** Which limits a plan is made by. */
-export type PlanOptions = Pick<PassOptions, 'trigger' | 'demand' | 'signal'>;
+export type PlanOptions = Pick<PassOptions, 'trigger' | 'signal'>;
 
 export interface PurgeOptions extends WorkOptions {
   /** Free space is short: nothing rests. */

@@ -3,19 +3,20 @@ import { filesystemOf, identityOf } from '../disk/pinned-root.ts';
 import { Slices } from '../disk/slices.ts';
 import { OperatorError } from '../errors.ts';
 import type { CompiledCache } from '../policy/compiled.ts';
-import type { Filesystem } from '../policy/free-space.ts';
+import type { Filesystem } from '../policy/filesystem.ts';
+import type { Limits } from '../policy/limits.ts';
 import type { EntryName, Snapshot } from '../policy/snapshot.ts';
 import { evictedOf, plannedVictims, without } from './aftermath.ts';
 import { Backoff } from './backoff.ts';
 import { CacheIndex } from './cache-index.ts';
 import { ClockWatch } from './clock-watch.ts';
+import { CacheDraft, planAlone } from './draft.ts';
 import { evict } from './evict.ts';
 import { EvictionMemory } from './eviction-memory.ts';
 import type { Format } from './formats/format.ts';
 import { openFormat } from './formats/registry.ts';
 import type { Holders } from './holds/holders.ts';
 import { holdersOf } from './holds/holders.ts';
-import { planUnused } from './holds/plan-unused.ts';
 import { JournalBacklog } from './journal-backlog.ts';
 import { tellEvicted, writeBacklog } from './journal.ts';
 import { abandonedDirectories, removeLeftovers } from './leftovers.ts';
@@ -35,7 +36,7 @@ import type { PassReport, PurgeReport } from './report.ts';
 import type { Site } from './site.ts';
 import { systemClock } from './site.ts';
 import { proveExchange } from './trash.ts';
-import { saveUses, tellUses, withUsesSeen, writeUses } from './uses.ts';
+import { saveUses, withUsesSeen, writeUses } from './uses.ts';
 
 export const defaultSettleMs = 2_000;
 const defaultLeftoverAgeMs = 86_400_000;
@@ -105,10 +106,22 @@ export class Cache implements Disposable {
 
   /** What a pass would do now. Reads only, too. */
   async plan(options: Partial<PlanOptions> = {}): Promise<Outlook> {
-    using root = this.#openRoot();
-    const outlook = await this.#plan(root, this.#holdersAt(root), { trigger: 'Manual', ...options });
+    using draft = await this.draft(options);
+    return await planAlone(draft, options.signal);
+  }
+
+  /** What a plan is made of, for the caches of one filesystem that are planned together. Reads only. To be disposed. */
+  async draft(options: Partial<PlanOptions> = {}): Promise<CacheDraft> {
+    using scope = new DisposableStack();
+    const root = scope.use(this.#openRoot());
+    const draft = await this.#draft(root, this.#holdersAt(root), { trigger: 'Manual', ...options });
     this.index?.lend();
-    return outlook;
+    scope.move();
+    return draft;
+  }
+
+  get limits(): Limits {
+    return this.#spec.limits;
   }
 
   /** Bytes of what was evicted before, and that a purge will give because nobody wants it. Reads only. */
@@ -130,11 +143,11 @@ export class Cache implements Disposable {
    *
    * Aborting brings back what has not left yet; before anything has begun to leave it rejects with the signal's reason.
    */
-  async pass({ mode, ...work }: PassOptions): Promise<PassReport> {
+  async pass({ mode, planned, ...work }: PassOptions): Promise<PassReport> {
     const startedAtMs = this.#options.clock.now();
     using root = this.#openRoot();
     this.#refuseOther(root, { isPass: true });
-    const outcome = mode === 'Enforce' ? await this.#enforce(root, work) : lookedAt(await this.#plan(root, this.#holdersAt(root), work));
+    const outcome = mode === 'Enforce' ? await this.#enforce(root, work, planned) : lookedAt(planned ?? (await planAlone(await this.#draft(root, this.#holdersAt(root), work), work.signal)));
     this.#knownRoot.sawEntries(outcome.before.entries.length);
     return {
       cacheName: this.#spec.name, root: this.#spec.root, trigger: work.trigger, mode, startedAtMs, finishedAtMs: this.#options.clock.now(),
@@ -176,18 +189,18 @@ export class Cache implements Disposable {
     await removeEntry(this.#siteAt(root, trash, {}), name, { key, restMs: this.#options.restMs, force });
   }
 
-  async #enforce(root: Dir, work: Omit<PassOptions, 'mode'>): Promise<PassOutcome> {
+  async #enforce(root: Dir, work: Omit<PassOptions, 'mode' | 'planned'>, planned: Outlook | undefined): Promise<PassOutcome> {
     using _lock = lockPasses(root);
     using trash = openTrash(root);
     const site = this.#siteAt(root, trash, work);
     this.#reserve.fill(site);
     const revived = await recover(site, site.holders.read().holds);
-    const { snapshot, plan, holds, errors } = await this.#plan(root, site.holders, { ...work, evicts: true });
+    const { snapshot, plan, holds, errors } = planned ?? (await planAlone(await this.#draft(root, site.holders, { ...work, evicts: true }), work.signal));
     const sweep = { snapshot, holds, leftoverAgeMs: this.#options.leftoverAgeMs };
     const isDue = (name: EntryName) => this.#evictions.isDue(site, name);
     const { mostAtOnce } = this.#options;
-    const planned = await plannedVictims(plan, { most: mostAtOnce, isDue });
-    const victims = [...planned, ...abandonedDirectories(site, sweep).filter(({ name }) => isDue(name)).slice(0, mostAtOnce - planned.length)];
+    const first = await plannedVictims(plan, { most: mostAtOnce, isDue });
+    const victims = [...first, ...abandonedDirectories(site, sweep).filter(({ name }) => isDue(name)).slice(0, mostAtOnce - first.length)];
     if (victims.length > 0) this.#refuseWithoutExchange(trash);
     const result = await evict(site, victims);
     await this.#evictions.keep(result, { trash, nowMs: this.#options.clock.now() });
@@ -209,7 +222,7 @@ export class Cache implements Disposable {
       plan,
       evicted,
       stopped,
-      unfinished: !stopped && planned.length === mostAtOnce && plan.evict.length > mostAtOnce,
+      unfinished: !stopped && first.length === mostAtOnce && plan.evict.length > mostAtOnce,
       revived: revived + result.revived,
       raced: result.raced,
       longestLockMs: site.longestLockMs,
@@ -229,17 +242,15 @@ export class Cache implements Disposable {
     return await doomItems(site, { ...rest, most: this.#options.mostAtOnce });
   }
 
-  async #plan(root: Dir, holders: Holders, { trigger, demand, signal, evicts = false }: PlanOptions & { evicts?: boolean }): Promise<Outlook> {
+  async #draft(root: Dir, holders: Holders, { trigger, signal, evicts = false }: PlanOptions & { evicts?: boolean }): Promise<CacheDraft> {
     const isTrusted = this.#clockWatch.isTrusted(trigger === 'FreeSpace' ? 'FreeSpace' : evicts ? 'Pass' : 'Look');
     const { limits: all, protect } = isTrusted ? this.#spec : withoutTime(this.#spec);
     const snapshot = await this.#scan(root, signal);
     const { holds: read, error } = holders.read();
     const holds = withUsesSeen(this.#format, read);
     const limits = trigger === 'FreeSpace' ? freeSpaceOnly(all) : all;
-    const input = { snapshot, limits, protect, holds, demand: demand ?? null, nowMs: this.#options.clock.now() - (isTrusted ? 0 : this.#clockWatch.aheadMs) };
-    const { plan, errors } = await planUnused(input, { root, holders, most: this.#options.mostAtOnce, slices: new Slices(signal) });
-    tellUses(this.#format, plan, input.nowMs);
-    return { snapshot, holds, plan, filesystem: filesystemOf(root), errors: error === undefined ? errors : [error, ...errors] };
+    const input = { snapshot, limits, protect, holds, nowMs: this.#options.clock.now() - (isTrusted ? 0 : this.#clockWatch.aheadMs) };
+    return new CacheDraft({ root, format: this.#format, holders, input, most: this.#options.mostAtOnce, error });
   }
 
   async #scan(root: Dir, signal: AbortSignal | undefined): Promise<Snapshot> {

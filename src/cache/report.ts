@@ -1,6 +1,6 @@
 import type { ErrorCode } from '../errors.ts';
 import type { Mode } from '../policy/compiled.ts';
-import type { Filesystem } from '../policy/free-space.ts';
+import type { Filesystem } from '../policy/filesystem.ts';
 import type { HoldSource } from '../policy/holds.ts';
 import type { Plan, Tally } from '../policy/plan.ts';
 import type { EvictReason } from '../policy/reasons.ts';

@@ -5,13 +5,12 @@ import { idleMsOf } from '../policy/lru-order.ts';
 import type { Verdict } from '../policy/verdicts.ts';
 import { headingText, shortKey, within } from './cache-text.ts';
 import type { ExitCode } from './exit.ts';
-import { demandsOn } from './free-space.ts';
 import type { Io } from './io.ts';
 import { outJson } from './io.ts';
 import type { PolicyOptions } from './options.ts';
 import type { Outcome } from './outcome.ts';
 import { cacheJson } from './outcome.ts';
-import { exitCodeOf, look, passOver } from './passes.ts';
+import { exitCodeOf, planAll } from './passes.ts';
 import { table } from './table.ts';
 import { openTargets, titleOf } from './targets.ts';
 
@@ -26,8 +25,7 @@ export interface ExplainOptions extends PolicyOptions {
 /** Shows the fate of everything in the caches, with the plan's own words for it. */
 export async function explain(options: ExplainOptions, io: Io): Promise<ExitCode> {
   const { targets } = await openTargets(options);
-  const settings = { allowedRoots: options.allowedRoot };
-  const outcomes = await passOver(targets, settings, look(io.stopSignal(), await demandsOn(targets, settings)));
+  const outcomes = await planAll(targets, { allowedRoots: options.allowedRoot }, io.stopSignal());
   if (options.output === 'json') outJson(io, { caches: outcomes.map((outcome) => explainJson(outcome, options)) });
   else io.out(outcomes.map((outcome) => explainText(outcome, titleOf(outcome.target, targets), options)).join('\n'));
   return exitCodeOf(outcomes);

@@ -1,21 +1,19 @@
 import { headingText, heldText, limitsText, oddText, tallyText } from './cache-text.ts';
 import type { ExitCode } from './exit.ts';
-import { demandsOn } from './free-space.ts';
 import type { Io } from './io.ts';
 import { outJson } from './io.ts';
 import { tellNotes } from './notes.ts';
 import type { PolicyOptions } from './options.ts';
 import type { Outcome } from './outcome.ts';
 import { cacheJson, goingJson, notEvicted, tallyOf } from './outcome.ts';
-import { exitCodeOf, look, passOver } from './passes.ts';
+import { exitCodeOf, planAll } from './passes.ts';
 import { openTargets, titleOf } from './targets.ts';
 
 /** Shows what prune would evict, and changes nothing. */
 export async function plan(options: PolicyOptions, io: Io): Promise<ExitCode> {
   const { targets, policies } = await openTargets(options);
   tellNotes(policies, { scheduleIgnored: true }, io);
-  const settings = { allowedRoots: options.allowedRoot };
-  const outcomes = await passOver(targets, settings, look(io.stopSignal(), await demandsOn(targets, settings)));
+  const outcomes = await planAll(targets, { allowedRoots: options.allowedRoot }, io.stopSignal());
   if (options.output === 'json') outJson(io, { caches: outcomes.map(planJson) });
   else io.out(outcomes.map((outcome) => planText(outcome, titleOf(outcome.target, targets))).join('\n'));
   return exitCodeOf(outcomes);

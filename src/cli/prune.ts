@@ -3,12 +3,11 @@ import { byFilesystem, SpaceKeeper } from '../cache/free-space.ts';
 import type { PassProgress } from '../cache/report.ts';
 import type { ExitCode } from './exit.ts';
 import { isStop, tellStopped } from './exit.ts';
-import { demandsOn } from './free-space.ts';
 import type { Io } from './io.ts';
 import { outJson } from './io.ts';
 import { tellNotes } from './notes.ts';
 import type { PolicyOptions } from './options.ts';
-import { exitCodeOf, look, passOver } from './passes.ts';
+import { exitCodeOf, planAll } from './passes.ts';
 import { ProgressLine } from './progress.ts';
 import { pruneJson, pruneText } from './prune-output.ts';
 import type { PruneSettings, RestProgress } from './pruned-cache.ts';
@@ -39,7 +38,7 @@ export async function prune(options: PruneOptions, io: Io): Promise<ExitCode> {
   const pruneSettings = { ...settings, signal, onProgress: (target: Target, at: PassProgress | RestProgress) => show(progress, target.cache.name, at) };
   const caches = targets.filter((target) => mayEvict(target, options)).map((target) => scope.use(new PrunedCache(target, pruneSettings)));
   const shown = targets.filter((target) => !mayEvict(target, options));
-  const looked = await untilStopped(async () => await passOver(shown, settings, look(signal, await demandsOn(shown, settings)))) ?? [];
+  const looked = await untilStopped(() => planAll(shown, settings, signal)) ?? [];
   await enforce(caches, pruneSettings);
   progress.clear();
   const outcomes = targets.flatMap((target) => caches.find((cache) => cache.target === target)?.outcome ?? looked.find((outcome) => outcome.target === target) ?? []);
@@ -57,12 +56,10 @@ async function enforce(caches: readonly PrunedCache[], { signal }: PruneSettings
     for (const cache of due) await cache.finishPass();
     due = due.filter((cache) => cache.needsAnother);
   }
-  for (const { tenants } of byFilesystem(caches.filter(({ outcome }) => outcome?.report !== undefined))) {
+  for (const { caches: together } of byFilesystem(caches.filter(({ outcome }) => outcome?.report !== undefined))) {
     const keeper = new SpaceKeeper<PrunedCache>();
-    await untilStopped(async () => {
-      while (await keeper.round(tenants, Date.now, signal)) if (!keeper.isDue(Date.now())) break;
-    });
-    for (const cache of tenants) await cache.addUnmet(keeper.unmetOf(cache));
+    await untilStopped(() => keeper.run(together, Date.now, signal));
+    for (const cache of together) await cache.addUnmet(keeper.unmetOf(cache));
   }
 }
 

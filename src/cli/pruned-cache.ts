@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { FilesystemView, Tenant } from '../cache/free-space.ts';
+import type { Draft } from '../cache/draft.ts';
+import type { FilesystemView, FreeSpaceCache } from '../cache/free-space.ts';
 import type { Outlook } from '../cache/outlook.ts';
 import { Cache } from '../cache/pass.ts';
 import type { PassProgress, PassReport, PurgeReport } from '../cache/report.ts';
 import { evictedTally } from '../cache/report.ts';
-import type { Demand } from '../policy/free-space.ts';
-import type { Limits } from '../policy/limits.ts';
+import type { Limits, UnreachableLimit } from '../policy/limits.ts';
 import type { Tally } from '../policy/plan.ts';
 import { isStop } from './exit.ts';
 import type { Outcome } from './outcome.ts';
@@ -27,7 +27,7 @@ export interface RestProgress {
 }
 
 /** One cache while it is pruned, and what came of it so far. The same `Cache` evicts and purges: it knows which items are its own. */
-export class PrunedCache implements Tenant, Disposable {
+export class PrunedCache implements FreeSpaceCache, Disposable {
   readonly target: Target;
   readonly #cache: Cache;
   readonly #settings: PruneSettings;
@@ -92,18 +92,18 @@ export class PrunedCache implements Tenant, Disposable {
   }
 
   /** All other limits have been applied before. */
-  outlook(): Promise<Outlook> {
-    return this.#cache.plan({ trigger: 'FreeSpace', signal: this.#settings.signal });
+  draft(): Promise<Draft> {
+    return this.#cache.draft({ trigger: 'FreeSpace', signal: this.#settings.signal });
   }
 
   restingBytes(): Promise<number> {
     return this.#cache.restingBytes();
   }
 
-  async free(demand: Demand): Promise<Tally> {
+  async evict(planned: Outlook): Promise<Tally> {
     let gone = { entries: 0, bytes: 0 };
     await this.#attempt(async (outcome) => {
-      const report = await this.#cache.pass({ mode: 'Enforce', trigger: 'FreeSpace', demand, signal: this.#settings.signal, onProgress: this.#progress });
+      const report = await this.#cache.pass({ mode: 'Enforce', trigger: 'FreeSpace', planned, signal: this.#settings.signal, onProgress: this.#progress });
       gone = evictedTally(report);
       const joined = withPass(outcome, report);
       // The plan stays that of all limits; what free space took is among what was evicted.
@@ -118,11 +118,11 @@ export class PrunedCache implements Tenant, Disposable {
   }
 
   /** What stays short on the filesystem. */
-  async addUnmet(unmet: Demand | undefined): Promise<void> {
+  async addUnmet(unmet: readonly UnreachableLimit[]): Promise<void> {
     await this.#attempt((outcome) => {
       const { report } = outcome;
       if (report === undefined) return outcome;
-      const plan = { ...report.plan, unreachable: [...report.plan.unreachable, ...(unmet?.unmet ?? [])] };
+      const plan = { ...report.plan, unreachable: [...report.plan.unreachable, ...unmet] };
       return { ...outcome, report: { ...report, plan, filesystem: this.filesystem() } };
     });
   }

@@ -1,14 +1,13 @@
 import { formatBytes } from '../api/quantity.ts';
-import { figuresOf } from '../policy/free-space.ts';
+import { figuresOf } from '../policy/filesystem.ts';
 import { statsOf } from '../policy/snapshot.ts';
 import type { ExitCode } from './exit.ts';
-import { demandsOn } from './free-space.ts';
 import type { Io } from './io.ts';
 import { outJson } from './io.ts';
 import type { PolicyOptions } from './options.ts';
 import type { Outcome } from './outcome.ts';
 import { cacheJson, usageText } from './outcome.ts';
-import { exitCodeOf, look, passOver } from './passes.ts';
+import { exitCodeOf, planAll } from './passes.ts';
 import { printable, table } from './table.ts';
 import { openTargets, titleOf } from './targets.ts';
 
@@ -17,8 +16,7 @@ const heading = ['CACHE', 'ENTRIES', 'SIZE', 'USAGE', 'HELD', 'DAMAGED', 'LEFTOV
 /** Shows the figures of each cache; what is not known stands as `-`. */
 export async function stats(options: PolicyOptions, io: Io): Promise<ExitCode> {
   const { targets } = await openTargets(options);
-  const settings = { allowedRoots: options.allowedRoot };
-  const outcomes = await passOver(targets, settings, look(io.stopSignal(), await demandsOn(targets, settings)));
+  const outcomes = await planAll(targets, { allowedRoots: options.allowedRoot }, io.stopSignal());
   if (options.output === 'json') outJson(io, { caches: outcomes.map(statsJson) });
   else io.out(table(heading, outcomes.map((outcome) => row(outcome, titleOf(outcome.target, targets)))));
   for (const { target, errors } of outcomes) {

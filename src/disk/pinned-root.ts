@@ -3,7 +3,7 @@ import { lstatSync, statfsSync } from 'node:fs';
 import { isStrictlyBelow } from '../api/paths.ts';
 import type { ErrorCode } from '../errors.ts';
 import { errnoOf, OperatorError } from '../errors.ts';
-import type { Filesystem } from '../policy/free-space.ts';
+import type { Filesystem } from '../policy/filesystem.ts';
 import type { Hooks } from './dir.ts';
 import { Dir } from './dir.ts';
 import { asDiskError, diskError, errnoName, shown } from './disk-error.ts';

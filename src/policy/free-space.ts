@@ -1,184 +1,141 @@
-import type { EntryTable } from './entry-table.ts';
-import type { FreeAmount, Limits } from './limits.ts';
+import type { Filesystem } from './filesystem.ts';
+import { isWithinCapacity, shortLimits } from './filesystem.ts';
+import type { Limits, UnreachableLimit } from './limits.ts';
 import { lastUsesOf } from './lru-order.ts';
-import type { Plan, UnreachableLimit } from './plan.ts';
-
-/** A filesystem as statfs(2) tells it. */
-export interface FilesystemFigures {
-  readonly capacityBytes: number;
-  /** What could still be written. */
-  readonly availableBytes: number;
-  /** Absent where the filesystem does not count them, as btrfs: unknown, not none. */
-  readonly inodes?: number;
-  readonly inodesFree?: number;
-}
-
-export interface Filesystem extends FilesystemFigures {
-  /** What could be written if nothing lay there. Absent: all of the capacity. */
-  readonly mostFreeBytes?: number;
-  /** The same of inodes. Absent where the filesystem makes them as they are needed, or it is not known whether it does. */
-  readonly mostFreeInodes?: number;
-}
-
-/** What is reported of it. */
-export function figuresOf(filesystem: Filesystem): FilesystemFigures {
-  const { mostFreeBytes: _, mostFreeInodes: __, ...figures } = filesystem;
-  return figures;
-}
-
-/** What one plan has to free for the sake of its filesystem: its own share, where several caches lie there. */
-export interface Demand {
-  readonly filesystem: Filesystem;
-  readonly bytes: number;
-  /** So many entries, least recently used first: how many inodes an entry takes is not known before it is gone. */
-  readonly entries: number;
-  /** What stays short, whatever goes. */
-  readonly unmet: readonly UnreachableLimit[];
-}
-
-/** Without the figures, which change all the time. */
-export function essenceOf(demand: Demand | undefined): unknown {
-  return demand && { entries: demand.entries, bytes: demand.bytes, unmet: demand.unmet.map(({ limit, because }) => [limit, because]) };
-}
-
-/** What a cache wants to be left on its filesystem, without headroom; 0 where it asks for nothing. */
-export function wantedFree({ minFree, minFreeInodes }: Limits, { capacityBytes, inodes }: Filesystem): { readonly bytes: number; readonly inodes: number } {
-  return { bytes: amountOf(minFree, capacityBytes), inodes: inodes === undefined ? 0 : amountOf(minFreeInodes, inodes) };
-}
-
-function amountOf(amount: FreeAmount | null, of: number): number {
-  if (amount === null) return 0;
-  return 'percent' in amount ? Math.ceil((of * amount.percent) / 100) : amount.count;
-}
-
-export function limitsFreeSpace({ minFree, minFreeInodes }: Limits): boolean {
-  return minFree !== null || minFreeInodes !== null;
-}
-
-/** What of it is less than one cache wants. */
-export function shortLimits(limits: Limits, filesystem: Filesystem): UnreachableLimit[] {
-  const wanted = wantedFree(limits, filesystem);
-  const { availableBytes, inodesFree = Infinity, capacityBytes, mostFreeBytes = capacityBytes, mostFreeInodes = Infinity } = filesystem;
-  return [
-    ...shortOf('MinFree', { wanted: wanted.bytes, free: availableBytes, mostFree: mostFreeBytes }),
-    ...shortOf('MinFreeInodes', { wanted: wanted.inodes, free: inodesFree, mostFree: mostFreeInodes }),
-  ];
-}
-
-/** All of a filesystem is never free: the cache itself lies there. */
-function shortOf(limit: 'MinFree' | 'MinFreeInodes', { wanted, free, mostFree }: { wanted: number; free: number; mostFree: number }): UnreachableLimit[] {
-  if (free >= wanted) return [];
-  return [wanted < mostFree ? { limit, allowed: wanted, remaining: free } : { limit, allowed: wanted, remaining: mostFree, because: 'BeyondCapacity' }];
-}
-
-/** Whether more could be free if something went. Where a filesystem is too small for what is wanted, all would go in vain. */
-export function isWithinCapacity({ because }: UnreachableLimit): boolean {
-  return because !== 'BeyondCapacity';
-}
+import { RemainingBytes } from './linked-files.ts';
+import type { Plan, Tally } from './plan.ts';
+import { withMoreEvictions } from './plan.ts';
+import { codeOf } from './reasons.ts';
 
 /** One cache among those of a filesystem. */
-export interface Claim {
+export interface PlannedCache {
   readonly limits: Limits;
-  readonly entries: EntryTable;
-  /** By all other limits: what it evicts gives space, what it leaves to them may go. */
+  /** By all other limits: what it evicts gives space; what it leaves `WithinLimits` may be evicted for free space. */
   readonly plan: Plan;
   /** What has been evicted before and will be deleted. */
   readonly trashBytes: number;
-  readonly nowMs: number;
 }
 
-/** What the step before showed, of those that go for inodes. */
+/** What free space takes of one cache. */
+export interface FreeSpaceShare {
+  /** The plan of the cache with these evictions, and with the limits of free space that stay short. */
+  readonly plan: Plan;
+  /** What that evicts. */
+  readonly wouldEvict: Tally;
+  /** How many of these entries are evicted for bytes, and how many for inodes. */
+  readonly forBytes: number;
+  readonly forInodes: number;
+  /** What stays short whatever is evicted. */
+  readonly unmet: readonly UnreachableLimit[];
+}
+
+/** What the last evictions for inodes showed. */
 export interface InodeStep {
-  /** Given back by each that went. Others make and remove files meanwhile, so that it may be anything. */
+  /** Inodes that each entry gave back. Others make and remove files meanwhile, so that it may be anything. */
   readonly perEntry: number;
   readonly entries: number;
 }
 
-/** Of the entries that may go, at most this part at once while it is unknown how many inodes they give. */
+/** Of the entries that may be evicted, at most this part at once while it is unknown how many inodes they have. */
 const mostAtOnce = 1 / 8;
-/** And so many times those of the step before, at most: what others did at that time may have hidden how much they gave. */
+/** And at most so many times those of the last step: what others did meanwhile may have hidden how much that step gave. */
 const stepGrowth = 4;
 
 /**
- * Shares what is missing on a filesystem out over its caches: whatever was used least recently goes first, whichever of them it lies in.
- * A cache gives only for what it itself wants to be left.
- * @param before undefined where none has gone for inodes yet
- * @returns a demand for each claim, in their order
+ * Plans the evictions that free space needs on one filesystem, over all of its caches together: least recently used first, whichever
+ * cache an entry lies in, until enough is free. A cache gives only for what it itself wants to be left. Pure.
+ * @param before undefined where nothing was evicted for inodes yet
+ * @returns a share for each cache, in their order
  */
-export function shareOut(filesystem: Filesystem, claims: readonly Claim[], before?: InodeStep): Demand[] {
-  const shares = claims.map((claim) => new Share(claim, filesystem));
-  const pool = new Pool(filesystem, shares, before);
-  for (let next = oldestOf(shares); next !== undefined; next = oldestOf(shares)) {
-    if (pool.wants(next)) pool.take(next);
-    else next.close();
-  }
-  return shares.map((share) => ({ filesystem, bytes: share.demandedBytes, entries: share.demandedEntries, unmet: pool.unmetOf(share) }));
+export function planFreeSpace(filesystem: Filesystem, caches: readonly PlannedCache[], before?: InodeStep): FreeSpaceShare[] {
+  const candidates = caches.map((cache) => new Candidates(cache, filesystem));
+  const pool = new Pool(filesystem, candidates, before);
+  for (let next = oldestOf(candidates); next !== undefined; next = oldestOf(candidates)) pool.decide(next);
+  return candidates.map((each) => each.share(filesystem, pool.unmetOf(each)));
 }
 
-function oldestOf(shares: readonly Share[]): Share | undefined {
-  let oldest: Share | undefined;
-  for (const share of shares) if (share.nextUseMs < (oldest?.nextUseMs ?? Infinity)) oldest = share;
+function oldestOf(caches: readonly Candidates[]): Candidates | undefined {
+  let oldest: Candidates | undefined;
+  for (const cache of caches) if (cache.nextUseMs < (oldest?.nextUseMs ?? Infinity)) oldest = cache;
   return oldest;
 }
 
-/** What of one cache goes. */
-class Share {
-  readonly claim: Claim;
+/** The entries of one cache that may be evicted for free space, least recently used first. */
+class Candidates {
+  readonly cache: PlannedCache;
   /** With headroom; 0 where nothing is short for this cache. */
   readonly goalBytes: number;
   readonly goalInodes: number;
   readonly short: readonly UnreachableLimit[];
-  demandedBytes = 0;
-  demandedEntries = 0;
-  /** When the next that may go was last used; Infinity where there is none. */
+  /** When the next one was last used; Infinity where there is none. */
   nextUseMs = Infinity;
-  nextBytes = 0;
+  forBytes = 0;
+  forInodes = 0;
   readonly #lastUses: Float64Array;
-  readonly #rows: Iterator<number>;
-  #bytes: number;
-  #entries: number;
+  readonly #places: Iterator<number>;
+  readonly #reasons: Uint8Array;
+  readonly #freedBytes: Float64Array | undefined;
+  readonly #remaining: RemainingBytes;
+  #place = -1;
 
-  constructor(claim: Claim, filesystem: Filesystem) {
-    const { limits, plan, entries, nowMs, trashBytes } = claim;
-    this.claim = claim;
+  constructor(cache: PlannedCache, filesystem: Filesystem) {
+    const { limits, plan, trashBytes } = cache;
+    const { input: { snapshot, nowMs }, reasons, freedBytes } = plan.verdicts.decided;
+    this.cache = cache;
     this.short = shortLimits(limits, { ...filesystem, availableBytes: filesystem.availableBytes + trashBytes });
     const goal = (limit: string, most: number) => {
       const wanted = this.short.find((each) => each.limit === limit && isWithinCapacity(each))?.allowed ?? 0;
       const withHeadroom = Math.ceil((wanted * (100 + limits.headroomPercent)) / 100);
-      // Headroom that cannot be had would take all that may go, whenever anything is short.
+      // Headroom that cannot be had would take all that may be evicted, whenever anything is short.
       return withHeadroom < most ? withHeadroom : wanted;
     };
     const { capacityBytes, mostFreeBytes = capacityBytes, inodes = 0, mostFreeInodes = inodes } = filesystem;
     this.goalBytes = goal('MinFree', mostFreeBytes);
     this.goalInodes = goal('MinFreeInodes', mostFreeInodes);
-    this.#bytes = plan.before.totalBytes - plan.after.totalBytes;
-    this.#entries = plan.evict.length;
-    this.#lastUses = lastUsesOf(entries, nowMs);
-    this.#rows = plan.verdicts.rowsOf('WithinLimits');
-    this.#advance();
+    this.#lastUses = lastUsesOf(snapshot.entries, nowMs);
+    this.#places = plan.verdicts.placesOf('WithinLimits');
+    this.#reasons = reasons.slice();
+    this.#freedBytes = freedBytes?.slice();
+    this.#remaining = new RemainingBytes(snapshot.entries, plan.before.totalBytes, snapshot.linked);
+    for (const row of plan.evict.rows()) this.#remaining.remove(row);
+    this.skip();
   }
 
-  /** What the other limits let go, and what has been taken. */
-  get givenBytes(): number {
-    return this.#bytes;
+  /** Whether evicting the next one may give the filesystem any bytes. */
+  get mayFreeBytes(): boolean {
+    return this.#remaining.mayFree(this.#row);
   }
 
-  take(forBytes: boolean): void {
-    this.#bytes += this.nextBytes;
-    this.#entries += 1;
-    if (forBytes) this.demandedBytes = this.#bytes;
-    else this.demandedEntries = this.#entries;
-    this.#advance();
+  /** @returns the bytes that the filesystem gets back */
+  take(reason: 'MinFree' | 'MinFreeInodes'): number {
+    this.#reasons[this.#place] = codeOf(reason);
+    const freed = this.#remaining.remove(this.#row);
+    if (this.#freedBytes !== undefined) this.#freedBytes[this.#place] = freed;
+    if (reason === 'MinFree') this.forBytes += 1;
+    else this.forInodes += 1;
+    this.skip();
+    return freed;
+  }
+
+  skip(): void {
+    const { done, value: place } = this.#places.next();
+    this.#place = done === true ? -1 : place;
+    this.nextUseMs = done === true ? Infinity : this.#lastUses[this.#row]!;
   }
 
   close(): void {
     this.nextUseMs = Infinity;
   }
 
-  #advance(): void {
-    const { done, value: row } = this.#rows.next();
-    this.nextUseMs = done === true ? Infinity : this.#lastUses[row]!;
-    this.nextBytes = done === true ? 0 : this.claim.entries.sizeBytes[row]!;
+  share(filesystem: Filesystem, unmet: readonly UnreachableLimit[]): FreeSpaceShare {
+    const { forBytes, forInodes } = this;
+    const plan = withMoreEvictions(this.cache.plan, { reasons: this.#reasons, freedBytes: this.#freedBytes, remaining: this.#remaining, count: forBytes + forInodes, filesystem, unmet });
+    const wouldEvict = { entries: forBytes + forInodes, bytes: plan.freedBytes - this.cache.plan.freedBytes };
+    return { plan, wouldEvict, forBytes, forInodes, unmet };
+  }
+
+  get #row(): number {
+    return this.cache.plan.verdicts.decided.order[this.#place]!;
   }
 }
 
@@ -190,70 +147,38 @@ class Pool {
   #inodes: number;
   #takenForInodes = 0;
 
-  constructor({ availableBytes, inodes = 0, inodesFree = Infinity }: Filesystem, shares: readonly Share[], before: InodeStep | undefined) {
-    const given = (of: (share: Share) => number) => shares.reduce((sum, share) => sum + of(share), 0);
-    const entries = given(({ claim }) => claim.plan.before.entryCount);
-    // That all inodes in use are those of entries is the least that has to go; what it gave then tells how many an entry has.
+  constructor({ availableBytes, inodes = 0, inodesFree = Infinity }: Filesystem, caches: readonly Candidates[], before: InodeStep | undefined) {
+    const given = (of: (cache: PlannedCache) => number) => caches.reduce((sum, { cache }) => sum + of(cache), 0);
+    const entries = given(({ plan }) => plan.before.entryCount);
+    // That all inodes in use are those of entries is the least that has to be evicted; what that gave then shows how many an entry has.
     this.#inodesPerEntry = Math.max(1, before?.perEntry ?? (inodes - inodesFree) / Math.max(1, entries));
     this.#mostForInodes = Math.max(1, Math.min(Math.ceil(entries * mostAtOnce), stepGrowth * (before?.entries ?? Infinity)));
-    this.#bytes = availableBytes + given(({ claim, givenBytes }) => claim.trashBytes + givenBytes);
-    this.#inodes = inodesFree + given(({ claim }) => claim.plan.evict.length * this.#inodesPerEntry);
+    this.#bytes = availableBytes + given(({ plan, trashBytes }) => trashBytes + plan.freedBytes);
+    this.#inodes = inodesFree + given(({ plan }) => plan.evict.length * this.#inodesPerEntry);
   }
 
-  wants({ goalBytes, goalInodes }: Share): boolean {
-    return this.#bytes < goalBytes || (this.#inodes < goalInodes && this.#takenForInodes < this.#mostForInodes);
+  /** Whether the next entry of a cache is evicted, and why. Where it is not, because enough is free, none of that cache is any more. */
+  decide(cache: Candidates): void {
+    const needsBytes = this.#bytes < cache.goalBytes;
+    const needsInodes = this.#inodes < cache.goalInodes && this.#takenForInodes < this.#mostForInodes;
+    if (needsBytes && cache.mayFreeBytes) this.#take(cache, 'MinFree');
+    else if (needsInodes) this.#take(cache, 'MinFreeInodes');
+    else if (needsBytes) cache.skip();
+    else cache.close();
   }
 
-  take(share: Share): void {
-    const forBytes = this.#bytes < share.goalBytes;
-    this.#bytes += share.nextBytes;
+  #take(cache: Candidates, reason: 'MinFree' | 'MinFreeInodes'): void {
+    this.#bytes += cache.take(reason);
     this.#inodes += this.#inodesPerEntry;
-    if (!forBytes) this.#takenForInodes += 1;
-    share.take(forBytes);
+    if (reason === 'MinFreeInodes') this.#takenForInodes += 1;
   }
 
-  /** Whether inodes stay short is seen only when entries have gone: here only where none may. */
-  unmetOf({ short, demandedEntries }: Share): UnreachableLimit[] {
+  /** Whether inodes stay short shows only when entries are gone: here only where none may be evicted. */
+  unmetOf({ short, forInodes }: Candidates): UnreachableLimit[] {
     return short.flatMap((each) => {
       if (!isWithinCapacity(each)) return [each];
       if (each.limit === 'MinFree') return this.#bytes < each.allowed ? [{ ...each, remaining: this.#bytes }] : [];
-      return this.#inodes < each.allowed && demandedEntries === 0 ? [each] : [];
+      return this.#inodes < each.allowed && forInodes === 0 ? [each] : [];
     });
   }
-}
-
-/** How the last tries to free space went. */
-export interface Tries {
-  /** One after another that gained next to nothing. */
-  readonly inVain: number;
-  readonly nextAtMs: number;
-}
-
-export const noTries: Tries = { inVain: 0, nextAtMs: 0 };
-
-/** Less than this part of what was asked for is nothing: reflinks, or files that are deleted and still open. */
-const leastGain = 0.03;
-/** So many tries that gain nothing are enough to say so. */
-const triesInVain = 2;
-const firstWaitMs = 30_000;
-const longestWaitMs = 10 * 60_000;
-/** Where nothing may go a try costs a look and takes nothing: what is in use may be free at any moment. */
-const longestLookWaitMs = 60_000;
-
-/** Whether trying on is known to lead nowhere. */
-export function isInVain({ inVain }: Tries): boolean {
-  return inVain >= triesInVain;
-}
-
-/**
- * When to try again after a try that left the filesystem short.
- * @param gain what came of it, as a part of what was asked for and went; undefined where nothing could be asked for
- * @param expiresAtMs when time lets another entry go; null where it never does
- */
-export function afterTry(tries: Tries, { gain, nowMs, expiresAtMs }: { gain: number | undefined; nowMs: number; expiresAtMs: number | null }): Tries {
-  if (gain !== undefined && gain >= leastGain) return { inVain: 0, nextAtMs: nowMs };
-  const inVain = tries.inVain + 1;
-  const waits = gain === undefined ? inVain : inVain - triesInVain + 1;
-  const waitMs = waits < 1 ? 0 : Math.min(gain === undefined ? longestLookWaitMs : longestWaitMs, firstWaitMs * 2 ** (waits - 1));
-  return { inVain, nextAtMs: Math.min(nowMs + waitMs, expiresAtMs !== null && expiresAtMs > nowMs ? expiresAtMs : Infinity) };
 }

@@ -1,4 +1,3 @@
-import type { Demand } from './free-space.ts';
 import type { Limits } from './limits.ts';
 import { withHeadroom } from './limits.ts';
 import type { CacheStats } from './snapshot.ts';
@@ -8,19 +7,14 @@ export interface Goals {
   readonly entries: number;
   readonly bytes: number;
   readonly idleMs: number;
-  /** What may be left where the filesystem demands the rest. */
-  readonly bytesForFree: number;
-  readonly entriesForInodes: number;
 }
 
 /** @param heldBytes of entries that are in use or kept */
-export function goalsOf({ entryCount, totalBytes }: CacheStats, heldBytes: number, { limits, demand }: { limits: Limits; demand: Demand | null }): Goals {
+export function goalsOf({ entryCount, totalBytes }: CacheStats, heldBytes: number, limits: Limits): Goals {
   return {
     entries: goal(limits.maxEntries, entryCount, limits),
     bytes: bytesGoal(totalBytes, heldBytes, limits),
     idleMs: goal(limits.maxIdleMs, Infinity, limits),
-    bytesForFree: totalBytes - (demand?.bytes ?? 0),
-    entriesForInodes: entryCount - (demand?.entries ?? 0),
   };
 }
 

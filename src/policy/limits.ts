@@ -29,6 +29,19 @@ export const noProtection: Protect = { minIdleMs: 0, keep: [] };
 /** The limit whose usage (actual / allowed) is highest decides a cache's usage. */
 export type LimitName = 'MaxEntries' | 'MaxBytes' | 'MaxIdle' | 'MinFree' | 'MinFreeInodes';
 
+/** A limit that stays exceeded, whatever goes: what is over it is protected, or space is taken by something else. */
+export interface UnreachableLimit {
+  readonly limit: LimitName;
+  readonly allowed: number;
+  /** What is left after everything that may go has gone, in the unit of the limit; with MinFree and MinFreeInodes what is free then. */
+  readonly remaining: number;
+  /**
+   * `NotReclaimable`: nothing protects it, and what was evicted gave no space back. Nothing is evicted for the limit with the other two:
+   * `BeyondCapacity`: the filesystem is too small. `HeldAlone`: what is in use or kept exceeds the limit by itself.
+   */
+  readonly because?: 'NotReclaimable' | 'BeyondCapacity' | 'HeldAlone';
+}
+
 /** What is left of a limit of which headroom is taken off. */
 export function withHeadroom(limit: number, { headroomPercent }: Pick<Limits, 'headroomPercent'>): number {
   return Math.floor((limit * (100 - headroomPercent)) / 100);

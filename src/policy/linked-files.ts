@@ -63,6 +63,12 @@ export class RemainingBytes {
     return this.#files.size === 0 ? this.#freedBytes : Math.round(this.#freedBytes);
   }
 
+  /** False where every file of the entry has links outside of the cache, and it has nothing else. */
+  mayFree(row: number): boolean {
+    const entry = this.#rows.get(row);
+    return entry === undefined || entry.ownBytes >= 1 || entry.linked.inodes.some((inode) => isAllInCache(this.#files.get(inode)!));
+  }
+
   /** Takes an entry out. @returns what the filesystem gets back from it, after those that went before */
   remove(row: number): number {
     const entry = this.#rows.get(row);
@@ -115,6 +121,10 @@ export class RemainingBytes {
       if (file.links === 0) this.#freedBytes += file.allocatedBytes;
     }
   }
+}
+
+function isAllInCache({ linksInCache, links }: SharedFile): boolean {
+  return linksInCache === links;
 }
 
 function shareOf({ allocatedBytes, linksInCache, links }: SharedFile): number {

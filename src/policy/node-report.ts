@@ -2,10 +2,10 @@ import type { Finding } from '../api/conditions.ts';
 import { formatDuration } from '../api/duration.ts';
 import { formatBytes } from '../api/quantity.ts';
 import type { ErrorCode } from '../errors.ts';
-import type { Filesystem } from './free-space.ts';
-import { figuresOf, isWithinCapacity } from './free-space.ts';
-import type { Limits } from './limits.ts';
-import type { Plan, Tally, UnreachableLimit } from './plan.ts';
+import type { Filesystem } from './filesystem.ts';
+import { figuresOf, isWithinCapacity } from './filesystem.ts';
+import type { Limits, UnreachableLimit } from './limits.ts';
+import type { Plan, Tally } from './plan.ts';
 import type { CacheStats } from './snapshot.ts';
 import { formatUsage, usageOf } from './usage.ts';
 

@@ -1,12 +1,11 @@
-import type { Demand } from './free-space.ts';
-import { wantedFree } from './free-space.ts';
+import type { Filesystem } from './filesystem.ts';
 import type { Goals } from './goals.ts';
 import { goalsOf } from './goals.ts';
 import type { Hold, Holds, HoldSource } from './holds.ts';
 import { holdOf } from './holds.ts';
 import type { Pin } from './keep.ts';
 import { expiredPins, pinnedRows, pinsInForce } from './keep.ts';
-import type { LimitName, Limits, Protect } from './limits.ts';
+import type { LimitName, Limits, Protect, UnreachableLimit } from './limits.ts';
 import { RemainingBytes } from './linked-files.ts';
 import { idleMsOf, lastUsesOf, lruOrderSteps } from './lru-order.ts';
 import type { EvictReason, KeepReason } from './reasons.ts';
@@ -21,19 +20,6 @@ import { evictionsOf, Verdicts } from './verdicts.ts';
 export interface Tally {
   readonly entries: number;
   readonly bytes: number;
-}
-
-/** A limit that stays exceeded, whatever goes: what is over it is protected, or space is taken by something else. */
-export interface UnreachableLimit {
-  readonly limit: LimitName;
-  readonly allowed: number;
-  /** What is left after everything that may go has gone, in the unit of the limit; with MinFree and MinFreeInodes what is free then. */
-  readonly remaining: number;
-  /**
-   * `NotReclaimable`: nothing protects it, and what was evicted gave no space back. Nothing is evicted for the limit with the other two:
-   * `BeyondCapacity`: the filesystem is too small. `HeldAlone`: what is in use or kept exceeds the limit by itself.
-   */
-  readonly because?: 'NotReclaimable' | 'BeyondCapacity' | 'HeldAlone';
 }
 
 export interface Plan {
@@ -64,8 +50,6 @@ export interface PlanInput {
   readonly protect: Protect;
   readonly holds: Holds;
   readonly nowMs: number;
-  /** What has to go for the sake of the filesystem; null where nothing has to. */
-  readonly demand: Demand | null;
 }
 
 /** What the rules know of an entry when its turn has come: everything less recently used has its verdict. One object, filled anew for each. */
@@ -88,7 +72,7 @@ type Rule<R> = (candidate: Candidate, input: PlanInput, goals: Goals) => R | und
 const protections: readonly Rule<KeepReason>[] = [inUse, kept, recent];
 
 /** The first that speaks is the reason to go; what none wants gone stays. */
-const limitRules: readonly Rule<EvictReason>[] = [idleTooLong, tooManyEntries, tooManyBytes, tooLittleFree, tooFewInodesFree];
+const limitRules: readonly Rule<EvictReason>[] = [idleTooLong, tooManyEntries, tooManyBytes];
 
 function inUse({ isInUse }: Candidate): 'InUse' | undefined {
   return isInUse ? 'InUse' : undefined;
@@ -112,14 +96,6 @@ function tooManyEntries({ entriesLeft }: Candidate, _: PlanInput, goals: Goals):
 
 function tooManyBytes({ bytesLeft }: Candidate, _: PlanInput, goals: Goals): 'MaxBytes' | undefined {
   return bytesLeft > goals.bytes ? 'MaxBytes' : undefined;
-}
-
-function tooLittleFree({ bytesLeft }: Candidate, _: PlanInput, goals: Goals): 'MinFree' | undefined {
-  return bytesLeft > goals.bytesForFree ? 'MinFree' : undefined;
-}
-
-function tooFewInodesFree({ entriesLeft }: Candidate, _: PlanInput, goals: Goals): 'MinFreeInodes' | undefined {
-  return entriesLeft > goals.entriesForInodes ? 'MinFreeInodes' : undefined;
 }
 
 /**
@@ -150,7 +126,7 @@ export function* planSteps(input: PlanInput): Steps<Plan> {
   const pinned = yield* pinnedRows(entries, pinsInForce(input.protect.keep, nowMs));
   yield;
   const heldBytes = yield* remaining.bytesOfAlone((row) => isInUse(row) || pinned.has(row));
-  const goals = goalsOf(before, heldBytes, input);
+  const goals = goalsOf(before, heldBytes, input.limits);
   const candidate: Candidate = { idleMs: 0, isInUse: false, isPinned: false, isSettled: false, longestIdleMs: undefined, entriesLeft: before.entryCount, bytesLeft: before.totalBytes };
   yield;
   for (let place = 0; place < order.length; place += 1) {
@@ -170,7 +146,7 @@ export function* planSteps(input: PlanInput): Steps<Plan> {
   yield;
   const decided = { input, order, reasons, freedBytes };
   const after = { entryCount: candidate.entriesLeft, totalBytes: candidate.bytesLeft };
-  const unreachable = [...unreachableLimits(after, heldBytes, decided), ...unmetDemand(after, before, input)];
+  const unreachable = unreachableLimits(after, heldBytes, decided);
   return {
     before,
     after,
@@ -184,6 +160,33 @@ export function* planSteps(input: PlanInput): Steps<Plan> {
     expiresAtMs: expiresAtMs(unreachable, decided),
     allHeldBy: input.holds.everything,
     expiredPins: expiredPins(input.protect.keep, nowMs),
+  };
+}
+
+export interface MoreEvictions {
+  /** As those of the plan, with other reasons for some entries that were `WithinLimits`. */
+  readonly reasons: Uint8Array;
+  readonly freedBytes: Float64Array | undefined;
+  /** How many entries these are. */
+  readonly count: number;
+  /** After all evictions. */
+  readonly remaining: RemainingBytes;
+  readonly filesystem: Filesystem;
+  readonly unmet: readonly UnreachableLimit[];
+}
+
+/** The same plan with evictions for the sake of the filesystem, and the limits of free space that they leave unmet. */
+export function withMoreEvictions(plan: Plan, { reasons, freedBytes, count, remaining, filesystem, unmet }: MoreEvictions): Plan {
+  const decided = { ...plan.verdicts.decided, reasons, freedBytes, filesystem };
+  const unreachable = [...plan.unreachable, ...unmet];
+  return {
+    ...plan,
+    after: { entryCount: plan.after.entryCount - count, totalBytes: remaining.totalBytes },
+    verdicts: new Verdicts(decided),
+    evict: evictionsOf(decided, plan.evict.length + count),
+    freedBytes: remaining.freedBytes,
+    unreachable,
+    expiresAtMs: expiresAtMs(unreachable, decided),
   };
 }
 
@@ -252,15 +255,6 @@ function unreachableLimits(left: CacheStats, heldBytes: number, decided: Decided
     if (limit !== 'MaxBytes' || heldBytes <= allowed) return [{ limit, allowed, remaining }];
     return [{ limit, allowed, remaining: heldBytes + tally(decided, 'Recent').bytes, because: 'HeldAlone' as const }];
   });
-}
-
-/** What stays short on the filesystem: known beforehand, or because something was found to be in use only when it was to go. */
-function unmetDemand(left: CacheStats, before: CacheStats, { limits, demand }: PlanInput): readonly UnreachableLimit[] {
-  if (demand === null) return [];
-  const freedBytes = before.totalBytes - left.totalBytes;
-  if (freedBytes >= demand.bytes || demand.unmet.some(({ limit }) => limit === 'MinFree')) return demand.unmet;
-  const { filesystem } = demand;
-  return [...demand.unmet, { limit: 'MinFree', allowed: wantedFree(limits, filesystem).bytes, remaining: filesystem.availableBytes + freedBytes }];
 }
 
 function nextFreeAtMs(decided: Decided): number | null {

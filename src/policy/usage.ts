@@ -1,5 +1,5 @@
-import type { Filesystem } from './free-space.ts';
-import { wantedFree } from './free-space.ts';
+import type { Filesystem } from './filesystem.ts';
+import { wantedFree } from './filesystem.ts';
 import type { Limits } from './limits.ts';
 import type { CacheStats } from './snapshot.ts';
 

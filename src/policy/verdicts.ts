@@ -1,5 +1,6 @@
 import { formatDuration, formatExactDuration } from '../api/duration.ts';
 import { formatBytes } from '../api/quantity.ts';
+import type { Filesystem } from './filesystem.ts';
 import type { Hold } from './holds.ts';
 import { holdOf } from './holds.ts';
 import { pinOf, pinsInForce, pinText } from './keep.ts';
@@ -36,32 +37,39 @@ export interface Decided {
   readonly reasons: Uint8Array;
   /** What comes free with each of those that go, for each place in that order; undefined where it is the size of each. */
   readonly freedBytes: Float64Array | undefined;
+  /** Where entries are evicted for its sake. */
+  readonly filesystem?: Filesystem;
 }
 
 /** A list of verdicts, least recently used first, each made when somebody reads it. */
 export class Verdicts<V extends Verdict = Verdict> implements Iterable<V> {
   readonly length: number;
-  readonly #decided: Decided;
+  readonly decided: Decided;
   readonly #places: Uint32Array | undefined;
 
   /** @param places in the order of last use; all of them where it is left out */
   constructor(decided: Decided, places?: Uint32Array) {
     this.length = (places ?? decided.order).length;
-    this.#decided = decided;
+    this.decided = decided;
     this.#places = places;
   }
 
   /** @param index from 0; undefined outside */
   at(index: number): V | undefined {
     if (!(index >= 0 && index < this.length)) return undefined;
-    return new Judged(this.#decided, this.#places?.[index] ?? index) as Verdict as V;
+    return new Judged(this.decided, this.#places?.[index] ?? index) as Verdict as V;
   }
 
-  /** The rows of the snapshot that have this reason. */
-  *rowsOf(reason: Reason): Generator<number, void, undefined> {
-    const { reasons, order } = this.#decided;
+  /** The places in the order of last use of all entries with this reason. */
+  *placesOf(reason: Reason): Generator<number, void, undefined> {
+    const { reasons } = this.decided;
     const code = codeOf(reason);
-    for (let place = reasons.indexOf(code); place !== -1; place = reasons.indexOf(code, place + 1)) yield order[place]!;
+    for (let place = reasons.indexOf(code); place !== -1; place = reasons.indexOf(code, place + 1)) yield place;
+  }
+
+  /** The rows of the snapshot in this list. */
+  *rows(): Generator<number, void, undefined> {
+    for (let i = 0; i < this.length; i += 1) yield this.decided.order[this.#places?.[i] ?? i]!;
   }
 
   *[Symbol.iterator](): Generator<V, void, undefined> {
@@ -105,7 +113,7 @@ class Judged implements Judgement<'evict' | 'keep', Reason> {
   }
 
   get detail(): string {
-    return details[this.reason](this, this.#decided.input);
+    return details[this.reason](this, this.#decided.input, this.#decided.filesystem);
   }
 
   get freedBytes(): number {
@@ -126,15 +134,15 @@ class Judged implements Judgement<'evict' | 'keep', Reason> {
 }
 
 /** Each reason in words, for the entry it was given to. */
-const details: Readonly<Record<Reason, (judged: Judged, input: PlanInput) => string>> = {
+const details: Readonly<Record<Reason, (judged: Judged, input: PlanInput, filesystem: Filesystem | undefined) => string>> = {
   InUse: ({ hold }) => hold?.detail ?? 'in use',
   Kept: ({ entry }, { nowMs, protect }) => pinText(pinOf(entry, pinsInForce(protect.keep, nowMs))!),
   Recent: ({ entry }, { nowMs, protect }) => `${lastUse(entry, nowMs)}, protected for ${formatExactDuration(protect.minIdleMs)}`,
   MaxIdle: ({ entry }, { nowMs, limits }) => `${lastUse(entry, nowMs)}, ${allowed(limits.maxIdleMs, limits, formatExactDuration)}`,
   MaxEntries: ({ inPlace }, { limits }) => `${inPlace}, ${allowed(limits.maxEntries, limits, String)}`,
   MaxBytes: ({ inPlace }, { limits }) => `${inPlace}, ${allowed(limits.maxBytes, limits, formatBytes)}`,
-  MinFree: ({ inPlace }, { limits, demand }) => `${inPlace}${freeText(limits.minFree, limits, formatBytes, demand?.filesystem.availableBytes)}`,
-  MinFreeInodes: ({ inPlace }, { limits, demand }) => `${inPlace}${freeText(limits.minFreeInodes, limits, String, demand?.filesystem.inodesFree)}`,
+  MinFree: ({ inPlace }, { limits }, filesystem) => `${inPlace}${freeText(limits.minFree, limits, formatBytes, filesystem?.availableBytes)}`,
+  MinFreeInodes: ({ inPlace }, { limits }, filesystem) => `${inPlace}${freeText(limits.minFreeInodes, limits, String, filesystem?.inodesFree)}`,
   WithinLimits: ({ inPlace }) => inPlace,
 };
 

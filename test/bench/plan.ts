@@ -58,7 +58,7 @@ function inputOf(count: number): PlanInput {
   const hold: Hold = { source: 'Box', detail: 'box bench' };
   const holds = { entries: new Map(Array.from({ length: 100 }, (_, i) => [entries.nameAt(i * Math.floor(count / 100)), hold] as const)), byDescription: new Map(), everything: undefined, sources: ['Box'] } as const;
   const limits = { ...noLimits, maxEntries: Math.floor(count * 0.9), maxBytes: count * 4e7, maxIdleMs: 6 * day, headroomPercent: 10 };
-  return { snapshot: { takenAtMs: nowMs, entries, damaged: [], leftovers: [], unrecognised: [], filesRead: 0 }, limits, protect: { minIdleMs: 60_000, keep: [] }, holds, nowMs, demand: null };
+  return { snapshot: { takenAtMs: nowMs, entries, damaged: [], leftovers: [], unrecognised: [], filesRead: 0 }, limits, protect: { minIdleMs: 60_000, keep: [] }, holds, nowMs };
 }
 
 function cpuTimes(act: () => unknown): number[] {

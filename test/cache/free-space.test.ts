@@ -1,21 +1,20 @@
 import { describe, expect, it } from 'vitest';
-import type { FilesystemView, Tenant } from '../../src/cache/free-space.ts';
+import type { Draft } from '../../src/cache/draft.ts';
+import type { FilesystemView, FreeSpaceCache } from '../../src/cache/free-space.ts';
 import { byFilesystem, SpaceKeeper } from '../../src/cache/free-space.ts';
 import type { Outlook } from '../../src/cache/outlook.ts';
 import { OperatorError } from '../../src/errors.ts';
-import type { Demand } from '../../src/policy/free-space.ts';
 import { noLimits } from '../../src/policy/limits.ts';
 import type { Limits } from '../../src/policy/limits.ts';
 import type { Tally } from '../../src/policy/plan.ts';
-import { planEviction } from '../../src/policy/plan.ts';
 import type { Entry } from '../../src/policy/snapshot.ts';
 import { entry, hour, now, planInput } from '../policy/builders.ts';
 
 /** A cache in memory, on a filesystem in memory. */
-class Fake implements Tenant {
+class Fake implements FreeSpaceCache {
   readonly limits: Limits;
   entries: readonly Entry[];
-  /** What was asked for, round by round. */
+  /** What was to be evicted, round by round. */
   readonly asked: string[] = [];
   mostAtOnce = Infinity;
   view: FilesystemView;
@@ -33,18 +32,22 @@ class Fake implements Tenant {
     return this.view;
   }
 
-  outlook(): Promise<Outlook> {
+  draft(): Promise<Draft> {
     const input = planInput(this.entries, this.limits);
-    return Promise.resolve({ snapshot: input.snapshot, holds: input.holds, plan: planEviction(input), filesystem: this.view, errors: [] });
+    return Promise.resolve({
+      input, most: Infinity, probe: async () => ({ hold: undefined, error: undefined }),
+      outlook: ({ plan, errors }) => ({ snapshot: input.snapshot, holds: input.holds, plan, filesystem: this.view, errors }),
+      [Symbol.dispose]: () => undefined,
+    });
   }
 
   restingBytes(): Promise<number> {
     return Promise.resolve(0);
   }
 
-  free({ bytes, entries }: Demand): Promise<Tally> {
-    this.asked.push(bytes > 0 ? `${bytes} bytes` : `${entries} entries`);
-    const gone = Math.min(this.mostAtOnce, Math.max(entries, Math.ceil(bytes / 100)));
+  evict({ plan: { evict, freedBytes } }: Outlook): Promise<Tally> {
+    this.asked.push(evict.at(0)?.reason === 'MinFree' ? `${freedBytes} bytes` : `${evict.length} entries`);
+    const gone = Math.min(this.mostAtOnce, evict.length);
     this.entries = this.entries.slice(gone);
     const { availableBytes, inodesFree = 0 } = this.view;
     this.view = { ...this.view, availableBytes: availableBytes + gone * this.#given.bytes, inodesFree: inodesFree + gone * this.#given.inodes };
@@ -56,107 +59,107 @@ class Fake implements Tenant {
   }
 }
 
-async function rounds(tenant: Fake): Promise<SpaceKeeper<Fake>> {
+async function rounds(cache: Fake): Promise<SpaceKeeper<Fake>> {
   const keeper = new SpaceKeeper<Fake>();
-  while (keeper.isDue(now) && (await keeper.round([tenant], () => now)));
+  while (keeper.isDue(now) && (await keeper.round([cache], () => now)));
   return keeper;
 }
 
 describe('a keeper of a filesystem', () => {
   it('asks for what is missing, and is done', async () => {
-    const tenant = new Fake(80, { minFree: { count: 41_050 } });
-    const keeper = await rounds(tenant);
-    expect(tenant.asked).toEqual(['1100 bytes']);
-    expect(keeper.unmetOf(tenant)).toBeUndefined();
+    const cache = new Fake(80, { minFree: { count: 41_050 } });
+    const keeper = await rounds(cache);
+    expect(cache.asked).toEqual(['1100 bytes']);
+    expect(keeper.unmetOf(cache)).toEqual([]);
   });
 
   it('asks again for what entries did not give, as long as they give something', async () => {
-    const tenant = new Fake(80, { minFree: { count: 41_000 } }, {}, { bytes: 50, inodes: 0 });
-    await rounds(tenant);
-    expect(tenant.asked).toEqual(['1000 bytes', '500 bytes', '300 bytes', '100 bytes', '100 bytes']);
+    const cache = new Fake(80, { minFree: { count: 41_000 } }, {}, { bytes: 50, inodes: 0 });
+    await rounds(cache);
+    expect(cache.asked).toEqual(['1000 bytes', '500 bytes', '300 bytes', '100 bytes', '100 bytes']);
   });
 
   it('learns from the first entry that goes how many inodes one has, and then goes on by four times as many, and by eighths at most', async () => {
-    const tenant = new Fake(80, { minFreeInodes: { count: 40_300 } });
-    await rounds(tenant);
-    expect(tenant.asked).toEqual(['1 entries', '4 entries', '10 entries', '9 entries', '6 entries']);
-    expect(tenant.view.inodesFree).toBe(40_300);
+    const cache = new Fake(80, { minFreeInodes: { count: 40_300 } });
+    await rounds(cache);
+    expect(cache.asked).toEqual(['1 entries', '4 entries', '10 entries', '9 entries', '6 entries']);
+    expect(cache.view.inodesFree).toBe(40_300);
   });
 
   it('takes few more where others make as many files at that time as it gives back', async () => {
-    const tenant = new Fake(800, { minFreeInodes: { count: 40_300 } }, {}, { bytes: 100, inodes: 100 });
+    const cache = new Fake(800, { minFreeInodes: { count: 40_300 } }, {}, { bytes: 100, inodes: 100 });
     let rounds = 0;
-    const { free } = tenant;
-    tenant.free = async (demand) => {
-      const gone = await free.call(tenant, demand);
+    const { evict } = cache;
+    cache.evict = async (planned) => {
+      const gone = await evict.call(cache, planned);
       rounds += 1;
       // Nearly all, at the first time; then no more.
-      if (rounds === 1) tenant.view = { ...tenant.view, inodesFree: (tenant.view.inodesFree ?? 0) - 399 };
+      if (rounds === 1) cache.view = { ...cache.view, inodesFree: (cache.view.inodesFree ?? 0) - 399 };
       return gone;
     };
     const keeper = new SpaceKeeper<Fake>();
-    while (await keeper.round([tenant], () => now));
+    while (await keeper.round([cache], () => now));
     // Of those that seem to give one inode each 100 would go at once, an eighth.
-    expect(tenant.asked).toEqual(['4 entries', '16 entries']);
+    expect(cache.asked).toEqual(['4 entries', '16 entries']);
   });
 
   it('gives up for a while after two rounds that gave next to nothing, and says what stays short', async () => {
-    const tenant = new Fake(80, { minFree: { count: 41_000 } }, {}, { bytes: 2, inodes: 0 });
-    const keeper = await rounds(tenant);
-    expect(tenant.asked).toHaveLength(2);
+    const cache = new Fake(80, { minFree: { count: 41_000 } }, {}, { bytes: 2, inodes: 0 });
+    const keeper = await rounds(cache);
+    expect(cache.asked).toHaveLength(2);
     expect(keeper.isDue(now + 29_999)).toBe(false);
     expect(keeper.isDue(now + 30_000)).toBe(true);
-    expect(keeper.unmetOf(tenant)?.unmet).toEqual([{ limit: 'MinFree', allowed: 41_000, remaining: tenant.view.availableBytes, because: 'NotReclaimable' }]);
+    expect(keeper.unmetOf(cache)).toEqual([{ limit: 'MinFree', allowed: 41_000, remaining: cache.view.availableBytes, because: 'NotReclaimable' }]);
   });
 
   it.each([
     ['bytes', { minFree: { count: 46_000 } }, 60],
     ['inodes', { minFreeInodes: { count: 41_000 } }, 100],
   ])('goes on where one pass takes out a small part of the %s that are missing, as long as that part gives something', async (_, limits, rounded) => {
-    const tenant = new Fake(400, limits);
-    tenant.mostAtOnce = 1;
-    const keeper = await rounds(tenant);
-    expect(tenant.asked).toHaveLength(rounded);
-    expect(keeper.unmetOf(tenant)).toBeUndefined();
+    const cache = new Fake(400, limits);
+    cache.mostAtOnce = 1;
+    const keeper = await rounds(cache);
+    expect(cache.asked).toHaveLength(rounded);
+    expect(keeper.unmetOf(cache)).toEqual([]);
   });
 
   it('gives up for a while where nothing went, though others gave some space back meanwhile', async () => {
-    const tenant = new Fake(80, { minFree: { count: 41_000 }, minFreeInodes: { count: 41_000 } });
+    const cache = new Fake(80, { minFree: { count: 41_000 }, minFreeInodes: { count: 41_000 } });
     let asked = 0;
-    tenant.free = () => {
+    cache.evict = () => {
       asked += 1;
-      tenant.view = { ...tenant.view, availableBytes: tenant.view.availableBytes + 50, inodesFree: 40_000 + asked };
+      cache.view = { ...cache.view, availableBytes: cache.view.availableBytes + 50, inodesFree: 40_000 + asked };
       return Promise.resolve({ entries: 0, bytes: 0 });
     };
-    await rounds(tenant);
+    await rounds(cache);
     expect(asked).toBe(2);
   });
 
   it('waits right away where nothing may go', async () => {
-    const tenant = new Fake(0, { minFree: { count: 41_000 } });
-    const keeper = await rounds(tenant);
-    expect([tenant.asked, keeper.isDue(now + 29_999)]).toEqual([[], false]);
-    expect(keeper.unmetOf(tenant)?.unmet).toEqual([{ limit: 'MinFree', allowed: 41_000, remaining: 40_000 }]);
+    const cache = new Fake(0, { minFree: { count: 41_000 } });
+    const keeper = await rounds(cache);
+    expect([cache.asked, keeper.isDue(now + 29_999)]).toEqual([[], false]);
+    expect(keeper.unmetOf(cache)).toEqual([{ limit: 'MinFree', allowed: 41_000, remaining: 40_000 }]);
   });
 
   it('evicts nothing, deletes nothing that rests, and says so, where more is wanted than the filesystem can have free', async () => {
-    const [tenant, modest] = [new Fake(80, { minFree: { count: 100_001 } }), new Fake(80, { minFree: { count: 40_000 } })];
-    tenant.purge = () => Promise.reject(new TypeError('what rests goes on resting'));
+    const [cache, modest] = [new Fake(80, { minFree: { count: 100_001 } }), new Fake(80, { minFree: { count: 40_000 } })];
+    cache.purge = () => Promise.reject(new TypeError('what rests goes on resting'));
     const keeper = new SpaceKeeper<Fake>();
-    for (let i = 0; i < 3; i += 1) expect(await keeper.round([tenant, modest], () => now)).toBe(false);
-    expect([tenant.asked, modest.asked]).toEqual([[], []]);
+    for (let i = 0; i < 3; i += 1) expect(await keeper.round([cache, modest], () => now)).toBe(false);
+    expect([cache.asked, modest.asked]).toEqual([[], []]);
     const unmet = { limit: 'MinFree', allowed: 100_001, remaining: 100_000, because: 'BeyondCapacity' };
-    expect([keeper.unmetOf(tenant)?.unmet, keeper.unmetOf(modest)]).toEqual([[unmet], undefined]);
+    expect([keeper.unmetOf(cache), keeper.unmetOf(modest)]).toEqual([[unmet], []]);
     // Beside one that can be helped it is said all the same.
     const short = new Fake(80, { minFree: { count: 41_000 } });
     const gone = new Fake(80, { minFree: { count: 100_001 } });
     await keeper.round([gone, short], () => now);
-    expect([gone.asked, short.asked, keeper.unmetOf(gone)?.unmet]).toEqual([[], ['1000 bytes'], [unmet]]);
+    expect([gone.asked, short.asked, keeper.unmetOf(gone)]).toEqual([[], ['1000 bytes'], [unmet]]);
   });
 
   it('goes on without a cache that fails, and gives up where all do', async () => {
     const [broken, whole] = [new Fake(80, { minFree: { count: 41_000 } }), new Fake(80, { minFree: { count: 41_000 } })];
-    broken.free = () => Promise.reject(new OperatorError('ERR_LOCK_BUSY', 'busy'));
+    broken.evict = () => Promise.reject(new OperatorError('ERR_LOCK_BUSY', 'busy'));
     const keeper = new SpaceKeeper<Fake>();
     await keeper.round([whole, broken], () => now);
     expect(whole.asked).toEqual(['500 bytes']);
@@ -172,9 +175,9 @@ describe('a keeper of a filesystem', () => {
   });
 
   it('throws what is no trouble of a cache', async () => {
-    const tenant = new Fake(80, { minFree: { count: 41_000 } });
-    tenant.free = () => Promise.reject(new TypeError('a bug'));
-    await expect(new SpaceKeeper<Fake>().round([tenant], () => now)).rejects.toThrow(TypeError);
+    const cache = new Fake(80, { minFree: { count: 41_000 } });
+    cache.evict = () => Promise.reject(new TypeError('a bug'));
+    await expect(new SpaceKeeper<Fake>().round([cache], () => now)).rejects.toThrow(TypeError);
   });
 });
 
@@ -188,6 +191,6 @@ describe('caches by the filesystem they lie on', () => {
     missing.filesystem = () => {
       throw new OperatorError('ERR_ROOT_MISSING', 'gone');
     };
-    expect(byFilesystem([one, indifferent, missing, elsewhere, two]).map(({ filesystem: { device }, tenants }) => [device, tenants])).toEqual([['d', [one, two]], ['e', [elsewhere]]]);
+    expect(byFilesystem([one, indifferent, missing, elsewhere, two]).map(({ filesystem: { device }, caches }) => [device, caches])).toEqual([['d', [one, two]], ['e', [elsewhere]]]);
   });
 });

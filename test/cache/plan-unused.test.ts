@@ -1,9 +1,10 @@
 import { expect, test } from 'vitest';
-import type { Holders } from '../../src/cache/holds/holders.ts';
+import type { Probed } from '../../src/cache/holds/holders.ts';
 import { planUnused } from '../../src/cache/holds/plan-unused.ts';
 import { Slices } from '../../src/disk/slices.ts';
+import { planFreeSpace } from '../../src/policy/free-space.ts';
+import type { Plan } from '../../src/policy/plan.ts';
 import { leastRecentlyUsedFirst, planInput } from '../policy/builders.ts';
-import { pin, scratchDir } from '../disk/scratch.ts';
 
 const names = Array.from({ length: 1_000 }, (_, n) => `e${n}`);
 
@@ -20,15 +21,12 @@ async function planned(isUsed: (name: string) => boolean) {
     },
   };
   const asked: string[] = [];
-  const holders: Holders = {
-    read: () => ({ holds: base.holds, error: undefined }),
-    probe: async ({ name }) => {
-      asked.push(name);
-      return { hold: isUsed(name) ? { source: 'Flock', detail: 'used' } : undefined, error: undefined };
-    },
+  const probe = async (name: string): Promise<Probed> => {
+    asked.push(name);
+    return { hold: isUsed(name) ? { source: 'Flock', detail: 'used' } : undefined, error: undefined };
   };
-  const { plan } = await planUnused(input, { root: pin(scratchDir()), holders, most: Infinity, slices: new Slices() });
-  return { evicted: [...plan.evict].map(({ entry }) => entry.key), rounds, asked };
+  const [planned] = await planUnused([{ input, most: Infinity, probe }], new Slices());
+  return { evicted: [...planned!.plan.evict].map(({ entry }) => entry.key), rounds, asked };
 }
 
 test('asks only what would go', async () => {
@@ -46,18 +44,33 @@ test('asks the large ones behind the most that are evicted at once, and evicts n
   const large = { ...leastRecentlyUsedFirst('large')[0]!, sizeBytes: 5_000 };
   const base = planInput([...leastRecentlyUsedFirst('a', 'b', 'c', 'd').map((each) => ({ ...each, lastAccessedAtMs: each.lastAccessedAtMs - 3_600_000 })), large], { maxBytes: 4_000 });
   const asked: string[] = [];
-  const holders: Holders = {
-    read: () => ({ holds: base.holds, error: undefined }),
-    probe: async ({ name }) => {
-      asked.push(name);
-      return { hold: name === 'large' ? { source: 'Lease', detail: 'open' } : undefined, error: undefined };
-    },
+  const probe = async (name: string): Promise<Probed> => {
+    asked.push(name);
+    return { hold: name === 'large' ? { source: 'Lease', detail: 'open' } : undefined, error: undefined };
   };
-  const { plan } = await planUnused(base, { root: pin(scratchDir()), holders, most: 2, slices: new Slices() });
-  expect([plan.evict.length, asked.slice(0, 3)]).toEqual([0, ['a', 'b', 'large']]);
+  const [planned] = await planUnused([{ input: base, most: 2, probe }], new Slices());
+  expect([planned!.plan.evict.length, asked.slice(0, 3)]).toEqual([0, ['a', 'b', 'large']]);
 });
 
 test('ends where all are in use', async () => {
   const { evicted, asked } = await planned(() => true);
   expect({ evicted, asked: asked.length }).toEqual({ evicted: [], asked: names.length });
+});
+
+test('plans caches of one filesystem around what is in use in any of them', async () => {
+  const [one, other] = [['a', 'c'], ['b', 'd']].map((keys) => {
+    const used = keys.map((key) => ({ ...leastRecentlyUsedFirst(key)[0]!, lastAccessedAtMs: leastRecentlyUsedFirst(key)[0]!.lastAccessedAtMs - 1_000_000 * ('abcd'.length - 'abcd'.indexOf(key)) }));
+    return planInput(used, { minFree: { count: 1_100 } });
+  });
+  const asked: string[] = [];
+  const probe = async (name: string): Promise<Probed> => {
+    asked.push(name);
+    return { hold: name === 'a' ? { source: 'Lease', detail: 'open' } : undefined, error: undefined };
+  };
+  const together = (plans: readonly Plan[]) => planFreeSpace({ capacityBytes: 10_000, availableBytes: 1_000 }, plans.map((plan) => ({ limits: one!.limits, plan, trashBytes: 0 }))).map(({ plan }) => plan);
+  const planned = await planUnused([one!, other!].map((input) => ({ input, most: Infinity, probe })), new Slices(), together);
+  expect(planned.map(({ plan }) => [...plan.evict].map(({ entry: { key }, reason }) => `${key} ${reason}`))).toEqual([[], ['b MinFree']]);
+  expect(planned[0]!.plan.held.inUse.entries).toBe(1);
+  // The one behind that which was in use, in its own cache, is asked as well.
+  expect(asked).toEqual(['a', 'c', 'b']);
 });

@@ -1,5 +1,4 @@
 import { EntryTable } from '../../src/policy/entry-table.ts';
-import type { Demand } from '../../src/policy/free-space.ts';
 import type { Holds } from '../../src/policy/holds.ts';
 import type { Pin } from '../../src/policy/keep.ts';
 import type { Limits } from '../../src/policy/limits.ts';
@@ -46,9 +45,9 @@ export function heldBy(box: string, ...keys: string[]): Holds {
   return { entries: new Map(keys.map((key) => [key as EntryName, hold])), byDescription: new Map(), everything: undefined, sources: ['Box'] };
 }
 
-export function planInput(entries: readonly Entry[], but: Partial<Limits> & { minIdleMs?: number; keep?: readonly Pin[]; holds?: Holds; nowMs?: number; demand?: Demand | null } = {}): PlanInput {
-  const { minIdleMs = minute, keep = [], holds = heldBy('none'), nowMs = now, demand = null, ...limits } = but;
-  return { snapshot: snapshotOf(entries), limits: { ...noLimits, ...limits }, protect: { minIdleMs, keep }, holds, nowMs, demand };
+export function planInput(entries: readonly Entry[], but: Partial<Limits> & { minIdleMs?: number; keep?: readonly Pin[]; holds?: Holds; nowMs?: number } = {}): PlanInput {
+  const { minIdleMs = minute, keep = [], holds = heldBy('none'), nowMs = now, ...limits } = but;
+  return { snapshot: snapshotOf(entries), limits: { ...noLimits, ...limits }, protect: { minIdleMs, keep }, holds, nowMs };
 }
 
 const Gi = 2 ** 30;

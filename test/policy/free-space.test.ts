@@ -1,11 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { Claim, Demand, Filesystem, Tries } from '../../src/policy/free-space.ts';
-import { afterTry, isInVain, noTries, shareOut, shortLimits, wantedFree } from '../../src/policy/free-space.ts';
+import type { Filesystem } from '../../src/policy/filesystem.ts';
+import { shortLimits, wantedFree } from '../../src/policy/filesystem.ts';
+import type { FreeSpaceShare, PlannedCache } from '../../src/policy/free-space.ts';
+import { planFreeSpace } from '../../src/policy/free-space.ts';
 import type { Limits } from '../../src/policy/limits.ts';
+import type { LinkedFilesByEntry } from '../../src/policy/linked-files.ts';
 import { planEviction } from '../../src/policy/plan.ts';
 import type { PlanInput } from '../../src/policy/plan.ts';
-import type { Entry } from '../../src/policy/snapshot.ts';
+import type { Entry, EntryName } from '../../src/policy/snapshot.ts';
 import { entry, heldBy, hour, minute, noLimits, now, planInput, second } from './builders.ts';
 
 const disk: Filesystem = { capacityBytes: 10_000, availableBytes: 1_000, inodes: 1_000, inodesFree: 500 };
@@ -21,19 +24,18 @@ function inputOf({ entries, limits = {}, but = {} }: Cache): PlanInput {
   return planInput(entries, { ...but, ...limits });
 }
 
-function claim(cache: Cache): Claim {
+function planned(cache: Cache): PlannedCache {
   const input = inputOf(cache);
-  return { limits: input.limits, entries: input.snapshot.entries, plan: planEviction(input), trashBytes: cache.trashBytes ?? 0, nowMs: now };
+  return { limits: input.limits, plan: planEviction(input), trashBytes: cache.trashBytes ?? 0 };
 }
 
-function demands(caches: readonly Cache[], filesystem: Partial<Filesystem> = {}, perEntry?: number, entries = Infinity): Demand[] {
-  return shareOut({ ...disk, ...filesystem }, caches.map(claim), perEntry === undefined ? undefined : { perEntry, entries });
+function shares(caches: readonly Cache[], filesystem: Partial<Filesystem> = {}, perEntry?: number, entries = Infinity): FreeSpaceShare[] {
+  return planFreeSpace({ ...disk, ...filesystem }, caches.map(planned), perEntry === undefined ? undefined : { perEntry, entries });
 }
 
-/** What each cache evicts by its own plan, once it has been told what is demanded. */
+/** What each cache evicts. */
 function evicted(caches: readonly Cache[], filesystem: Partial<Filesystem> = {}, inodesPerEntry?: number): string[][] {
-  const all = demands(caches, filesystem, inodesPerEntry);
-  return caches.map((cache, i) => [...planEviction({ ...inputOf(cache), demand: all[i]! }).evict].map(({ entry: { key }, reason }) => `${key} ${reason}`));
+  return shares(caches, filesystem, inodesPerEntry).map(({ plan }) => [...plan.evict].map(({ entry: { key }, reason }) => `${key} ${reason}`));
 }
 
 const fifth = { minFree: { percent: 20 } } as const;
@@ -67,8 +69,8 @@ describe('what is more than a filesystem could ever have free', () => {
   ])('takes nothing and says so: %s', (_, limits, filesystem, wanted, most) => {
     const cache = { entries, limits };
     expect(evicted([cache], filesystem)).toEqual([[]]);
-    expect(demands([cache], filesystem)).toMatchObject([{ bytes: 0, entries: 0, unmet: [beyond('MinFree', wanted, most)] }]);
-    expect(planEviction({ ...inputOf(cache), demand: demands([cache], filesystem)[0]! }).unreachable).toEqual([beyond('MinFree', wanted, most)]);
+    expect(shares([cache], filesystem)).toMatchObject([{ forBytes: 0, forInodes: 0, unmet: [beyond('MinFree', wanted, most)] }]);
+    expect(shares([cache], filesystem)[0]!.plan.unreachable).toEqual([beyond('MinFree', wanted, most)]);
   });
 
   it('takes what one below it takes', () => {
@@ -85,13 +87,13 @@ describe('what is more than a filesystem could ever have free', () => {
 
   it('of inodes is known only where their number stands', () => {
     const cache = { entries, limits: { minFreeInodes: { count: 1_000 } } };
-    expect(demands([cache], { mostFreeInodes: 1_000 })).toMatchObject([{ entries: 0, unmet: [beyond('MinFreeInodes', 1_000, 1_000)] }]);
-    expect(demands([cache])).toMatchObject([{ entries: 1, unmet: [] }]);
+    expect(shares([cache], { mostFreeInodes: 1_000 })).toMatchObject([{ forInodes: 0, unmet: [beyond('MinFreeInodes', 1_000, 1_000)] }]);
+    expect(shares([cache])).toMatchObject([{ forInodes: 1, unmet: [] }]);
   });
 
   it('leaves the other limit of the cache, and other caches, to theirs', () => {
     const both = { entries, limits: { minFree: { count: 20_000 }, minFreeInodes: { percent: 51 } } };
-    expect(demands([both])).toMatchObject([{ bytes: 0, entries: 1, unmet: [beyond('MinFree', 20_000, 10_000)] }]);
+    expect(shares([both])).toMatchObject([{ forBytes: 0, forInodes: 1, unmet: [beyond('MinFree', 20_000, 10_000)] }]);
     const modest = { entries: [a('b5', 5), a('b4', 4), a('b3', 3)], limits: fifth };
     expect(evicted([{ entries, limits: { minFree: { count: 20_000 } } }, modest])).toEqual([[], ['b5 MinFree', 'b4 MinFree']]);
   });
@@ -105,7 +107,7 @@ describe('what is missing on a filesystem', () => {
   });
 
   it('is nothing where enough is free', () => {
-    expect(demands([{ entries: [a('a', 9)], limits: fifth }], { availableBytes: 2_000 })).toMatchObject([{ bytes: 0, entries: 0, unmet: [] }]);
+    expect(shares([{ entries: [a('a', 9)], limits: fifth }], { availableBytes: 2_000 })).toMatchObject([{ forBytes: 0, forInodes: 0, unmet: [] }]);
   });
 
   it('is made up for by a cache for its own limit only', () => {
@@ -118,13 +120,13 @@ describe('what is missing on a filesystem', () => {
     const cache = { entries: [a('a9', 9), a('a8', 8), a('a7', 7), a('a6', 6)], limits: { ...fifth, headroomPercent: 25 } };
     expect(evicted([cache])).toEqual([['a9 MinFree', 'a8 MinFree', 'a7 MinFree']]);
     expect(evicted([cache], { availableBytes: 2_000 })).toEqual([[]]);
-    expect(planEviction({ ...inputOf(cache), demand: demands([cache])[0]! }).unreachable).toEqual([]);
+    expect(shares([cache])[0]!.plan.unreachable).toEqual([]);
   });
 
   it('is less what rests in the trash, and what other limits evict anyway', () => {
     const entries = [a('a9', 9), a('a8', 8), a('a7', 7)];
     expect(evicted([{ entries, limits: fifth, trashBytes: 600 }])).toEqual([['a9 MinFree']]);
-    expect(demands([{ entries, limits: fifth, trashBytes: 1_000 }])).toMatchObject([{ bytes: 0 }]);
+    expect(shares([{ entries, limits: fifth, trashBytes: 1_000 }])).toMatchObject([{ forBytes: 0 }]);
     expect(evicted([{ entries, limits: { ...fifth, maxEntries: 2 } }])).toEqual([['a9 MaxEntries', 'a8 MinFree']]);
     expect(evicted([{ entries: [a('b', 1)], limits: fifth }, { entries, limits: { maxEntries: 1 } }])).toEqual([[], ['a9 MaxEntries', 'a8 MaxEntries']]);
   });
@@ -135,15 +137,14 @@ describe('what is missing on a filesystem', () => {
       but: { holds: heldBy('box', 'used'), keep: [{ by: 'key', pattern: 'kept', untilMs: null, reason: '' }] as const },
     };
     expect(evicted([cache])).toEqual([['free MinFree']]);
-    expect(demands([cache])[0]?.unmet).toEqual([{ limit: 'MinFree', allowed: 2_000, remaining: 1_500 }]);
-    const plan = planEviction({ ...inputOf(cache), demand: demands([cache])[0]! });
+    expect(shares([cache])[0]?.unmet).toEqual([{ limit: 'MinFree', allowed: 2_000, remaining: 1_500 }]);
+    const { plan } = shares([cache])[0]!;
     expect(plan.unreachable).toEqual([{ limit: 'MinFree', allowed: 2_000, remaining: 1_500 }]);
     expect([plan.nextFreeAtMs, plan.expiresAtMs]).toEqual([now - second + minute, now - second + minute]);
   });
 
-  it('stays short by what is found to be in use only when it is to go', () => {
-    const cache = { entries: [a('a9', 9), a('a8', 8)], limits: fifth };
-    const plan = planEviction({ ...inputOf(cache), holds: heldBy('box', 'a9'), demand: demands([cache])[0]! });
+  it('stays short by what is found to be in use', () => {
+    const { plan } = shares([{ entries: [a('a9', 9), a('a8', 8)], limits: fifth, but: { holds: heldBy('box', 'a9') } }])[0]!;
     expect(plan.unreachable).toEqual([{ limit: 'MinFree', allowed: 2_000, remaining: 1_500 }]);
   });
 
@@ -151,15 +152,46 @@ describe('what is missing on a filesystem', () => {
     const entries = Array.from({ length: 32 }, (_, i) => a(`k${i}`, 40 - i));
     const limits = { minFreeInodes: { count: 600 } };
     // 500 in use over 32 entries are 16 each: 7 entries for the 100 that are missing, of which an eighth of all may go at once.
-    expect(demands([{ entries, limits }])).toMatchObject([{ bytes: 0, entries: 4, unmet: [] }]);
-    expect(demands([{ entries, limits }], {}, 50)).toMatchObject([{ entries: 2 }]);
-    expect(demands([{ entries, limits }], {}, 1)).toMatchObject([{ entries: 4 }]);
+    expect(shares([{ entries, limits }])).toMatchObject([{ forBytes: 0, forInodes: 4, unmet: [] }]);
+    expect(shares([{ entries, limits }], {}, 50)).toMatchObject([{ forInodes: 2 }]);
+    expect(shares([{ entries, limits }], {}, 1)).toMatchObject([{ forInodes: 4 }]);
     // However little it gave back, as far as it could be seen: four times as many as before, and no more.
     const many = Array.from({ length: 320 }, (_, i) => a(`k${i}`, 400 - i));
-    expect([1, 2, 9, 10, 11].map((before) => demands([{ entries: many, limits }], {}, 1, before)[0]!.entries)).toEqual([4, 8, 36, 40, 40]);
+    expect([1, 2, 9, 10, 11].map((before) => shares([{ entries: many, limits }], {}, 1, before)[0]!.forInodes)).toEqual([4, 8, 36, 40, 40]);
     expect(evicted([{ entries, limits }], {}, 50)).toEqual([['k0 MinFreeInodes', 'k1 MinFreeInodes']]);
-    expect(demands([{ entries: [], limits }])[0]?.unmet).toEqual([{ limit: 'MinFreeInodes', allowed: 600, remaining: 500 }]);
-    expect(demands([{ entries, limits }], { inodes: undefined as never, inodesFree: undefined as never })).toMatchObject([{ entries: 0, unmet: [] }]);
+    expect(shares([{ entries: [], limits }])[0]?.unmet).toEqual([{ limit: 'MinFreeInodes', allowed: 600, remaining: 500 }]);
+    expect(shares([{ entries, limits }], { inodes: undefined as never, inodesFree: undefined as never })).toMatchObject([{ forInodes: 0, unmet: [] }]);
+  });
+});
+
+describe('entries that share files', () => {
+  const linked = (links: number, here: readonly string[]): LinkedFilesByEntry => new Map(here.map((key) => [key as EntryName, {
+    inodes: BigUint64Array.of(1n), linksHere: Uint32Array.of(1), links: Uint32Array.of(links), allocatedBytes: Float64Array.of(3_000),
+  }]));
+
+  /** Three folders of 10 bytes with a link each to a file of 3,000 bytes. */
+  const copies = (links: number) => {
+    const keys = ['a9', 'a8', 'a7'];
+    const input = planInput(keys.map((key, i) => a(key, 9 - i, 10 + 3_000 / links)), { minIdleMs: 0, ...fifth });
+    return { limits: input.limits, plan: planEviction({ ...input, snapshot: { ...input.snapshot, linked: linked(links, keys) } }), trashBytes: 0 };
+  };
+
+  it('are evicted until what really comes free is enough', () => {
+    const [share] = planFreeSpace(disk, [copies(3)]);
+    expect([...share!.plan.evict].map(({ entry: { key }, freedBytes }) => [key, freedBytes])).toEqual([['a9', 10], ['a8', 10], ['a7', 3_010]]);
+    expect(share).toMatchObject({ wouldEvict: { entries: 3, bytes: 3_030 }, unmet: [], plan: { after: { entryCount: 0, totalBytes: 0 } } });
+  });
+
+  it('stay short of what has links outside of the cache', () => {
+    expect(planFreeSpace(disk, [copies(4)])[0]!.unmet).toEqual([{ limit: 'MinFree', allowed: 2_000, remaining: 1_030 }]);
+  });
+
+  it('are not evicted for bytes where none come free: files that have another link outside of the cache', () => {
+    const entries = [a('linked', 9, 1_500), a('own', 8)];
+    const input = planInput(entries, { minIdleMs: 0, ...fifth });
+    const plan = planEviction({ ...input, snapshot: { ...input.snapshot, linked: linked(2, ['linked']) } });
+    const [share] = planFreeSpace(disk, [{ limits: input.limits, plan, trashBytes: 0 }]);
+    expect([...share!.plan.evict].map(({ entry: { key } }) => key)).toEqual(['own']);
   });
 });
 
@@ -180,8 +212,8 @@ describe('for every set of caches on one filesystem, the shares', () => {
   }));
 
   const outcome = (all: readonly Cache[], filesystem: Filesystem) => {
-    const shares = shareOut(filesystem, all.map(claim));
-    const plans = all.map((cache, i) => planEviction({ ...inputOf(cache), demand: shares[i]! }));
+    const shares = planFreeSpace(filesystem, all.map(planned));
+    const plans = shares.map(({ plan }) => plan);
     const given = plans.reduce((sum, plan, i) => sum + plan.before.totalBytes - plan.after.totalBytes + all[i]!.trashBytes!, 0);
     return { shares, plans, free: filesystem.availableBytes + given };
   };
@@ -225,33 +257,5 @@ describe('for every set of caches on one filesystem, the shares', () => {
       const [gone, kept] = [uses('evict'), uses('keep')];
       if (gone.length > 0 && kept.length > 0) expect(Math.max(...gone)).toBeLessThanOrEqual(Math.min(...kept));
     }), { numRuns: 500 });
-  });
-});
-
-describe('another try to free space', () => {
-  const after = (tries: Tries, gain: number | undefined, expiresAtMs: number | null = null) => afterTry(tries, { gain, nowMs: now, expiresAtMs });
-  const wait = ({ nextAtMs }: Tries) => nextAtMs - now;
-
-  it('follows at once where the last one gained something', () => {
-    expect(after({ inVain: 1, nextAtMs: 0 }, 0.03)).toEqual({ inVain: 0, nextAtMs: now });
-  });
-
-  it('follows once more where it gained next to nothing, and then waits longer each time, ten minutes at most', () => {
-    let tries = after(noTries, 0.029);
-    expect([isInVain(tries), wait(tries)]).toEqual([false, 0]);
-    const waits = [];
-    for (let i = 0; i < 8; i += 1) {
-      tries = after(tries, 0);
-      waits.push(wait(tries) / second);
-      expect(isInVain(tries)).toBe(true);
-    }
-    expect(waits).toEqual([30, 60, 120, 240, 480, 600, 600, 600]);
-  });
-
-  it('waits right away where nothing could be asked for, a minute at most, and not beyond the moment at which something may go', () => {
-    expect(wait(after({ inVain: 9, nextAtMs: 0 }, undefined))).toBe(minute);
-    expect(wait(after(noTries, undefined))).toBe(30 * second);
-    expect(wait(after(noTries, undefined, now + 5 * second))).toBe(5 * second);
-    expect(wait(after(noTries, undefined, now - 1))).toBe(30 * second);
   });
 });

@@ -4,9 +4,9 @@ import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { parseDuration } from '../../src/api/duration.ts';
 import { parseQuantity } from '../../src/api/quantity.ts';
-import { shareOut } from '../../src/policy/free-space.ts';
+import { planFreeSpace } from '../../src/policy/free-space.ts';
 import { pinText } from '../../src/policy/keep.ts';
-import type { Plan, PlanInput } from '../../src/policy/plan.ts';
+import type { Plan } from '../../src/policy/plan.ts';
 import { planEviction } from '../../src/policy/plan.ts';
 import { entry, heldBy, hour, now, planInput } from './builders.ts';
 
@@ -23,7 +23,7 @@ interface Case {
   entries: { key: string; used: string; size: string; clockAhead?: boolean }[];
 }
 
-function inputOf(file: string): PlanInput {
+function planOf(file: string): Plan {
   const { limits, minIdle = '60s', inUse = {}, keep = [], disk, entries } = parse(readFileSync(file, 'utf8')) as Case;
   const made = entries.map(({ key, used, size, clockAhead = false }) =>
     entry(key, { idleMs: parseDuration(used) ?? NaN, sizeBytes: parseQuantity(size) ?? NaN, clockAhead }));
@@ -40,10 +40,10 @@ function inputOf(file: string): PlanInput {
     })),
     holds: { entries: new Map(holds.flatMap((hold) => [...hold.entries])), byDescription: new Map(), everything: undefined, sources: ['Box'] },
   });
-  if (disk === undefined) return input;
+  const plan = planEviction(input);
+  if (disk === undefined) return plan;
   const filesystem = { capacityBytes: parseQuantity(disk.capacity) ?? NaN, availableBytes: parseQuantity(disk.available) ?? NaN };
-  const claim = { limits: input.limits, entries: input.snapshot.entries, plan: planEviction(input), trashBytes: 0, nowMs: now };
-  return { ...input, demand: shareOut(filesystem, [claim])[0]! };
+  return planFreeSpace(filesystem, [{ limits: input.limits, plan, trashBytes: 0 }])[0]!.plan;
 }
 
 function describePlan(plan: Plan): string {
@@ -62,7 +62,7 @@ function describePlan(plan: Plan): string {
 describe('golden plans', () => {
   for (const name of readdirSync(goldenDir).toSorted()) {
     it(name.replaceAll('-', ' '), () => {
-      const decided = describePlan(planEviction(inputOf(join(goldenDir, name, 'input.yaml'))));
+      const decided = describePlan(planOf(join(goldenDir, name, 'input.yaml')));
       const file = join(goldenDir, name, 'plan.txt');
       if (process.env['GOLDEN'] === 'update') writeFileSync(file, decided);
       expect(decided).toBe(existsSync(file) ? readFileSync(file, 'utf8') : 'no golden file yet; write it with: make golden');

@@ -19,15 +19,13 @@ const inputs: fc.Arbitrary<PlanInput> = fc
     headroomPercent: fc.constantFrom(0, 0, 10, 50, 99),
     minIdleMs: fc.nat(22),
     pinsUntilMs: fc.constantFrom(null, now + 1, now),
-    demand: fc.option(fc.record({ bytes: fc.nat(60), entries: fc.nat(6) })),
   })
-  .map(({ entries, pinsUntilMs, demand: wanted, ...rest }) => {
+  .map(({ entries, pinsUntilMs, ...rest }) => {
     const made = entries.map(({ idleMs, cachedAgoMs, sizeBytes, clockAhead }, i) => entry(`k${i}`, { idleMs, sizeBytes, clockAhead, cachedAtMs: now - cachedAgoMs }));
     const held = made.filter((_, i) => entries[i]?.held).map(({ key }) => key);
     const pinned = made.filter((_, i) => entries[i]?.pinned);
     const keep = pinned.map(({ key, description }, i): Pin => ({ by: i % 2 === 0 ? 'key' : 'description', pattern: i % 2 === 0 ? key : description, untilMs: pinsUntilMs, reason: '' }));
-    const demand = wanted && { ...wanted, filesystem: { capacityBytes: 100, availableBytes: 0 }, unmet: [] };
-    return planInput(made, { ...rest, demand, keep, holds: heldBy('box', ...held) });
+    return planInput(made, { ...rest, keep, holds: heldBy('box', ...held) });
   });
 
 function isPinned({ key, description }: Entry, { protect, nowMs }: PlanInput): boolean {
@@ -63,7 +61,6 @@ describe('for every cache, limits and holds, a plan', () => {
       const unmet = new Set<string>();
       if (maxEntries !== null && plan.after.entryCount > maxEntries) unmet.add('MaxEntries');
       if (maxBytes !== null && plan.after.totalBytes > maxBytes) unmet.add('MaxBytes');
-      if (input.demand !== null && plan.before.totalBytes - plan.after.totalBytes < input.demand.bytes) unmet.add('MinFree');
       expect(new Set(plan.unreachable.map(({ limit }) => limit).filter((limit) => limit !== 'MaxIdle'))).toEqual(unmet);
       const held = plan.held.inUse.bytes + plan.held.kept.bytes;
       if (maxBytes !== null && held > maxBytes) {
@@ -102,8 +99,6 @@ describe('for every cache, limits and holds, a plan', () => {
       const exceeded =
         isOver(after.entryCount + 1, maxEntries, before.entryCount, input) ||
         isOver(after.totalBytes + last.entry.sizeBytes, maxBytes, before.totalBytes, input) ||
-        (input.demand !== null && before.totalBytes - after.totalBytes - last.entry.sizeBytes < input.demand.bytes) ||
-        (input.demand !== null && before.entryCount - after.entryCount - 1 < input.demand.entries) ||
         isOver(idleMs(last.entry), maxIdleMs, idleMs(evict.at(0)!.entry), input);
       expect(exceeded).toBe(true);
     }));
@@ -130,7 +125,7 @@ describe('for every cache, limits and holds, a plan', () => {
   it('rests after itself: what it leaves gives nothing more to evict, headroom or not', () => {
     fc.assert(fc.property(inputs, (input) => {
       const left = [...planEviction(input).verdicts].filter(({ verdict }) => verdict === 'keep').map(({ entry }) => entry);
-      expect([...planEviction({ ...input, snapshot: snapshotOf(left), demand: null }).evict]).toEqual([]);
+      expect([...planEviction({ ...input, snapshot: snapshotOf(left) }).evict]).toEqual([]);
     }));
   });
 

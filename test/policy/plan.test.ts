@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { Pin } from '../../src/policy/keep.ts';
 import type { PlanInput } from '../../src/policy/plan.ts';
 import { noHolds } from '../../src/policy/holds.ts';
+import { planFreeSpace } from '../../src/policy/free-space.ts';
 import { planEviction } from '../../src/policy/plan.ts';
 import { day, entry, heldBy, hour, leastRecentlyUsedFirst, minute, now, planInput, second } from './builders.ts';
 
@@ -135,11 +136,12 @@ describe('a plan', () => {
 
   it('goes on with every other limit while maxBytes is out of reach', () => {
     const entries = [entry('idle', { idleMs: 9 * day }), entry('a', { idleMs: 3 * day }), entry('b', { idleMs: 2 * day }), entry('large', { sizeBytes: 700 })];
-    const demand = { filesystem: { capacityBytes: 1_000, availableBytes: 0 }, bytes: 200, entries: 0, unmet: [] };
     const held = { maxBytes: 600, maxIdleMs: 7 * day, holds: heldBy('box', 'large') };
     expect(verdicts(planInput(entries, held)).slice(0, 2)).toEqual(['idle evict MaxIdle: last used 9d ago, 7d allowed', 'a keep WithinLimits: 3rd of 4 by last use']);
     expect(evicted(planInput(entries, { ...held, maxEntries: 2 }))).toEqual(['idle', 'a']);
-    expect(evicted(planInput(entries, { ...held, demand }))).toEqual(['idle', 'a']);
+    const input = planInput(entries, { ...held, minFree: { count: 200 } });
+    const [share] = planFreeSpace({ capacityBytes: 1_000, availableBytes: 0 }, [{ limits: input.limits, plan: planEviction(input), trashBytes: 0 }]);
+    expect([...share!.plan.evict].map(({ entry: { key }, reason }) => `${key} ${reason}`)).toEqual(['idle MaxIdle', 'a MinFree']);
   });
 
   it('goes on with maxBytes beside what is only recent: that ends by itself', () => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { formatUsage, parseUsage, usageOf } from '../../src/policy/usage.ts';
-import type { Filesystem } from '../../src/policy/free-space.ts';
+import type { Filesystem } from '../../src/policy/filesystem.ts';
 import type { Limits } from '../../src/policy/limits.ts';
 import { noLimits } from './builders.ts';
 

@@ -4,10 +4,10 @@ import { validatePolicy } from '../../src/api/validate.ts';
 import { compilePolicy } from '../../src/policy/compile.ts';
 import { parseCompiled } from '../../src/policy/compiled.ts';
 import type { CompiledCache } from '../../src/policy/compiled.ts';
-import type { Filesystem } from '../../src/policy/free-space.ts';
-import { shareOut } from '../../src/policy/free-space.ts';
+import type { Filesystem } from '../../src/policy/filesystem.ts';
+import { planFreeSpace } from '../../src/policy/free-space.ts';
 import { planEviction } from '../../src/policy/plan.ts';
-import { entry, hour, now, planInput } from './builders.ts';
+import { entry, hour, planInput } from './builders.ts';
 
 /** A disk on which nothing is free, and a cache with one entry used an hour ago. */
 const fullDisk: Filesystem = { capacityBytes: 1_000, availableBytes: 0, inodes: 10, inodesFree: 0 };
@@ -22,8 +22,8 @@ function wayOf(limits: object): { compiled: CompiledCache['limits']; evicted: st
   expect(problems ?? []).toEqual([]);
   const { limits: compiled } = parseCompiled(JSON.stringify(compilePolicy(policy as CachePolicy, { accepted: true }))).caches[0]!;
   const input = planInput([entry('only', { idleMs: hour, sizeBytes: 100 })], { ...compiled, minIdleMs: 0 });
-  const [demand] = shareOut(fullDisk, [{ limits: compiled, entries: input.snapshot.entries, plan: planEviction(input), trashBytes: 0, nowMs: now }]);
-  return { compiled, evicted: [...planEviction({ ...input, demand: demand! }).evict].map(({ reason }) => reason) };
+  const [share] = planFreeSpace(fullDisk, [{ limits: compiled, plan: planEviction(input), trashBytes: 0 }]);
+  return { compiled, evicted: [...share!.plan.evict].map(({ reason }) => reason) };
 }
 
 /** What evicts nothing beside the limit in question: one has to be there. */

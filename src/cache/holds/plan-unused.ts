@@ -1,4 +1,3 @@
-import type { Dir } from '../../disk/dir.ts';
 import type { Slices } from '../../disk/slices.ts';
 import { inSlices } from '../../disk/slices.ts';
 import type { Hold } from '../../policy/holds.ts';
@@ -7,7 +6,7 @@ import type { Plan, PlanInput } from '../../policy/plan.ts';
 import { planSteps } from '../../policy/plan.ts';
 import type { EntryName } from '../../policy/snapshot.ts';
 import type { PassError } from '../report.ts';
-import type { Holders } from './holders.ts';
+import type { Probed } from './holders.ts';
 
 export interface PlanUnused {
   readonly plan: Plan;
@@ -15,32 +14,70 @@ export interface PlanUnused {
   readonly errors: readonly PassError[];
 }
 
-export interface Asking {
-  readonly root: Dir;
-  readonly holders: Holders;
+/** What a plan is made of. */
+export interface Plannable {
+  readonly input: PlanInput;
   /** Of those that would go, so many are asked, and the large ones among the rest: the others will not go yet. */
   readonly most: number;
-  readonly slices: Slices;
+  /** Asks the tree of an entry whether it is in use. */
+  probe(name: EntryName, slices: Slices): Promise<Probed>;
 }
 
-/** Plans, asks the trees that would go whether they are in use, and plans again around those that are, until every one that goes has said no. */
-export async function planUnused(input: PlanInput, { root, holders, most, slices }: Asking): Promise<PlanUnused> {
-  const found = new Map<EntryName, Hold>();
-  const asked = new Set<EntryName>();
-  const errors: PassError[] = [];
-  const decisiveBytes = (input.limits.maxBytes ?? Infinity) / decisiveParts;
-  for (let ahead = 0; ; ahead = Math.max(1, 2 * ahead)) {
-    const plan = await inSlices(planSteps({ ...input, holds: mergeHolds([input.holds, { ...noHolds, entries: found }]) }), slices);
-    const before = found.size;
+/**
+ * Plans caches, asks the trees that would go whether they are in use, and plans again around those that are, until every one that goes
+ * has said no.
+ * @param together what these caches evict beyond their own plans, for the filesystem that they share
+ * @returns a plan for each cache, in their order
+ */
+export async function planUnused(caches: readonly Plannable[], slices: Slices, together: (plans: readonly Plan[]) => readonly Plan[] = (plans) => plans): Promise<readonly PlanUnused[]> {
+  const asking = caches.map((cache) => new Asking(cache));
+  for (;;) {
+    const own: Plan[] = [];
+    for (const each of asking) own.push(await each.ownPlan(slices));
+    const plans = together(own);
+    let found = 0;
+    for (const [i, each] of asking.entries()) found += await each.ask(plans[i]!, slices);
+    if (found === 0) return asking.map(({ errors }, i) => ({ plan: plans[i]!, errors }));
+  }
+}
+
+/** One of the caches, and what its entries have answered so far. */
+class Asking {
+  readonly errors: PassError[] = [];
+  readonly #cache: Plannable;
+  readonly #found = new Map<EntryName, Hold>();
+  readonly #asked = new Set<EntryName>();
+  readonly #decisiveBytes: number;
+  #ahead = 0;
+  #plan: Plan | undefined;
+
+  constructor(cache: Plannable) {
+    this.#cache = cache;
+    this.#decisiveBytes = (cache.input.limits.maxBytes ?? Infinity) / decisiveParts;
+  }
+
+  async ownPlan(slices: Slices): Promise<Plan> {
+    const { input } = this.#cache;
+    this.#plan ??= await inSlices(planSteps({ ...input, holds: mergeHolds([input.holds, { ...noHolds, entries: this.#found }]) }), slices);
+    return this.#plan;
+  }
+
+  /** @returns how many were found to be in use */
+  async ask(plan: Plan, slices: Slices): Promise<number> {
+    const before = this.#found.size;
     // Where many that would go are in use one after another, each round asks twice as many of those behind them.
-    for (const name of [...going(plan, asked, { most, decisiveBytes }), ...nextInLine(plan, asked, ahead)]) {
-      asked.add(name);
-      const { hold, error } = await holders.probe({ parent: root, name }, slices);
-      if (hold !== undefined) found.set(name, hold);
-      if (error !== undefined) errors.push({ ...error, entry: name });
+    for (const name of [...going(plan, this.#asked, { most: this.#cache.most, decisiveBytes: this.#decisiveBytes }), ...nextInLine(plan, this.#asked, this.#ahead)]) {
+      this.#asked.add(name);
+      const { hold, error } = await this.#cache.probe(name, slices);
+      if (hold !== undefined) this.#found.set(name, hold);
+      if (error !== undefined) this.errors.push({ ...error, entry: name });
       if (slices.over) await slices.yield();
     }
-    if (found.size === before) return { plan, errors };
+    const found = this.#found.size - before;
+    if (found === 0) return 0;
+    this.#ahead = Math.max(1, 2 * this.#ahead);
+    this.#plan = undefined;
+    return found;
   }
 }
 
