@@ -614,7 +614,7 @@ export const cachePolicySchema: unknown = {
         "evictedEntries": {
           "type": "integer",
           "format": "int64",
-          "description": "Entries evicted since the policy was created. Never falls; what departed nodes evicted is carried on.",
+          "description": "Entries evicted since the policy was created: the sum of the NodeCaches, and of those that the controller removed with their nodes. What a NodeCache says that somebody else deletes is lost from it.",
           "minimum": 0
         },
         "evictedBytes": {
@@ -625,7 +625,7 @@ export const cachePolicySchema: unknown = {
         },
         "departed": {
           "type": "object",
-          "description": "The part of evictedEntries and evictedBytes that nodes evicted whose NodeCache is gone.",
+          "description": "The part of evictedEntries and evictedBytes that nodes evicted whose NodeCache the controller removed.",
           "properties": {
             "evictedEntries": {
               "type": "integer",
@@ -638,6 +638,45 @@ export const cachePolicySchema: unknown = {
               "format": "int64",
               "minimum": 0,
               "description": "Bytes."
+            },
+            "leaving": {
+              "type": "array",
+              "description": "NodeCaches that the controller removes next; what each has evicted is added here once it is gone.",
+              "maxItems": 50,
+              "x-kubernetes-list-type": "atomic",
+              "items": {
+                "type": "object",
+                "description": "One NodeCache.",
+                "properties": {
+                  "nodeName": {
+                    "type": "string",
+                    "maxLength": 253,
+                    "description": "Name of the node."
+                  },
+                  "uid": {
+                    "type": "string",
+                    "maxLength": 64,
+                    "description": "uid of the NodeCache."
+                  },
+                  "resourceVersion": {
+                    "type": "string",
+                    "maxLength": 64,
+                    "description": "The version that is removed, and no other."
+                  },
+                  "evictedEntries": {
+                    "type": "integer",
+                    "format": "int64",
+                    "minimum": 0,
+                    "description": "Entries."
+                  },
+                  "evictedBytes": {
+                    "type": "integer",
+                    "format": "int64",
+                    "minimum": 0,
+                    "description": "Bytes."
+                  }
+                }
+              }
             }
           }
         },

@@ -307,7 +307,7 @@ export interface CachePolicy {
       wouldEvictBytes?: number;
     }[];
     /**
-     * Entries evicted since the policy was created. Never falls; what departed nodes evicted is carried on.
+     * Entries evicted since the policy was created: the sum of the NodeCaches, and of those that the controller removed with their nodes. What a NodeCache says that somebody else deletes is lost from it.
      */
     evictedEntries?: number;
     /**
@@ -315,7 +315,7 @@ export interface CachePolicy {
      */
     evictedBytes?: number;
     /**
-     * The part of evictedEntries and evictedBytes that nodes evicted whose NodeCache is gone.
+     * The part of evictedEntries and evictedBytes that nodes evicted whose NodeCache the controller removed.
      */
     departed?: {
       /**
@@ -326,6 +326,35 @@ export interface CachePolicy {
        * Bytes.
        */
       evictedBytes?: number;
+      /**
+       * NodeCaches that the controller removes next; what each has evicted is added here once it is gone.
+       *
+       * @maxItems 50
+       *
+       * Items: One NodeCache.
+       */
+      leaving?: {
+        /**
+         * Name of the node.
+         */
+        nodeName?: string;
+        /**
+         * uid of the NodeCache.
+         */
+        uid?: string;
+        /**
+         * The version that is removed, and no other.
+         */
+        resourceVersion?: string;
+        /**
+         * Entries.
+         */
+        evictedEntries?: number;
+        /**
+         * Bytes.
+         */
+        evictedBytes?: number;
+      }[];
     };
     /**
      * Bytes of all evicted entries for people, such as 41.2Gi.

@@ -84,7 +84,7 @@ export interface NodeCache {
      */
     usage?: string;
     /**
-     * Entries evicted on this node for this policy since this object was made, over restarts of the agent. Of a node that comes back, what it had told before stands in the CachePolicy.
+     * Entries evicted on nodes of this name for this policy since this object was made, over restarts of the agent. What an earlier object said that the controller removed with its node is in the CachePolicy.
      */
     evictedEntries?: number;
     /**

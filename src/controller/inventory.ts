@@ -19,7 +19,6 @@ export class Inventory {
   readonly #reports: Pick<Store<ReportRecord>, 'get' | 'subscribe'>;
   readonly #clock: Clock;
   readonly #nodes = new Map<string, Nodes>();
-  readonly #departed = new Map<string, { evictedEntries: number; evictedBytes: number }>();
   readonly #subscriptions: readonly (() => void)[];
 
   constructor(reports: Pick<Store<ReportRecord>, 'get' | 'subscribe'>, pods: Pick<Store<PodRecord>, 'subscribe'>, onChange: (policyName: string) => void, clock: Clock = systemClock) {
@@ -36,7 +35,7 @@ export class Inventory {
       onChange((now ?? before)?.policyName ?? '');
     };
     this.#subscriptions = [
-      reports.subscribe({ added: put, updated: put, deleted: (record, { figures }) => report(record, () => this.#removeReport({ ...record, figures })) }),
+      reports.subscribe({ added: put, updated: put, deleted: (record) => report(record, () => this.#removeReport(record)) }),
       pods.subscribe({ added: (now) => pod(now, undefined), updated: pod, deleted: (before) => pod(undefined, before) }),
     ];
   }
@@ -68,24 +67,10 @@ export class Inventory {
     if (this.#nodesOf(report.policyName).agentless.get(report.nodeName)?.report === report) this.#nowAgentless(report);
   }
 
-  /** What NodeCaches of one policy that were deleted had evicted, since it was last settled. Of another policy of the same name nothing counts. */
-  departed(policyName: string, policyUID: string): { readonly evictedEntries: number; readonly evictedBytes: number } {
-    return this.#departed.get(`${policyName}/${policyUID}`) ?? { evictedEntries: 0, evictedBytes: 0 };
-  }
-
-  /** The amount has been written into the policy's status. */
-  settleDeparted(policyName: string, policyUID: string, written: { readonly evictedEntries: number; readonly evictedBytes: number }): void {
-    const { evictedEntries, evictedBytes } = this.departed(policyName, policyUID);
-    const left = { evictedEntries: evictedEntries - written.evictedEntries, evictedBytes: evictedBytes - written.evictedBytes };
-    if (left.evictedEntries === 0 && left.evictedBytes === 0) this.#departed.delete(`${policyName}/${policyUID}`);
-    else this.#departed.set(`${policyName}/${policyUID}`, left);
-  }
-
   /** The policy is gone; to be called again when the last of its reports and pods has gone, too. */
   forget(policyName: string): void {
     const { fleet, pods } = this.#nodesOf(policyName);
     if (fleet.size === 0 && pods.size === 0) this.#nodes.delete(policyName);
-    for (const key of this.#departed.keys()) if (key.startsWith(`${policyName}/`)) this.#departed.delete(key);
   }
 
   #putReport(report: ReportRecord): void {
@@ -97,13 +82,10 @@ export class Inventory {
     else if (agentOf(pods.get(nodeName)) === undefined) this.#nowAgentless(report);
   }
 
-  #removeReport({ policyName, nodeName, figures }: ReportRecord): void {
+  #removeReport({ policyName, nodeName }: ReportRecord): void {
     const { fleet, agentless } = this.#nodesOf(policyName);
     fleet.setReport(nodeName, undefined, this.#clock.wallMs());
     agentless.delete(nodeName);
-    if (figures === undefined) return;
-    const { evictedEntries, evictedBytes } = this.departed(policyName, figures.policyUID);
-    this.#departed.set(`${policyName}/${figures.policyUID}`, { evictedEntries: evictedEntries + figures.evictedEntries, evictedBytes: evictedBytes + figures.evictedBytes });
   }
 
   #putPod(now: PodRecord | undefined, before: PodRecord | undefined): void {

@@ -1,18 +1,18 @@
 import { isDeepStrictEqual } from 'node:util';
-import { childName, controllerFieldManager, policyLabel } from '../api/names.ts';
+import { childName, controllerFieldManager } from '../api/names.ts';
 import type { CachePolicyStatus } from '../api/status.ts';
 import type { KubeClient } from '../kube/client.ts';
 import { systemClock } from '../kube/clock.ts';
 import type { Clock } from '../kube/clock.ts';
 import type { Happening } from '../kube/event-recorder.ts';
 import type { KubeObject } from '../kube/objects.ts';
-import { cachePolicies, nodeCaches } from '../kube/resource.ts';
+import { cachePolicies } from '../kube/resource.ts';
 import { isConflict, isNotFound } from '../kube/status-error.ts';
 import type { Store } from '../kube/store.ts';
 import type { Log } from '../observe/log.ts';
+import type { Departed } from '../policy/departed.ts';
 import { happeningsBetween } from '../policy/happenings.ts';
-import { isPodless, presumesDepartures, rollUp } from '../policy/roll-up.ts';
-import type { RollUpInput } from '../policy/roll-up.ts';
+import { isPodless, rollUp } from '../policy/roll-up.ts';
 import { TokenBucket } from '../policy/token-bucket.ts';
 import type { Admission, PolicyObject } from './admission.ts';
 import { admit } from './admission.ts';
@@ -21,7 +21,6 @@ import type { Inventory } from './inventory.ts';
 import { Provision } from './provision.ts';
 import type { Unapplied } from './provision.ts';
 import type { NodeCacheObject, ReportRecord } from './records.ts';
-import { Settlement } from './settlement.ts';
 import type { Standings } from './standings.ts';
 
 export interface DaemonSet extends KubeObject {
@@ -55,14 +54,14 @@ const statusEveryMs = 5_000;
 const staleViewMs = 1_000;
 /** Reports grow old and pods stay silent without an event. */
 const lookAgainMs = 30_000;
-/** Of departed nodes so many are tidied away at a time, and soon more. */
+/** Departed nodes of which some are left are continued with after this. */
 const removeMoreMs = 1_000;
-const pageSize = 500;
 
 /** What is known of a policy before its reports are looked at. */
 interface Standing extends Admission {
   /** Where the API server does not take the policy's objects. */
   readonly unapplied: Unapplied | undefined;
+  readonly departed: Departed;
 }
 
 /** Brings the children and the status of one CachePolicy to what they should be. */
@@ -74,11 +73,9 @@ export class Reconciler {
   readonly #written = new Map<string, { readonly status: CachePolicyStatus; readonly resourceVersion: string | undefined }>();
   readonly #provision: Provision;
   readonly #departures: Departures;
-  readonly #settlement: Settlement;
 
   constructor(options: ReconcilerOptions) {
     this.#options = options;
-    this.#settlement = new Settlement(options.inventory);
     this.#clock = options.clock ?? systemClock;
     this.#departures = new Departures(options);
     this.#provision = new Provision({ ...options, clock: this.#clock });
@@ -93,37 +90,28 @@ export class Reconciler {
     const children = await this.#provision.bring(policy, admission, signal);
     if (children === 'Outdated') return { requeueAfterMs: staleViewMs };
     const unapplied = children === 'Applied' ? undefined : children;
-    const more = await this.#removeDeparted(policy, signal);
-    const waitMs = await this.#publish(policy, { ...admission, unapplied }, signal);
-    return { requeueAfterMs: Math.min(waitMs > 0 ? waitMs : lookAgainMs, more ? removeMoreMs : Infinity, unapplied?.retryInMs ?? Infinity) };
+    const busy = await this.#departures.remove(policy, signal);
+    const { departed, more } = this.#departures.next(policy, !this.#isPodless(policy));
+    const waitMs = await this.#publish(policy, { ...admission, unapplied, departed }, signal);
+    return { requeueAfterMs: Math.min(waitMs > 0 ? waitMs : lookAgainMs, more || busy ? removeMoreMs : Infinity, unapplied?.retryInMs ?? Infinity) };
   }
 
-  /** @returns whether there are more */
-  async #removeDeparted({ metadata: { name }, status }: PolicyObject, signal: AbortSignal): Promise<boolean> {
-    if (isPodless({ fleet: this.#options.inventory.fleet(name), desired: this.#desired(name), previous: status })) return false;
-    return this.#departures.remove(name, signal);
+  /** Then the pods that are missing do not say that their nodes departed. */
+  #isPodless({ metadata: { name }, status }: PolicyObject): boolean {
+    return isPodless({ fleet: this.#options.inventory.fleet(name), desired: this.#desired(name), previous: status });
   }
 
   /** @returns how long the next status has to wait, where this one came too soon; else 0 */
   async #publish(policy: PolicyObject, standing: Standing, signal: AbortSignal): Promise<number> {
-    const { client, inventory } = this.#options;
-    const { name, uid = '', resourceVersion } = policy.metadata;
-    this.#settlement.observe(policy);
-    let departedSince = inventory.departed(name, uid);
-    let status = this.#rollUp(policy, standing, departedSince);
+    const { client } = this.#options;
+    const { name, resourceVersion } = policy.metadata;
+    const status = this.#rollUp(policy, standing);
     if (this.#isShown(policy, status)) return 0;
     const bucket = this.#buckets.get(name) ?? new TokenBucket(statusBurst, statusEveryMs, this.#clock.monotonicMs());
     this.#buckets.set(name, bucket);
     const waitMs = bucket.waitMs(this.#clock.monotonicMs());
     if (waitMs > 0) return waitMs;
     bucket.spend(this.#clock.monotonicMs());
-    if (presumesDepartures(status, { previous: policy.status, departedSince })) {
-      await this.#refreshReports(name, signal);
-      departedSince = inventory.departed(name, uid);
-      status = this.#rollUp(policy, standing, departedSince);
-      if (this.#isShown(policy, status)) return 0;
-    }
-    this.#settlement.sent(name, status.departed, departedSince);
     // The version makes two leaders at once harmless: the one with the older view is refused.
     const metadata = { name, ...(resourceVersion !== undefined && { resourceVersion }) };
     const { apiVersion, kind } = policy;
@@ -145,7 +133,7 @@ export class Reconciler {
     return isDeepStrictEqual(status, shown) || (written?.resourceVersion === resourceVersion && isDeepStrictEqual(status, written?.status));
   }
 
-  #rollUp(policy: PolicyObject, { accepted, unapplied }: Standing, departedSince: RollUpInput['departedSince']): CachePolicyStatus {
+  #rollUp(policy: PolicyObject, { accepted, unapplied, departed }: Standing): CachePolicyStatus {
     const { name, uid = '', generation = 0 } = policy.metadata;
     return rollUp({
       policy: { uid, generation, cacheNames: policy.spec.caches.map((cache) => cache.name), maxUnavailable: policy.spec.rollout?.maxUnavailable ?? '10%' },
@@ -155,7 +143,7 @@ export class Reconciler {
       desired: this.#desired(name),
       fleet: this.#options.inventory.fleet(name),
       previous: policy.status,
-      departedSince,
+      departed,
       nowMs: this.#clock.wallMs(),
     });
   }
@@ -167,22 +155,10 @@ export class Reconciler {
     return counted ? daemonSet.status?.desiredNumberScheduled : undefined;
   }
 
-  /** Takes in how the reports are on the API server; the watch may be behind. */
-  async #refreshReports(policyName: string, signal: AbortSignal): Promise<void> {
-    const { client, nodeCaches: store } = this.#options;
-    let next: string | undefined;
-    do {
-      const page = await client.list<NodeCacheObject>(nodeCaches, { labelSelector: `${policyLabel}=${policyName}`, limit: pageSize, continue: next, signal });
-      for (const object of page.items) store.apply({ type: 'MODIFIED', object });
-      next = page.metadata.continue;
-    } while (next !== undefined && next !== '');
-  }
-
   /** Its objects go by their owner references, and its NodeCaches likewise. */
   #forget(name: string): void {
     this.#buckets.delete(name);
     this.#written.delete(name);
-    this.#settlement.forget(name);
     this.#options.inventory.forget(name);
     this.#provision.forget(name);
   }

@@ -149,10 +149,7 @@ function watch(client: KubeClient, namespace: string, log: Log) {
   };
 }
 
-/**
- * The reports, listed only when this process leads: what the list does not hold any more went before, and was the former leader's to count; whatever
- * goes after it is ours (docs/decisions/0004).
- */
+/** The reports, listed only when this process leads: a standby has no need for the largest of all lists. */
 function watchReports(client: KubeClient, log: Log) {
   const store = new Store({ log, trim: reportRecord });
   const reflector = new Reflector({ client, resource: nodeCaches, store, log });

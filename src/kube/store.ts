@@ -6,8 +6,8 @@ import type { KubeObject, WatchEvent } from './objects.ts';
 export interface StoreHandlers<T> {
   added?(object: T): void;
   updated?(object: T, old: T): void;
-  /** The object as it was last known; and as it was in the end, which may be more where an event said so. */
-  deleted?(object: T, last: T): void;
+  /** @param object as it was last known */
+  deleted?(object: T): void;
 }
 
 /** The least that a store has to keep of an object. */
@@ -86,7 +86,7 @@ export class Store<T extends Stored = KubeObject, Received extends KubeObject = 
     const version = object.metadata.resourceVersion;
     if (compareResourceVersions(version, known) < 0) return;
     if (event.type === 'DELETED') {
-      this.#remove(key, object);
+      this.#remove(key);
       this.#deletedVersions.set(key, version);
     } else if (known === undefined || known !== version) {
       this.#besideList?.add(key);
@@ -137,12 +137,11 @@ export class Store<T extends Stored = KubeObject, Received extends KubeObject = 
     for (const handlers of this.#handlers) this.#tell(kept, () => (old === undefined ? handlers.added?.(kept) : handlers.updated?.(kept, old)));
   }
 
-  #remove(key: string, deleted?: Received): void {
+  #remove(key: string): void {
     const old = this.#objects.get(key);
     if (old === undefined) return;
     this.#objects.delete(key);
-    const last = deleted !== undefined && deleted.metadata.uid === old.metadata.uid ? this.#keep(deleted) : old;
-    for (const handlers of this.#handlers) this.#tell(old, () => handlers.deleted?.(old, last));
+    for (const handlers of this.#handlers) this.#tell(old, () => handlers.deleted?.(old));
   }
 
   #keep(object: Received): T {

@@ -2,6 +2,7 @@ import type { Condition, Finding } from '../api/conditions.ts';
 import { conditionReasons, settleConditions } from '../api/conditions.ts';
 import type { CachePolicyStatus } from '../api/status.ts';
 import { formatBytes } from '../api/quantity.ts';
+import type { Departed } from './departed.ts';
 import { isPast } from './fleet.ts';
 import type { Fleet } from './fleet.ts';
 import type { Foremost } from './foremost.ts';
@@ -23,8 +24,8 @@ export interface RollUpInput {
   readonly desired: number | undefined;
   readonly fleet: Fleet;
   readonly previous: CachePolicyStatus | undefined;
-  /** What NodeCaches that went since `previous` was written had evicted. */
-  readonly departedSince: { readonly evictedEntries: number; readonly evictedBytes: number };
+  /** What the status says of NodeCaches that the controller removed. */
+  readonly departed: Departed;
   readonly nowMs: number;
 }
 
@@ -140,33 +141,10 @@ function sumOf(all: readonly ({ entryCount?: number; totalBytes?: number } | und
   };
 }
 
-/**
- * Evictions are counted by every report of this policy, fresh or not, plus what departed nodes had evicted.
- * A controller that was down while a node went never saw its figure go: then the part of the last sum that no report
- * accounts for any more must have been the departed node's, so the sum never falls.
- */
-function evictedSoFar({ fleet, previous, departedSince }: RollUpInput) {
-  const figure = (key: 'evictedEntries' | 'evictedBytes') => {
-    const live = fleet.evicted[key];
-    const before = previous?.[key] ?? 0;
-    const known = (previous?.departed?.[key] ?? 0) + departedSince[key];
-    const unseen = before - live - known;
-    // Sums beyond 2^53, which bytes reach, are rounded: that is nobody's departure.
-    const departed = unseen > before * Number.EPSILON ? known + unseen : known;
-    return { departed: saturated(departed), total: saturated(departed + live) };
-  };
-  const entries = figure('evictedEntries');
-  const bytes = figure('evictedBytes');
-  return {
-    evictedEntries: entries.total,
-    evictedBytes: bytes.total,
-    departed: { evictedEntries: entries.departed, evictedBytes: bytes.departed },
-  };
-}
-
-/** Whether a status takes evictions that no report accounts for as those of nodes that departed unseen: so it looks, too, to a view older than `previous`. */
-export function presumesDepartures({ departed }: CachePolicyStatus, { previous, departedSince }: Pick<RollUpInput, 'previous' | 'departedSince'>): boolean {
-  return (['evictedEntries', 'evictedBytes'] as const).some((key) => (departed?.[key] ?? 0) > (previous?.departed?.[key] ?? 0) + departedSince[key]);
+/** By every report of this policy that is there, fresh or not, and by those that the controller removed. */
+function evictedSoFar({ fleet, departed }: RollUpInput) {
+  const total = (key: 'evictedEntries' | 'evictedBytes') => saturated((departed[key] ?? 0) + fleet.evicted[key]);
+  return { evictedEntries: total('evictedEntries'), evictedBytes: total('evictedBytes'), departed };
 }
 
 function latest(times: readonly (string | undefined)[]): string | undefined {

@@ -149,52 +149,6 @@ describe('the agent of a pod', () => {
   });
 });
 
-describe('what departed nodes had evicted', () => {
-  const of = (uid = 'policy-uid') => inventory.departed('a3s-box', uid).evictedEntries;
-
-  it('is kept by the uid of the policy until it is settled', () => {
-    for (const node of ['node-1', 'node-2']) shows(nodeCaches, aNodeCache(node));
-    for (const node of ['node-1', 'node-2']) shows(nodeCaches, aNodeCache(node), 'DELETED');
-    expect([of(), of('another-uid')]).toEqual([4, 0]);
-    expect(inventory.departed('a3s-box', 'policy-uid').evictedBytes).toBe(4096);
-  });
-
-  it('keeps what departs while the rest is being written', () => {
-    shows(nodeCaches, aNodeCache('node-1'));
-    shows(nodeCaches, aNodeCache('node-1'), 'DELETED');
-    const written = inventory.departed('a3s-box', 'policy-uid');
-    shows(nodeCaches, aNodeCache('node-2', { evictedEntries: 5 }));
-    shows(nodeCaches, aNodeCache('node-2', { evictedEntries: 5 }), 'DELETED');
-    inventory.settleDeparted('a3s-box', 'policy-uid', written);
-    expect(of()).toBe(5);
-    inventory.settleDeparted('a3s-box', 'policy-uid', inventory.departed('a3s-box', 'policy-uid'));
-    expect(of()).toBe(0);
-  });
-
-  it('is what its last report said, also where that was not seen before it went', () => {
-    shows(nodeCaches, aNodeCache('node-1'));
-    shows(nodeCaches, aNodeCache('node-1', { evictedEntries: 7 }), 'DELETED');
-    expect(of()).toBe(7);
-  });
-
-  it('is nothing for a node that never reported', () => {
-    const { status: _, ...silent } = aNodeCache('node-1');
-    shows(nodeCaches, silent);
-    shows(nodeCaches, silent, 'DELETED');
-    expect(of()).toBe(0);
-  });
-
-  it('is forgotten with the policy, and with no other', () => {
-    for (const policyName of ['a3s-box', 'a3s-box-2']) {
-      const report = { ...aNodeCache('node-1'), metadata: { name: `${policyName}.node-1`, uid: policyName }, spec: { policyName, nodeName: 'node-1' } };
-      shows(nodeCaches, report);
-      shows(nodeCaches, report, 'DELETED');
-    }
-    inventory.forget('a3s-box');
-    expect([of(), inventory.departed('a3s-box-2', 'policy-uid').evictedEntries]).toEqual([0, 2]);
-  });
-});
-
 describe('what is kept', () => {
   const managedFields = ['x'.repeat(1000)];
 

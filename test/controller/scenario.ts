@@ -52,6 +52,7 @@ export class Scenario {
   #version = 100;
   #calls: string[] = [];
   #lost: string | undefined;
+  #writesLeft = Infinity;
   #refusal: { call: string; error: Error } | undefined;
   #reconciler = this.#newReconciler();
 
@@ -74,6 +75,7 @@ export class Scenario {
   }
 
   restartController(): void {
+    this.#writesLeft = Infinity;
     this.#reconciler = this.#newReconciler();
   }
 
@@ -126,6 +128,11 @@ export class Scenario {
   /** The next such call arrives, but nobody hears so. */
   loseAnswer(call: string): void {
     this.#lost = call;
+  }
+
+  /** This many writes more arrive, and nothing after them. */
+  crashAfter(writes: number): void {
+    this.#writesLeft = writes;
   }
 
   catchUp(): void {
@@ -222,6 +229,7 @@ export class Scenario {
   #record(call: string, options?: ApplyOptions): void {
     this.#calls.push(call);
     if (options !== undefined && options.fieldManager !== 'cachepolicy-controller') throw new Error(`${call} as ${options.fieldManager}`);
+    if (this.#writesLeft-- <= 0) throw new Error('crashed');
     const refusal = this.#refusal;
     if (refusal === undefined || !call.startsWith(refusal.call)) return;
     this.#refusal = undefined;

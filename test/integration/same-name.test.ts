@@ -92,8 +92,9 @@ describe('what is made again under the same name', () => {
     await node.removeAgents(policyName);
     node = await startNode();
     await eventually(async () => expect(await counted()).toMatchObject({ reporting: expect.stringMatching(/^0/), entries: '-', evicted: 5 }), 60_000);
-    await node.report(policyName, 1);
+    await node.report(policyName, 6);
     await eventually(async () => expect(await counted()).toMatchObject({ reporting: '1/1', entries: '3' }), 60_000);
-    expect((await counted() as { evicted: number }).evicted).toBeGreaterThanOrEqual(5);
+    // Into the report of the old node; or beside what that had evicted, where the controller has removed it by then.
+    expect([6, 11]).toContain((await counted() as { evicted: number }).evicted);
   });
 });

@@ -104,17 +104,6 @@ describe('a store', () => {
     expect(told).toEqual(['+a', '-a']);
   });
 
-  it('tells what an object was in the end, which nothing may have said before; of another one of its name it knows nothing', async () => {
-    const { store } = start();
-    const gone: (string | undefined)[] = [];
-    store.subscribe({ deleted: ({ data }, last) => void gone.push(data?.['v'], last.data?.['v']) });
-    await store.replace(pages([at(1, 'a', 'known'), at(2, 'b', 'known')]));
-    store.apply({ type: 'DELETED', object: at(9, 'a', 'last') });
-    const other = at(9, 'b', 'of another');
-    store.apply({ type: 'DELETED', object: { ...other, metadata: { ...other.metadata, uid: 'another' } } });
-    expect(gone).toEqual(['known', 'last', 'known', 'known']);
-  });
-
   it('tells a new subscriber what is there, and a former one nothing', async () => {
     const { store, told, unsubscribe } = start();
     await store.replace(pages([at(1, 'a'), at(2, 'b')]));

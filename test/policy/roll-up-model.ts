@@ -28,8 +28,8 @@ export interface ModelInput {
   readonly reports: readonly Report[];
   readonly agents: ReadonlyMap<string, AgentPod>;
   readonly previous: CachePolicyStatus | undefined;
-  /** What NodeCaches that went since `previous` was written had evicted. */
-  readonly departedSince: { readonly evictedEntries: number; readonly evictedBytes: number };
+  /** What the status says of NodeCaches that the controller removed. */
+  readonly departed: { readonly evictedEntries: number; readonly evictedBytes: number };
   readonly nowMs: number;
 }
 
@@ -161,24 +161,10 @@ function sumOf(all: readonly ({ entryCount?: number; totalBytes?: number } | und
   };
 }
 
-/**
- * Evictions are counted by every report of this policy, fresh or not, plus what departed nodes had evicted.
- * A controller that was down while a node went never saw its figure go: then the part of the last sum that no report
- * accounts for any more must have been the departed node's, so the sum never falls.
- */
-function evictedSoFar(own: readonly Report[], { previous, departedSince }: ModelInput) {
-  const figure = (key: 'evictedEntries' | 'evictedBytes') => {
-    const live = own.reduce((sum, report) => sum + (report.status[key] ?? 0), 0);
-    const departed = Math.max((previous?.departed?.[key] ?? 0) + departedSince[key], (previous?.[key] ?? 0) - live);
-    return { departed, total: departed + live };
-  };
-  const entries = figure('evictedEntries');
-  const bytes = figure('evictedBytes');
-  return {
-    evictedEntries: entries.total,
-    evictedBytes: bytes.total,
-    departed: { evictedEntries: entries.departed, evictedBytes: bytes.departed },
-  };
+/** Evictions are counted by every report of this policy, fresh or not, plus those of the reports that the controller removed. */
+function evictedSoFar(own: readonly Report[], { departed }: ModelInput) {
+  const total = (key: 'evictedEntries' | 'evictedBytes') => own.reduce((sum, report) => sum + (report.status[key] ?? 0), departed[key]);
+  return { evictedEntries: total('evictedEntries'), evictedBytes: total('evictedBytes'), departed };
 }
 
 function latest(times: readonly (string | undefined)[]): string | undefined {

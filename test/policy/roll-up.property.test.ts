@@ -102,7 +102,7 @@ class Both {
     const shared = {
       policy: { uid: policyUID, generation, cacheNames: ['rootfs', 'layers'], maxUnavailable: '10%' },
       accepted: { type: 'Accepted', status: 'True', reason: 'Accepted', message: 'in force' } as const,
-      desired, previous: undefined, departedSince: { evictedEntries: 0, evictedBytes: 0 }, nowMs: this.nowMs,
+      desired, previous: undefined, departed: { evictedEntries: 3, evictedBytes: 30 }, nowMs: this.nowMs,
     };
     expect(rollUp({ ...shared, fleet: this.fleet })).toEqual(rollUpByTheBook({ ...shared, reports: [...this.reports.values()], agents: this.agents }));
   }

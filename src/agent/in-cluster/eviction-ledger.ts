@@ -9,29 +9,36 @@ export interface Evictions {
 
 const none: Evictions = { evictedEntries: 0, evictedBytes: 0 };
 
-/** What is there of a NodeCache: which one it is, and what it says for the policy and the node of this agent. */
-export interface Told {
+/** A NodeCache as the API server has it, as far as it speaks of this policy. */
+export interface OpenedReport {
   readonly uid: string;
-  readonly status: NodeCacheStatus | undefined;
+  /** What it says was evicted on this node name since it was made, also by a node that had the name before. */
+  readonly evicted: Evictions | undefined;
+  /** The totals of its caches, where this very node reported them. */
+  readonly caches: NodeCacheStatus['caches'] | undefined;
 }
 
 /**
- * Says what this node evicted so that every eviction is told by one NodeCache only (docs/decisions/0004). What a cache's own totals say outlives
- * NodeCaches: when one is gone the controller has carried on what it told, and the next one starts with what is new.
+ * Counts the evictions that belong into the present NodeCache (docs/decisions/0004): those since that object was made. A cache's own totals outlive
+ * NodeCaches; a new NodeCache begins with what was not delivered to the one before.
  */
 export class EvictionLedger {
   #policyUID: string | undefined;
   /** The NodeCache that is written to; undefined before the API server was reached. */
   #uid: string | undefined;
-  #told: ReadonlyMap<string, Evictions> = new Map();
-  /** What earlier agents had counted when this one took up a cache, for the first time. */
+  /** Totals that an earlier agent delivered, by cache. */
+  #reported: ReadonlyMap<string, Evictions> = new Map();
+  /** What earlier agents had counted when this one first took up a cache. */
   readonly #takenUp = new Map<string, Evictions>();
-  /** As of the last report, by cache. */
+  /** As of the last count, by cache. */
   #seen = new Map<string, CacheState>();
-  /** Belongs into the present NodeCache; the part of it that may have arrived there; and what of that was so before the last try. */
   #evicted = none;
-  #sent = none;
-  #sentBefore = none;
+  #delivered = none;
+
+  /** What the next report says. */
+  get evicted(): Evictions {
+    return this.#evicted;
+  }
 
   /** Takes in the state of the caches, as often as it changes. */
   count(policyUID: string, states: readonly CacheState[]): void {
@@ -46,50 +53,42 @@ export class EvictionLedger {
   }
 
   /** This is the NodeCache that is written to from now on. */
-  open(policyUID: string, { uid, status }: Told): void {
+  open(policyUID: string, { uid, evicted = none, caches = [] }: OpenedReport): void {
     this.#serve(policyUID);
     if (uid === this.#uid) return;
     const first = this.#uid === undefined;
     this.#uid = uid;
-    // What was on its way to another one may have arrived there: rather lost than counted twice.
-    this.#evicted = sum(difference(this.#evicted, this.#sent), status === undefined ? none : evictionsOf(status));
-    this.#sentBefore = this.#sent = none;
+    this.#evicted = sum(difference(this.#evicted, this.#delivered), evicted);
+    this.#delivered = evicted;
     if (!first) return;
-    this.#told = new Map((status?.caches ?? []).map(({ name, totals }) => [name, evictionsOf(totals ?? {})]));
+    this.#reported = new Map(caches.map(({ name, totals }) => [name, evictionsOf(totals ?? {})]));
     for (const name of this.#takenUp.keys()) this.#takeOver(name);
   }
 
-  /** What the next report says; from now on it may have arrived. */
-  send(): Evictions {
-    this.#sentBefore = this.#sent;
-    this.#sent = this.#evicted;
-    return this.#evicted;
+  /** The API server has taken a report that says this. */
+  delivered(evicted: Evictions): void {
+    this.#delivered = evicted;
   }
 
-  /** The API server did not take what was sent last. */
-  refused(): void {
-    this.#sent = this.#sentBefore;
-  }
-
-  /** Another policy of the same name counts anew. */
+  /** Another policy of the same name counts from zero. */
   #serve(policyUID: string): void {
     if (this.#policyUID === policyUID) return;
     this.#policyUID = policyUID;
     this.#uid = undefined;
-    this.#told = new Map();
+    this.#reported = new Map();
     this.#takenUp.clear();
     this.#seen = new Map();
-    this.#evicted = this.#sentBefore = this.#sent = none;
+    this.#evicted = this.#delivered = none;
   }
 
-  /** What an earlier agent evicted, and ended before it could tell. */
+  /** What an earlier agent evicted, and ended before it delivered that. */
   #takeOver(name: string): void {
-    const [takenUp, told] = [this.#takenUp.get(name), this.#told.get(name)];
-    if (takenUp !== undefined && told !== undefined) this.#evicted = sum(this.#evicted, difference(takenUp, told));
+    const [takenUp, reported] = [this.#takenUp.get(name), this.#reported.get(name)];
+    if (takenUp !== undefined && reported !== undefined) this.#evicted = sum(this.#evicted, difference(takenUp, reported));
   }
 }
 
-/** By this agent: since it was last seen, or since the cache was taken up again. */
+/** By this agent: since the last count, or since the cache was taken up again. */
 function newSince(seen: CacheState | undefined, state: CacheState): Evictions {
   const own = difference(state.totals, countedBefore(state));
   const goesOn = seen !== undefined && isSame(countedBefore(seen), countedBefore(state));
@@ -100,8 +99,8 @@ function countedBefore({ countedBefore: before = noTotals }: CacheState): Evicti
   return before;
 }
 
-function evictionsOf({ evictedEntries = 0, evictedBytes = 0 }: Partial<Evictions>): Evictions {
-  return { evictedEntries, evictedBytes };
+export function evictionsOf({ evictedEntries = 0, evictedBytes = 0 }: Partial<Evictions>): Evictions {
+  return { evictedEntries: bounded(evictedEntries), evictedBytes: bounded(evictedBytes) };
 }
 
 function isSame(a: Evictions, b: Evictions): boolean {
@@ -109,10 +108,15 @@ function isSame(a: Evictions, b: Evictions): boolean {
 }
 
 function sum(a: Evictions, b: Evictions): Evictions {
-  return { evictedEntries: a.evictedEntries + b.evictedEntries, evictedBytes: a.evictedBytes + b.evictedBytes };
+  return { evictedEntries: bounded(a.evictedEntries + b.evictedEntries), evictedBytes: bounded(a.evictedBytes + b.evictedBytes) };
 }
 
 /** Never below zero: a count that fell was lost, not undone. */
 function difference(a: Evictions, b: Evictions): Evictions {
   return { evictedEntries: Math.max(0, a.evictedEntries - b.evictedEntries), evictedBytes: Math.max(0, a.evictedBytes - b.evictedBytes) };
+}
+
+/** Whatever somebody wrote into the NodeCache: the API server takes no report with more than an int64. */
+function bounded(count: number): number {
+  return Math.min(count, Number.MAX_SAFE_INTEGER);
 }

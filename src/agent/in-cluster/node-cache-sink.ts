@@ -18,7 +18,7 @@ import type { ReportSink } from '../loop.ts';
 import type { Occasion } from '../report-pacing.ts';
 import { isMaterial, ReportPacing } from '../report-pacing.ts';
 import type { Refusal } from './config-map-source.ts';
-import { EvictionLedger } from './eviction-ledger.ts';
+import { EvictionLedger, evictionsOf } from './eviction-ledger.ts';
 import type { Identity } from './identity.ts';
 
 type NodeCacheObject = NodeCache & KubeObject;
@@ -100,7 +100,7 @@ export class NodeCacheSink implements ReportSink {
     const object = await this.#introduceOnce(policy, signal);
     const status = this.#ownStatus(policy, object);
     if (status === undefined) {
-      if (object.status?.policyUID === policy.policy.uid) await this.#withdraw(policy, signal);
+      if (object.status?.policyUID === policy.policy.uid) await this.#withdraw(policy, object.status, signal);
       return new Map();
     }
     this.#conditions = (status.conditions ?? []) as Partial<Condition>[];
@@ -121,10 +121,10 @@ export class NodeCacheSink implements ReportSink {
     }
   }
 
-  /** What stands there is of an earlier node of this name, and may look like ours: a node that comes back at once keeps its pods. It counts no longer. */
-  async #withdraw(policy: Subject, signal: AbortSignal): Promise<void> {
+  /** The report of an earlier node of this name may look like ours: a node that comes back at once keeps its pods. Of it only the evictions count on. */
+  async #withdraw(policy: Subject, { policyUID, ...status }: NonNullable<NodeCacheObject['status']>, signal: AbortSignal): Promise<void> {
     const { identity: { nodeUID }, agentVersion } = this.#options;
-    await this.#applyStatus(policy, { nodeUID, agentVersion } as NodeCacheObject['status'], signal);
+    await this.#applyStatus(policy, { policyUID, nodeUID, agentVersion, ...evictionsOf(status) } as NodeCacheObject['status'], signal);
   }
 
   /** Delivers what is worth telling until the signal comes. A delivery that fails is tried again; the next report replaces it. */
@@ -172,17 +172,16 @@ export class NodeCacheSink implements ReportSink {
     try {
       if (this.#createdFor !== policy.policy.uid) await this.#create(policy, signal);
       const conditions = settleConditions(report.findings, this.#conditions, policy.policy.generation, isoSeconds(this.#clock.wallMs()));
-      await this.#applyStatus(policy, { ...this.#status(policy, report), conditions }, signal);
+      const evicted = this.#ledger.evicted;
+      await this.#applyStatus(policy, { ...this.#status(policy, report), ...evicted, conditions } as NodeCacheObject['status'], signal);
+      this.#ledger.delivered(evicted);
       this.#conditions = conditions;
       this.#told = wanted;
       this.#owed = false;
     } catch (error) {
       if (signal.aborted) return;
       // Somebody deleted it, or made another one: the next try makes it again, or the policy is gone and this pod will be, too.
-      if (isNotFound(error) || isConflict(error)) {
-        this.#createdFor = undefined;
-        this.#ledger.refused();
-      }
+      if (isNotFound(error) || isConflict(error)) this.#createdFor = undefined;
       this.#owed = true;
       this.#failed(error);
     }
@@ -203,7 +202,8 @@ export class NodeCacheSink implements ReportSink {
     const created = await this.#options.client.apply(nodeCaches, this.#object(policy), { fieldManager: agentFieldManager, deadlineMs: answerMs, maxAttempts, refusedSpreadMs: refusedSpreadMs.start, signal });
     this.#createdFor = policy.policy.uid;
     this.#uid = created.metadata.uid;
-    this.#ledger.open(policy.policy.uid, { uid: this.#uid ?? '', status: this.#ownStatus(policy, created) });
+    const evicted = created.status?.policyUID === policy.policy.uid ? evictionsOf(created.status) : undefined;
+    this.#ledger.open(policy.policy.uid, { uid: this.#uid ?? '', evicted, caches: this.#ownStatus(policy, created)?.caches });
     return created;
   }
 
@@ -234,7 +234,7 @@ export class NodeCacheSink implements ReportSink {
     const { nodeUID, podUID } = this.#options.identity;
     return {
       observedGeneration: policy.policy.generation, policyUID: policy.policy.uid, nodeUID, podUID,
-      agentVersion: this.#options.agentVersion, reportTime: isoSeconds(this.#clock.wallMs()), ...figures, ...this.#ledger.send(),
+      agentVersion: this.#options.agentVersion, reportTime: isoSeconds(this.#clock.wallMs()), ...figures,
     } as NodeCacheObject['status'];
   }
 }
