@@ -20,7 +20,17 @@ export interface ChildrenInput {
   readonly rootsInUse: readonly string[];
   readonly namespace: string;
   readonly image: string;
+  /** Where the agents run, if not where the policy says. */
+  readonly placement?: Placement | undefined;
 }
+
+/** The agents of a policy, as far as they are looked at. */
+export interface DaemonSet extends KubeObject {
+  spec?: { template?: { spec?: Placement } };
+  status?: { observedGeneration?: number; desiredNumberScheduled?: number };
+}
+
+export type Placement = Pick<CachePolicy['spec'], 'nodeSelector' | 'tolerations'>;
 
 /** The two objects a policy needs: its compiled form for the agents to watch, and the agents. */
 export function desiredChildren(input: ChildrenInput): readonly KubeObject[] {
@@ -37,7 +47,7 @@ function configMap({ policy, compiled, namespace }: ChildrenInput): Child {
 }
 
 /** Nothing in here depends on limits, mode, schedule or on paths below the same roots: changing those restarts no agent. The first `directory` cache of a policy does, and the last. */
-function daemonSet({ policy, compiled, rootsInUse, namespace, image }: ChildrenInput): Child {
+function daemonSet({ policy, compiled, rootsInUse, namespace, image, placement = policy.spec }: ChildrenInput): Child {
   const capabilities = new Set(compiled.caches.flatMap(({ format }) => formatCapabilities[format]));
   const name = childName(policy.metadata.name);
   const labels = childLabels(policy.metadata.name);
@@ -54,8 +64,8 @@ function daemonSet({ policy, compiled, rootsInUse, namespace, image }: ChildrenI
         spec: {
           serviceAccountName: agentServiceAccount,
           // A policy that asks for nodes of another system must not come to all the others.
-          nodeSelector: { 'kubernetes.io/os': 'linux', ...spec.nodeSelector },
-          tolerations: spec.tolerations ?? [],
+          nodeSelector: { 'kubernetes.io/os': 'linux', ...placement.nodeSelector },
+          tolerations: placement.tolerations ?? [],
           // Kubelet refuses every other class while the node is under DiskPressure, whatever it tolerates.
           priorityClassName: 'system-node-critical',
           terminationGracePeriodSeconds: 30,

@@ -11,10 +11,11 @@ import type { Log } from '../observe/log.ts';
 import { TokenBucket } from '../policy/token-bucket.ts';
 import type { Admission, PolicyObject } from './admission.ts';
 import { appliedHashAnnotation, desiredChildren } from './children.ts';
+import type { DaemonSet } from './children.ts';
 
 export interface ProvisionOptions {
   readonly client: KubeClient;
-  readonly daemonSets: Pick<Store, 'get'>;
+  readonly daemonSets: Pick<Store<DaemonSet>, 'get'>;
   readonly configMaps: Pick<Store, 'get'>;
   readonly namespace: string;
   readonly image: string;
@@ -74,10 +75,10 @@ export class Provision {
    * @returns `Outdated` where the API server knows better than our view, which the watch will bring up to date
    * @throws what is no answer of the API server
    */
-  async bring(policy: PolicyObject, { compiled, rootsInUse }: Admission, signal: AbortSignal): Promise<'Applied' | 'Outdated' | Unapplied> {
-    const { namespace, image, log } = this.#options;
+  async bring(policy: PolicyObject, admission: Admission, signal: AbortSignal): Promise<'Applied' | 'Outdated' | Unapplied> {
+    const { log } = this.#options;
     const { name } = policy.metadata;
-    const children = desiredChildren({ policy, compiled, rootsInUse, namespace, image });
+    const children = this.#wanted(policy, admission);
     const wanted = children.map(hashOf).join();
     const refusal = this.#refusals.get(name);
     if (refusal?.wanted === wanted && refusal.retryAtMs > this.#nowMs) return this.#unapplied(refusal);
@@ -103,6 +104,20 @@ export class Provision {
     for (const kept of [this.#applied, this.#paces]) {
       for (const key of kept.keys()) if (key.endsWith(`/${childName(policyName)}`)) kept.delete(key);
     }
+  }
+
+  /**
+   * A policy that is not accepted starts no agents, and brings those that it has to no other nodes: they run at the highest priority. Agents that run already are told,
+   * as are those that somebody left behind without their DaemonSet.
+   */
+  #wanted(policy: PolicyObject, { accepted, compiled, rootsInUse }: Admission): readonly KubeObject[] {
+    const { namespace, image, daemonSets, configMaps } = this.#options;
+    const key = `${namespace}/${childName(policy.metadata.name)}`;
+    if (accepted.status === 'True') return desiredChildren({ policy, compiled, rootsInUse, namespace, image });
+    const agents = daemonSets.get(key);
+    const present = { ConfigMap: agents ?? configMaps.get(key), DaemonSet: agents };
+    const children = desiredChildren({ policy, compiled, rootsInUse, namespace, image, placement: agents?.spec?.template?.spec });
+    return children.filter(({ kind }) => present[kind as keyof typeof present] !== undefined);
   }
 
   get #nowMs(): number {

@@ -16,16 +16,13 @@ import { isPodless, rollUp } from '../policy/roll-up.ts';
 import { TokenBucket } from '../policy/token-bucket.ts';
 import type { Admission, PolicyObject } from './admission.ts';
 import { admit } from './admission.ts';
+import type { DaemonSet } from './children.ts';
 import { Departures } from './departures.ts';
 import type { Inventory } from './inventory.ts';
 import { Provision } from './provision.ts';
 import type { Unapplied } from './provision.ts';
 import type { NodeCacheObject, ReportRecord } from './records.ts';
 import type { Standings } from './standings.ts';
-
-export interface DaemonSet extends KubeObject {
-  status?: { observedGeneration?: number; desiredNumberScheduled?: number };
-}
 
 export interface ReconcilerOptions {
   /** Fenced: after the lease is lost nothing is written any more. */

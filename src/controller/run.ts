@@ -1,6 +1,6 @@
 import { hostname } from 'node:os';
 import { randomUUID } from 'node:crypto';
-import { agentComponent, allowedRootsConfigMap, componentLabel, leaseName, managedByLabel, operatorName } from '../api/names.ts';
+import { agentComponent, allowedRootsConfigMap, childName, componentLabel, leaseName, managedByLabel, operatorName } from '../api/names.ts';
 import { messageOf, OperatorError } from '../errors.ts';
 import { KubeClient } from '../kube/client.ts';
 import type { Connection } from '../kube/connection.ts';
@@ -26,9 +26,9 @@ import { Metrics, timeLoop } from '../observe/metrics.ts';
 import type { PolicyObject } from './admission.ts';
 import { AdmissionCheck } from './admission-check.ts';
 import { parseAllowedRoots } from './allowed-roots.ts';
+import type { DaemonSet } from './children.ts';
 import { Inventory } from './inventory.ts';
 import { podRecord, reportRecord } from './records.ts';
-import type { DaemonSet } from './reconcile.ts';
 import { Reconciler } from './reconcile.ts';
 import { Standings } from './standings.ts';
 
@@ -87,7 +87,8 @@ async function serve(options: ControllerOptions, signal: AbortSignal): Promise<v
   if (image === undefined) return void (await watching);
   const identity = `${hostname()}_${randomUUID()}`;
   await lead({ client, namespace, name: leaseName, identity, log }, async (leadership) => {
-    const queue = new WorkQueue({ clock });
+    // A policy that has agents does not wait for hundreds that somebody makes.
+    const queue = new WorkQueue({ clock, isUrgent: (name) => watched.daemonSets.get(`${namespace}/${childName(name)}`) !== undefined });
     let standings: Standings | undefined;
     // Before its list comes, so that it is counted page by page.
     const inventory = new Inventory(reports.store, watched.pods, (name) => {

@@ -11,14 +11,22 @@ export interface QueueOptions {
   readonly minBackoffMs?: number;
   /** Default 5 minutes. */
   readonly maxBackoffMs?: number;
+  /** Keys that are handed out before the others, three times of four: however many others there are. Default none. */
+  readonly isUrgent?: (key: string) => boolean;
 }
+
+/** So often the others have their turn first, and never starve. */
+const othersEvery = 4;
 
 export class WorkQueue {
   readonly #clock: Clock;
   readonly #minBackoffMs: number;
   readonly #maxBackoffMs: number;
-  /** To be done, in order. A key is in here only while it is dirty and not in work. */
-  readonly #order: string[] = [];
+  readonly #isUrgent: (key: string) => boolean;
+  /** To be done, in order. A key is in one of the two only while it is dirty and not in work. */
+  readonly #urgent: string[] = [];
+  readonly #others: string[] = [];
+  #handedOut = 0;
   readonly #dirty = new Set<string>();
   readonly #inWork = new Set<string>();
   readonly #delayed = new Map<string, { dueMs: number; cancel: () => void }>();
@@ -30,11 +38,12 @@ export class WorkQueue {
     this.#clock = options.clock ?? systemClock;
     this.#minBackoffMs = options.minBackoffMs ?? 200;
     this.#maxBackoffMs = options.maxBackoffMs ?? 300_000;
+    this.#isUrgent = options.isUrgent ?? (() => false);
   }
 
   /** How many keys wait, without those that are due later. */
   get size(): number {
-    return this.#order.length;
+    return this.#urgent.length + this.#others.length;
   }
 
   add(key: string): void {
@@ -42,7 +51,7 @@ export class WorkQueue {
     this.#dirty.add(key);
     if (this.#inWork.has(key)) return;
     const taker = this.#takers.shift();
-    if (taker === undefined) this.#order.push(key);
+    if (taker === undefined) (this.#isUrgent(key) ? this.#urgent : this.#others).push(key);
     else this.#hand(key, taker);
   }
 
@@ -75,7 +84,7 @@ export class WorkQueue {
   /** The next key, which must be given back with `done`; undefined once the queue is shut down. */
   take(): Promise<string | undefined> {
     return new Promise((resolve) => {
-      const key = this.#stopped ? undefined : this.#order.shift();
+      const key = this.#stopped ? undefined : this.#next();
       if (key !== undefined) this.#hand(key, resolve);
       else if (this.#stopped) resolve(undefined);
       else this.#takers.push(resolve);
@@ -92,11 +101,18 @@ export class WorkQueue {
     this.#stopped = true;
     for (const { cancel } of this.#delayed.values()) cancel();
     this.#delayed.clear();
-    this.#order.length = 0;
+    this.#urgent.length = 0;
+    this.#others.length = 0;
     for (const taker of this.#takers.splice(0)) taker(undefined);
   }
 
+  #next(): string | undefined {
+    const othersFirst = this.#handedOut % othersEvery === othersEvery - 1;
+    return othersFirst ? (this.#others.shift() ?? this.#urgent.shift()) : (this.#urgent.shift() ?? this.#others.shift());
+  }
+
   #hand(key: string, taker: (key: string) => void): void {
+    this.#handedOut += 1;
     this.#dirty.delete(key);
     this.#inWork.add(key);
     taker(key);

@@ -1,12 +1,13 @@
 /**
  * `make bench-cluster`: a fleet of thousands of agents, a control plane and a controller, on this machine. Prints every figure beside its target, and writes
- * them to bench-cluster.json. SCALE=small for a quick look; PARTS=fleet,policy,large for some of it.
+ * them to bench-cluster.json. SCALE=small for a quick look; PARTS=fleet,policy,many,large for some of it.
  */
 import { cpus, totalmem } from 'node:os';
 import fse from 'fs-extra';
 import { stderrLog } from '../cluster/log.ts';
 import { benchFleet } from './fleet-bench.ts';
 import { benchLarge } from './large-bench.ts';
+import { benchMany } from './many-bench.ts';
 import { benchPolicyChange } from './policy-bench.ts';
 import { holds, table } from './rows.ts';
 import type { Row } from './rows.ts';
@@ -15,11 +16,13 @@ import type { Row } from './rows.ts';
 const full = {
   fleet: { nodes: 5_000, reportsPerSecond: 20, busySeconds: 60, quietSeconds: 300 },
   policy: { watches: 500, changes: 10 },
+  many: { policies: 1_000, changes: 20, intruders: 500 },
   large: { reports: 100_000 },
 };
 const small: typeof full = {
   fleet: { nodes: 200, reportsPerSecond: 5, busySeconds: 20, quietSeconds: 30 },
   policy: { watches: 50, changes: 3 },
+  many: { policies: 100, changes: 3, intruders: 50 },
   large: { reports: 5_000 },
 };
 
@@ -27,6 +30,7 @@ const scale = process.env['SCALE'] === 'small' ? small : full;
 const parts: Readonly<Record<keyof typeof full, () => Promise<Row[]>>> = {
   fleet: () => benchFleet(scale.fleet, stderrLog),
   policy: () => benchPolicyChange(scale.policy, stderrLog),
+  many: () => benchMany(scale.many, stderrLog),
   large: () => benchLarge(scale.large, stderrLog),
 };
 const chosen = (process.env['PARTS'] ?? Object.keys(parts).join()).split(',') as (keyof typeof parts)[];

@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
+import type { PolicyObject } from '../../src/controller/admission.ts';
 import { aCacheSpec, aNodeCache, aPod, aPolicy } from './builders.ts';
 import { Scenario } from './scenario.ts';
 import { noLimits } from '../../src/policy/limits.ts';
@@ -69,6 +70,80 @@ describe('a new policy', () => {
     expect(await scenario.reconcile()).toEqual({ calls: [configMap, daemonSet, status], again: second });
     scenario.catchUp();
     expect(await scenario.calls()).toEqual([]);
+  });
+});
+
+describe('a policy that is not accepted', () => {
+  const refused = (spec: PolicyObject['spec']) => (spec.caches[0]!.a3sBox!.home = '/etc');
+  const accepted = (spec: PolicyObject['spec']) => (spec.caches[0]!.a3sBox!.home = '/var/lib/a3s-box/home');
+
+  it('starts no agents, and gets nothing but a status that says why', async () => {
+    scenario.edit(refused);
+    expect(await scenario.reconcile()).toEqual({ calls: [status], again: 30 * second });
+    expect(['Accepted', 'Programmed', 'Ready'].map((type) => scenario.condition(type))).toEqual(['False PathNotAllowed', 'False NotAccepted', 'False NotAccepted']);
+    scenario.clock.jump(600 * second);
+    expect(await scenario.calls()).toEqual([]);
+  });
+
+  it('starts none either because an older policy governs its directory, until that one is gone', async () => {
+    const older = aPolicy({}, { name: 'older', uid: 'older-uid', creationTimestamp: '2025-01-01T00:00:00Z' });
+    scenario.shows(scenario.policies, older);
+    expect(await scenario.calls()).toEqual([status]);
+    expect(scenario.condition('Accepted')).toBe('False Conflicted');
+    scenario.shows(scenario.policies, older, 'DELETED');
+    scenario.clock.jump(60 * second);
+    expect(await scenario.calls()).toEqual([configMap, daemonSet, status]);
+  });
+
+  it('starts its agents once it is accepted, and keeps them when it is accepted no more', async () => {
+    scenario.edit(refused);
+    await scenario.calls();
+    scenario.edit(accepted);
+    expect(await scenario.calls()).toEqual([configMap, daemonSet, status]);
+    await running('node-1');
+    scenario.edit(refused);
+    expect((await scenario.calls()).filter((call) => call.startsWith('apply'))).toContain(configMap);
+    expect(compiled()).toMatchObject({ accepted: false });
+    expect(scenario.child('DaemonSet').metadata.name).toBe('cachepolicy-a3s-box');
+  });
+
+  it('brings the agents that it has to no other nodes', async () => {
+    scenario.edit((spec) => {
+      spec.nodeSelector = { pool: 'none' };
+      spec.tolerations = [{ key: 'theirs', operator: 'Exists' }];
+    });
+    await running('node-1');
+    const placed = () => {
+      const { nodeSelector, tolerations } = scenario.child('DaemonSet').spec!.template!.spec!;
+      return { nodeSelector, tolerations };
+    };
+    const before = placed();
+    scenario.edit((spec) => {
+      refused(spec);
+      spec.nodeSelector = {};
+      spec.tolerations = [{ operator: 'Exists' }];
+    });
+    await scenario.calls();
+    expect(placed()).toEqual(before);
+    scenario.edit(accepted);
+    await scenario.calls();
+    expect(placed()).toEqual({ nodeSelector: { 'kubernetes.io/os': 'linux' }, tolerations: [{ operator: 'Exists' }] });
+  });
+
+  it('tells agents whose DaemonSet somebody took away and left them', async () => {
+    await running('node-1');
+    scenario.shows(scenario.daemonSets, scenario.child('DaemonSet'), 'DELETED');
+    scenario.edit(refused);
+    expect(await scenario.calls()).toEqual([configMap, status]);
+    expect(compiled()).toMatchObject({ accepted: false });
+  });
+
+  it('writes its ConfigMap again for agents that it has', async () => {
+    await running('node-1');
+    scenario.edit(refused);
+    await scenario.calls();
+    scenario.shows(scenario.configMaps, scenario.child('ConfigMap'), 'DELETED');
+    expect(await scenario.calls()).toEqual([configMap]);
   });
 });
 

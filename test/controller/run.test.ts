@@ -5,9 +5,9 @@ import { runController } from '../../src/controller/run.ts';
 import type { PolicyObject } from '../../src/controller/admission.ts';
 import { silentLog } from '../../src/observe/log.ts';
 import type { Log } from '../../src/observe/log.ts';
-import { aPolicy } from './builders.ts';
+import { allowedRoots, aPolicy } from './builders.ts';
 
-/** An API server with nothing in it, on which a lease can be made and never renewed. */
+/** An API server with nothing in it but the allowed roots, on which a lease can be made and never renewed. */
 let server: http.Server;
 /** How many questions for a pod are answered with 500 before one is answered. */
 let podFailures = 0;
@@ -16,6 +16,8 @@ let paths: string[];
 let policies: PolicyObject[];
 let podContainers: { name: string; image: string }[];
 const open = () => new Promise<number>((resolve) => server.getConnections((_, count) => resolve(count)));
+
+const roots = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'cachepolicy-allowed-roots', namespace: 'test', uid: 'roots', resourceVersion: '1' }, data: { roots: allowedRoots.join('\n') } };
 
 beforeEach(async () => {
   asked = [];
@@ -32,6 +34,7 @@ beforeEach(async () => {
     const policy = policies.find(({ metadata: { name } }) => url.pathname.endsWith(`/cachepolicies/${name}`));
     if (request.method === 'GET' && policy !== undefined) return answer(200, policy);
     if (request.method === 'GET' && url.pathname.endsWith('/cachepolicies')) return answer(200, { metadata: { resourceVersion: '1' }, items: policies });
+    if (request.method === 'GET' && url.pathname.endsWith('/configmaps')) return answer(200, { metadata: { resourceVersion: '1' }, items: [roots] });
     if (request.method === 'GET') return url.pathname.endsWith('/leases/cachepolicy-controller') ? answer(404, { kind: 'Status', code: 404, reason: 'NotFound' }) : answer(200, { metadata: { resourceVersion: '1' }, items: [] });
     if (request.method === 'PATCH') return url.pathname.endsWith('/daemonsets/cachepolicy-slow') ? undefined : answer(200, { metadata: { name: 'x', generation: 1, resourceVersion: '2' } });
     if (request.method !== 'POST') return answer(500, { kind: 'Status', code: 500 });
@@ -81,7 +84,7 @@ describe('a controller that is told to stop', () => {
 
 describe('a controller of two policies', () => {
   it('lets neither wait for the other, whose DaemonSet nobody answers for', async () => {
-    policies = [aPolicy({}, { name: 'slow', uid: 'slow' }), aPolicy({ nodeSelector: { other: 'nodes' } }, { name: 'quick', uid: 'quick' })];
+    policies = ['slow', 'quick'].map((name) => aPolicy({ nodeSelector: { pool: name } }, { name, uid: name }));
     const stopping = new AbortController();
     const running = start('image:1', stopping.signal).catch(() => undefined);
     await expect.poll(() => asked, { timeout: 20_000 }).toContain('PATCH cachepolicy-slow');

@@ -1,9 +1,9 @@
 import { OperatorError } from '../../src/errors.ts';
+import type { DaemonSet } from '../../src/controller/children.ts';
 import { Inventory } from '../../src/controller/inventory.ts';
 import { podRecord, reportRecord } from '../../src/controller/records.ts';
 import type { NodeCacheObject, Pod } from '../../src/controller/records.ts';
 import type { PolicyObject } from '../../src/controller/admission.ts';
-import type { DaemonSet } from '../../src/controller/reconcile.ts';
 import { Reconciler } from '../../src/controller/reconcile.ts';
 import { Standings } from '../../src/controller/standings.ts';
 import type { ApplyOptions, DeleteOptions, KubeClient, ListOptions } from '../../src/kube/client.ts';
@@ -117,7 +117,7 @@ export class Scenario {
   child(kind: 'ConfigMap' | 'DaemonSet'): Child & DaemonSet {
     const child = this.#server.get(`cachepolicy-system/cachepolicy-a3s-box${kind}`);
     if (child === undefined) throw new Error(`no ${kind}`);
-    return child;
+    return child as Child & DaemonSet;
   }
 
   /** The next such call is answered so. */

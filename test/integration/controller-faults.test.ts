@@ -88,7 +88,6 @@ const story: readonly (() => Promise<void>)[] = [
   async function anotherOneConflicts() {
     await apply(newer, { limits: { maxEntries: 1 } });
     await until(newer, 'Accepted Conflicted');
-    await node.report(newer, 0);
   },
   async function theWinnerIsDeleted() {
     await remove(cachePolicies, older);

@@ -47,6 +47,7 @@ describe('the operator on nodes of local processes', () => {
   const box = (spec: Parameters<typeof aPolicy>[0] = {}) => apply(aPolicy({ nodeSelector: labels, ...spec } as never));
   const thePolicy = async (name = 'a3s-box') => JSON.parse(await kubectl(['get', 'cachepolicy', name, '-o', 'json'])) as CachePolicy;
   const theReport = async (node: ProcessNode, name = 'a3s-box') => JSON.parse(await kubectl(['get', 'nodecache', `${name}.${node.name}`, '-o', 'json'])) as NodeCache;
+  const agentsOf = (name: string) => kubectl(['-n', 'cachepolicy-system', 'get', 'daemonset', `cachepolicy-${name}`, '--ignore-not-found', '-o', 'json']);
   const rootOf = (node: ProcessNode) => join(node.hostRoot, home, 'cache/rootfs');
   const condition = ({ status }: CachePolicy, type: string) => status?.conditions?.find((each) => each.type === type);
 
@@ -88,19 +89,31 @@ describe('the operator on nodes of local processes', () => {
     expect((await thePolicy()).status?.lastEvictionTime).toBeDefined();
   });
 
-  it('gives way to an older policy of the same directory, reports all the same, and takes over when that one goes', async () => {
+  it('gives way to an older policy of the same directory, without agents, and takes over when that one goes', async () => {
     await apply(aPolicy({ name: 'newer', nodeSelector: labels, limits: { maxEntries: 1 } } as never));
     await eventually(async () => {
       expect(condition(await thePolicy('newer'), 'Accepted')).toMatchObject({ status: 'False', reason: 'Conflicted', message: expect.stringContaining('a3s-box') });
-      expect((await theReport(nodes()[0], 'newer')).status?.caches?.[0]).toMatchObject({ stats: { entryCount: 4 }, wouldEvict: { entries: 3 } });
     });
+    expect(await agentsOf('newer')).toBe('');
     expect(served(nodes()[0])).toHaveLength(4);
     await kubectl(['delete', 'cachepolicy', 'a3s-box']);
     await eventually(async () => {
       expect(condition(await thePolicy('newer'), 'Accepted')).toMatchObject({ status: 'True' });
       expect(served(nodes()[0])).toEqual(['redis:8']);
     });
-    await kubectl(['delete', 'cachepolicy', 'newer']);
+  });
+
+  it('keeps the agents of a policy that is accepted no more on their nodes: they report, and evict nothing', async () => {
+    await apply(aPolicy({ name: 'aside', nodeSelector: labels, home: '/var/lib/a3s-box/aside' } as never));
+    await eventually(async () => expect((await theReport(nodes()[0], 'aside')).status).toMatchObject({ observedGeneration: 1 }));
+    await apply(aPolicy({ name: 'aside', limits: { maxEntries: 0 } }));
+    await eventually(async () => {
+      expect(condition(await thePolicy('aside'), 'Accepted')).toMatchObject({ status: 'False', reason: 'Conflicted' });
+      expect((await theReport(nodes()[0], 'aside')).status).toMatchObject({ observedGeneration: 2, caches: [{ stats: { entryCount: 1 } }] });
+    });
+    expect(served(nodes()[0])).toEqual(['redis:8']);
+    expect(JSON.parse(await agentsOf('aside')).spec.template.spec.nodeSelector).toMatchObject(labels);
+    await kubectl(['delete', 'cachepolicy', 'aside', 'newer']);
   });
 
   it('says in the status that a directory is missing, and takes it up when it appears', async () => {

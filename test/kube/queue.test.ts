@@ -43,6 +43,18 @@ describe('a work queue', () => {
     expect(queue.size).toBe(1);
   });
 
+  it('hands out urgent keys first, and every fourth time another, so that neither waits for the end of the other', async () => {
+    const queue = new WorkQueue({ isUrgent: (key) => key.startsWith('u') });
+    for (const key of ['a', 'b', 'c', 'u1', 'u2', 'u3', 'u4', 'u5']) queue.add(key);
+    expect(queue.size).toBe(8);
+    const taken: (string | undefined)[] = [];
+    while (queue.size > 0) taken.push(await queue.take());
+    expect(taken).toEqual(['u1', 'u2', 'u3', 'a', 'u4', 'u5', 'b', 'c']);
+    for (const key of ['d', 'u6']) queue.add(key);
+    queue.shutDown();
+    expect([queue.size, await queue.take()]).toEqual([0, undefined]);
+  });
+
   it('adds a key when its time has come, of several times at the earliest', () => {
     const clock = new SteppedClock();
     const queue = new WorkQueue({ clock });
