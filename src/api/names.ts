@@ -20,7 +20,9 @@ export const agentServiceAccount = 'cachepolicy-agent';
 export const controllerFieldManager = 'cachepolicy-controller';
 export const agentFieldManager = 'cachepolicy-agent';
 
-export const leaseName = 'cachepolicy-controller';
+/** Of its Deployment and its lease. */
+export const controllerName = 'cachepolicy-controller';
+export const leaseName = controllerName;
 export const allowedRootsConfigMap = 'cachepolicy-allowed-roots';
 export const defaultAllowedRoots: readonly string[] = ['/var/lib/a3s-box', '/var/cache'];
 

@@ -164,7 +164,7 @@ Example:
   program.command('controller')
     .description('turn the CachePolicies of a cluster into agents and sum up their reports')
     .option('--listen <address:port>', 'where to serve health and metrics', ':8080')
-    .option('--image <image>', "image of the agents (default: that of the controller's own pod)")
+    .option('--image <image>', "image of the agents (default: that of the Deployment cachepolicy-controller)")
     .option('--namespace <name>', 'namespace of the operator (default: that of the pod, else cachepolicy-system)')
     .option('--kubeconfig <file>', 'outside a cluster: how to reach the API server (default: KUBECONFIG, then ~/.kube/config)')
     .option('--context <name>', 'outside a cluster: context of the kubeconfig')

@@ -1,10 +1,9 @@
 import { hostname } from 'node:os';
 import { randomUUID } from 'node:crypto';
 import { agentComponent, allowedRootsConfigMap, childName, componentLabel, leaseName, managedByLabel, operatorName } from '../api/names.ts';
-import { messageOf, OperatorError } from '../errors.ts';
 import { KubeClient } from '../kube/client.ts';
 import type { Connection } from '../kube/connection.ts';
-import { backoffMs, sleep, systemClock } from '../kube/clock.ts';
+import { systemClock } from '../kube/clock.ts';
 import type { Clock } from '../kube/clock.ts';
 import { runControlLoop } from '../kube/control-loop.ts';
 import { lead } from '../kube/election.ts';
@@ -25,6 +24,7 @@ import type { Log } from '../observe/log.ts';
 import { Metrics, timeLoop } from '../observe/metrics.ts';
 import type { PolicyObject } from './admission.ts';
 import { AdmissionCheck } from './admission-check.ts';
+import { agentImage } from './agent-image.ts';
 import { parseAllowedRoots } from './allowed-roots.ts';
 import type { DaemonSet } from './children.ts';
 import { Inventory } from './inventory.ts';
@@ -35,7 +35,7 @@ import { Standings } from './standings.ts';
 export interface ControllerOptions {
   readonly connection: Connection;
   readonly namespace: string;
-  /** Image of the agents; undefined: the image this controller's own pod runs. */
+  /** Image of the agents; undefined: the one that the controller's Deployment names. */
   readonly image: string | undefined;
   /** `address:port` of health and metrics. */
   readonly listen: string;
@@ -47,9 +47,6 @@ export interface ControllerOptions {
 
 /** Policies at once: what is slow about one, such as a webhook that lets each try of its DaemonSet run into the deadline, must not hold up the others. */
 const workers = 4;
-
-/** In deploy/controller.yaml. */
-const containerName = 'controller';
 
 /** Reports that come within this time are looked at once: a look costs a millisecond, and a large fleet tells many things a second. */
 const gatherMs = 200;
@@ -83,7 +80,7 @@ async function serve(options: ControllerOptions, signal: AbortSignal): Promise<v
     ready: { synced: () => (watched.hasSynced() ? undefined : 'the first lists are not complete yet') },
   });
   const watching = watched.run(signal);
-  const image = options.image ?? (await ownImage(client, { namespace, log, signal }));
+  const image = options.image ?? (await agentImage(client, { namespace, log, signal }));
   if (image === undefined) return void (await watching);
   const identity = `${hostname()}_${randomUUID()}`;
   await lead({ client, namespace, name: leaseName, identity, log }, async (leadership) => {
@@ -172,32 +169,6 @@ function enqueueChanges({ policies, configMaps: maps, daemonSets: sets }: Watche
 
 function enqueueAll({ policies }: Watched, queue: WorkQueue): void {
   for (const { metadata } of policies.values()) queue.add(metadata.name);
-}
-
-/**
- * The image this pod runs: the agents run the same. Asked for until there is an answer: a start in an outage of the API must not end in a
- * crash loop, whose waits would go on after the outage.
- * @returns undefined where the signal came first
- * @throws ERR_KUBE_CONFIG
- */
-async function ownImage(client: KubeClient, { namespace, log, signal }: { namespace: string; log: Log; signal: AbortSignal }): Promise<string | undefined> {
-  const name = process.env['POD_NAME'];
-  if (name === undefined) throw new OperatorError('ERR_KUBE_CONFIG', 'POD_NAME is not set; outside a pod say which image the agents run with --image');
-  for (let failures = 0; !signal.aborted; failures++) {
-    try {
-      const pod = await client.get<KubeObject & { spec: { containers: { name: string; image: string }[] } }>(pods, { namespace, name }, { signal });
-      // Not the first: a service mesh may have put a container of its own before it.
-      const image = pod.spec.containers.find((container) => container.name === containerName)?.image;
-      if (image !== undefined) return image;
-      throw new OperatorError('ERR_KUBE_CONFIG', `pod ${name} has no container ${containerName}; say which image the agents run with --image`);
-    } catch (error) {
-      if (signal.aborted) break;
-      if (!(error instanceof OperatorError) || !error.retry) throw error;
-      log.warn({ err: error }, `the image of this pod is not known yet: ${messageOf(error)}`);
-      await sleep(systemClock, backoffMs(failures, 1_000, 10_000, systemClock.random()), signal);
-    }
-  }
-  return undefined;
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

@@ -24,6 +24,7 @@ export const pods: Resource = { apiVersion: 'v1', kind: 'Pod', plural: 'pods', n
 export const nodes: Resource = { apiVersion: 'v1', kind: 'Node', plural: 'nodes', namespaced: false };
 export const events: Resource = { apiVersion: 'v1', kind: 'Event', plural: 'events', namespaced: true };
 export const daemonSets: Resource = { apiVersion: 'apps/v1', kind: 'DaemonSet', plural: 'daemonsets', namespaced: true };
+export const deployments: Resource = { apiVersion: 'apps/v1', kind: 'Deployment', plural: 'deployments', namespaced: true };
 export const leases: Resource = { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease', plural: 'leases', namespaced: true };
 export const cachePolicies: Resource = { apiVersion, kind: 'CachePolicy', plural: 'cachepolicies', namespaced: false };
 export const nodeCaches: Resource = { apiVersion, kind: 'NodeCache', plural: 'nodecaches', namespaced: false };

@@ -1,4 +1,5 @@
 import http from 'node:http';
+import { text as readBody } from 'node:stream/consumers';
 import type { AddressInfo } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { runController } from '../../src/controller/run.ts';
@@ -9,12 +10,15 @@ import { allowedRoots, aPolicy } from './builders.ts';
 
 /** An API server with nothing in it but the allowed roots, on which a lease can be made and never renewed. */
 let server: http.Server;
-/** How many questions for a pod are answered with 500 before one is answered. */
-let podFailures = 0;
+/** How many questions for the Deployment are answered with 500 before one is answered. */
+let deploymentFailures = 0;
 let asked: string[];
 let paths: string[];
+/** Of the DaemonSets that are applied. */
+let images: string[];
 let policies: PolicyObject[];
-let podContainers: { name: string; image: string }[];
+/** Of the template of the Deployment; undefined: there is none. */
+let containers: { name: string; image: string }[] | undefined;
 const open = () => new Promise<number>((resolve) => server.getConnections((_, count) => resolve(count)));
 
 const roots = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'cachepolicy-allowed-roots', namespace: 'test', uid: 'roots', resourceVersion: '1' }, data: { roots: allowedRoots.join('\n') } };
@@ -22,24 +26,29 @@ const roots = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'cachepol
 beforeEach(async () => {
   asked = [];
   paths = [];
+  images = [];
+  deploymentFailures = 0;
   policies = [];
-  podContainers = [{ name: 'mesh', image: 'mesh:1' }, { name: 'controller', image: 'image:1' }];
+  containers = [{ name: 'mesh', image: 'mesh:1' }, { name: 'controller', image: 'image:1' }];
   server = http.createServer((request, response) => {
     const url = new URL(request.url ?? '/', 'http://server');
     paths.push(url.pathname);
     asked.push(`${request.method} ${url.pathname.replace(/.*\//, '')}`);
     const answer = (code: number, body: object) => response.writeHead(code, { 'content-type': 'application/json' }).end(JSON.stringify(body));
     if (url.searchParams.has('watch')) return response.writeHead(200).flushHeaders();
-    if (url.pathname.includes('/pods/')) return podFailures-- > 0 ? answer(500, { kind: 'Status', code: 500 }) : answer(200, { metadata: { name: 'me' }, spec: { containers: podContainers } });
+    if (url.pathname.endsWith('/deployments/cachepolicy-controller')) {
+      if (deploymentFailures-- > 0) return answer(500, { kind: 'Status', code: 500 });
+      return containers === undefined ? answer(404, { kind: 'Status', code: 404, reason: 'NotFound' }) : answer(200, { metadata: { name: 'cachepolicy-controller' }, spec: { template: { spec: { containers } } } });
+    }
     const policy = policies.find(({ metadata: { name } }) => url.pathname.endsWith(`/cachepolicies/${name}`));
     if (request.method === 'GET' && policy !== undefined) return answer(200, policy);
     if (request.method === 'GET' && url.pathname.endsWith('/cachepolicies')) return answer(200, { metadata: { resourceVersion: '1' }, items: policies });
     if (request.method === 'GET' && url.pathname.endsWith('/configmaps')) return answer(200, { metadata: { resourceVersion: '1' }, items: [roots] });
     if (request.method === 'GET') return url.pathname.endsWith('/leases/cachepolicy-controller') ? answer(404, { kind: 'Status', code: 404, reason: 'NotFound' }) : answer(200, { metadata: { resourceVersion: '1' }, items: [] });
+    if (request.method === 'PATCH' && url.pathname.includes('/daemonsets/') && !url.searchParams.has('dryRun')) void readBody(request).then((text) => images.push(/"image":"([^"]+)"/.exec(text)?.[1] ?? text));
     if (request.method === 'PATCH') return url.pathname.endsWith('/daemonsets/cachepolicy-slow') ? undefined : answer(200, { metadata: { name: 'x', generation: 1, resourceVersion: '2' } });
     if (request.method !== 'POST') return answer(500, { kind: 'Status', code: 500 });
-    let body = '';
-    request.on('data', (data: Buffer) => void (body += data.toString())).on('end', () => {
+    void readBody(request).then((body) => {
       const lease = JSON.parse(body) as { metadata: object };
       answer(201, { ...lease, metadata: { ...lease.metadata, resourceVersion: '2' } });
     });
@@ -96,28 +105,44 @@ describe('a controller of two policies', () => {
 });
 
 describe('a controller that starts while the API server cannot answer', () => {
-  it('asks for its own image until it gets to know it, instead of ending', async () => {
+  it('asks its Deployment for the image of the agents until there is an answer, instead of ending', async () => {
     const stopping = new AbortController();
-    podFailures = 2;
+    deploymentFailures = 2;
     let ended = false;
     const running = start(undefined, stopping.signal).finally(() => (ended = true));
-    await expect.poll(() => podFailures, { timeout: 20_000 }).toBe(-1);
+    await expect.poll(() => deploymentFailures, { timeout: 20_000 }).toBe(-1);
     expect(ended).toBe(false);
     stopping.abort();
     await running;
   }, 30_000);
 
-  it('takes no other container of its pod for itself, such as one that a service mesh put there', async () => {
-    podContainers = [{ name: 'mesh', image: 'mesh:1' }];
-    await expect(start(undefined, AbortSignal.timeout(20_000))).rejects.toMatchObject({ code: 'ERR_KUBE_CONFIG' });
-  }, 30_000);
-
   it('ends without an error when it is told to before it knows', async () => {
     const stopping = new AbortController();
-    podFailures = Infinity;
+    deploymentFailures = Infinity;
     const running = start(undefined, stopping.signal);
     await expect.poll(open, { timeout: 5_000 }).toBeGreaterThan(0);
     stopping.abort();
     await running;
+  }, 30_000);
+});
+
+describe('the image of the agents', () => {
+  it('is that of the controller in its Deployment, whatever a sidecar before it and a webhook for pods name', async () => {
+    policies = [aPolicy()];
+    const stopping = new AbortController();
+    const running = start(undefined, stopping.signal);
+    await expect.poll(() => images, { timeout: 20_000 }).toContain('image:1');
+    expect(new Set(images)).toEqual(new Set(['image:1']));
+    expect(paths.filter((path) => path.includes('/pods/'))).toEqual([]);
+    stopping.abort();
+    await running;
+  }, 30_000);
+
+  it.each([
+    ['there is no container of its name', [{ name: 'mesh', image: 'mesh:1' }], 'Deployment test/cachepolicy-controller has no container controller; say which image the agents run with --image'],
+    ['there is no Deployment', undefined, 'Deployment test/cachepolicy-controller does not exist; say which image the agents run with --image'],
+  ])('has to be said where %s', async (_, present, message) => {
+    containers = present;
+    await expect(start(undefined, AbortSignal.timeout(20_000))).rejects.toMatchObject({ code: 'ERR_KUBE_CONFIG', message });
   }, 30_000);
 });
