@@ -20,14 +20,15 @@ const shared = {
   platform: 'node',
   target: 'node24',
   format: 'cjs',
+  // The source stays in memory (2 MiB less in the agent) and is parsed at every start of a command.
+  minifyWhitespace: true,
   legalComments: 'none',
   logLevel: 'warning',
 } as const;
 
 const outputs = { outdir: fresh, outExtension: { '.js': '.cjs' }, external: ['koffi', '@kubernetes/client-node'] };
 
-// Without comments and indentation the agent takes 2 MiB less: its source stays in memory.
-await build({ ...shared, ...outputs, entryPoints: [{ in: 'src/agent/main.ts', out: 'agent' }], minifyWhitespace: true });
+await build({ ...shared, ...outputs, entryPoints: [{ in: 'src/agent/main.ts', out: 'agent' }] });
 await build({
   ...shared,
   ...outputs,

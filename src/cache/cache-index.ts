@@ -98,7 +98,10 @@ export class CacheIndex implements Disposable {
   async save(root: Dir, slices: Slices): Promise<void> {
     if (this.#snapshot === undefined || this.#root === undefined || !isSameRoot(this.#root, root.stat())) return;
     const unsaved = this.#unsaved;
-    await saveIndex(root, { format: this.#format.name, settledAtMs: this.#settledAtMs, entries: this.#snapshot.entries }, slices);
+    const { entries, damaged, leftovers, unrecognised } = this.#snapshot;
+    const isAllEntries = damaged.length + leftovers.length + unrecognised.length === 0;
+    const rootChangedNs = isAllEntries && this.#settledForMs >= settleMs ? this.#rootChangedNs : null;
+    await saveIndex(root, { format: this.#format.name, settledAtMs: this.#settledAtMs, entries, rootChangedNs }, slices);
     this.#unsaved -= unsaved;
   }
 
@@ -119,7 +122,7 @@ export class CacheIndex implements Disposable {
 
   async #previous(root: Dir, stat: Stat, { slices, nowMs }: Omit<ScanOptions, 'previous'>): Promise<PreviousScan | undefined> {
     const heard = this.#heard(root, stat);
-    if (this.#snapshot === undefined) return await this.#saved(root, slices, nowMs);
+    if (this.#snapshot === undefined) return await savedScan(root, this.#format, { slices, nowMs, trustsRoot: false });
     const isDue = this.#clock.monotonicMs() >= this.#fullLookDueMs;
     return { snapshot: this.#snapshot, settledAtMs: this.#settledAtMs, changed: isDue ? undefined : heard };
   }
@@ -140,12 +143,20 @@ export class CacheIndex implements Disposable {
   get #settledForMs(): number {
     return this.#lookedAtMs - msOf(this.#rootChangedNs);
   }
+}
 
-  async #saved(root: Dir, slices: Slices, nowMs: number): Promise<PreviousScan | undefined> {
-    const saved = await loadIndex(root, this.#format.name, slices);
-    if (saved === undefined) return undefined;
-    const { entries, settledAtMs } = saved;
-    const snapshot = { takenAtMs: nowMs, entries, damaged: [], leftovers: [], unrecognised: [], filesRead: 0 };
-    return { snapshot, settledAtMs, changed: undefined };
-  }
+/**
+ * The last scan that an agent saved, as the start of another one.
+ * @param options trustsRoot: a root whose change time is still the saved one holds what it held then, because the runtime renames what it
+ * writes. A metadata file that somebody wrote in place is not seen, so this is for commands that evict nothing; else every stamp is compared.
+ */
+export async function savedScan(
+  root: Dir, format: StoreFormat, { slices, nowMs, trustsRoot }: Pick<ScanOptions, 'slices' | 'nowMs'> & { readonly trustsRoot: boolean },
+): Promise<PreviousScan | undefined> {
+  const { changedNs } = root.stat();
+  const saved = await loadIndex(root, format.name, slices);
+  if (saved === undefined) return undefined;
+  const { entries, settledAtMs, rootChangedNs } = saved;
+  const snapshot = { takenAtMs: nowMs, entries, damaged: [], leftovers: [], unrecognised: [], filesRead: 0 };
+  return { snapshot, settledAtMs, changed: trustsRoot && rootChangedNs === changedNs ? new Set() : undefined };
 }

@@ -14,6 +14,8 @@ export interface SavedIndex {
   readonly format: FormatName;
   readonly settledAtMs: number;
   readonly entries: EntryTable;
+  /** Change time of the root when nothing but these entries was in it; null where that is not known, or the change was too recent to show the next one. */
+  readonly rootChangedNs: bigint | null;
 }
 
 /**
@@ -21,7 +23,7 @@ export interface SavedIndex {
  * memory (little-endian, as every machine this runs on). Of another version, of another root, or damaged, it is as good as none.
  */
 const fileName = 'index';
-const formatVersion = 1;
+const formatVersion = 2;
 const maxRows = 2_000_000;
 const maxBytes = 512 * 2 ** 20;
 const maxHeaderBytes = 512;
@@ -33,6 +35,8 @@ interface Header {
   readonly format: string;
   readonly root: string;
   readonly settledAtMs: number;
+  /** In decimal: JSON has no integers of this size. */
+  readonly rootChangedNs: string | null;
   readonly rows: number;
   readonly textBytes: [number, number, number];
   readonly checksum: number;
@@ -42,11 +46,11 @@ interface Header {
  * To be called under the pass lock. Nothing waits for the disk: what a power cut spoils, the checksum finds.
  * @throws ERR_DISK_IO, ERR_DISK_FULL; then the old one stands
  */
-export async function saveIndex(root: Dir, { format, settledAtMs, entries: { columns } }: SavedIndex, slices: Slices): Promise<void> {
+export async function saveIndex(root: Dir, { format, settledAtMs, entries: { columns }, rootChangedNs }: SavedIndex, slices: Slices): Promise<void> {
   if (columns.length > maxRows) return;
   using own = openOwnFolder(root);
   const pieces = columns.pieces();
-  const header = { formatVersion, format, root: markOf(root), settledAtMs, rows: columns.length, textBytes: columns.textBytes };
+  const header = { formatVersion, format, root: markOf(root), settledAtMs, rootChangedNs: rootChangedNs?.toString() ?? null, rows: columns.length, textBytes: columns.textBytes };
   const text = JSON.stringify({ ...header, checksum: checksumOf(header, pieces) } satisfies Header);
   const tempName = `${fileName}.new`;
   // Left by a crash.
@@ -92,7 +96,8 @@ export async function loadIndex(root: Dir, format: FormatName, slices: Slices): 
     at += piece.length;
   }
   if (!columns.isSound) return undefined;
-  return { format, settledAtMs: header.settledAtMs, entries: new EntryTable(columns, header.settledAtMs) };
+  const rootChangedNs = header.rootChangedNs === null ? null : BigInt(header.rootChangedNs);
+  return { format, settledAtMs: header.settledAtMs, entries: new EntryTable(columns, header.settledAtMs), rootChangedNs };
 }
 
 async function isWhole(file: OpenFile, { header: { checksum, ...rest }, from, sizeBytes }: { header: Header; from: number; sizeBytes: number }, slices: Slices): Promise<boolean> {
@@ -146,8 +151,9 @@ function parse(text: string): Header | undefined {
     if (error instanceof SyntaxError) return undefined;
     throw error;
   }
-  const { rows, textBytes, settledAtMs } = header ?? {};
+  const { rows, textBytes, settledAtMs, rootChangedNs } = header ?? {};
   if (header?.formatVersion !== formatVersion || !isCount(rows, maxRows) || !Number.isFinite(settledAtMs)) return undefined;
+  if (rootChangedNs !== null && !/^\d{1,20}$/.test(rootChangedNs ?? '')) return undefined;
   if (!Array.isArray(textBytes) || textBytes.length !== 3 || !textBytes.every((bytes) => isCount(bytes, maxBytes))) return undefined;
   return header as Header;
 }

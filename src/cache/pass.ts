@@ -8,7 +8,7 @@ import type { Limits } from '../policy/limits.ts';
 import type { EntryName, Snapshot } from '../policy/snapshot.ts';
 import { evictedOf, plannedVictims, without } from './aftermath.ts';
 import { Backoff } from './backoff.ts';
-import { CacheIndex } from './cache-index.ts';
+import { CacheIndex, savedScan } from './cache-index.ts';
 import { ClockWatch } from './clock-watch.ts';
 import { CacheDraft, planAlone } from './draft.ts';
 import { evict } from './evict.ts';
@@ -99,7 +99,7 @@ export class Cache implements Disposable {
   /** What lies there now. Reads only: takes no lock, writes nothing. */
   async scan(signal?: AbortSignal): Promise<Snapshot> {
     using root = this.#openRoot();
-    const snapshot = await this.#scan(root, signal);
+    const snapshot = await this.#scan(root, { signal, stamped: true });
     this.index?.lend();
     return snapshot;
   }
@@ -245,7 +245,7 @@ export class Cache implements Disposable {
   async #draft(root: Dir, holders: Holders, { trigger, signal, evicts = false }: PlanOptions & { evicts?: boolean }): Promise<CacheDraft> {
     const isTrusted = this.#clockWatch.isTrusted(trigger === 'FreeSpace' ? 'FreeSpace' : evicts ? 'Pass' : 'Look');
     const { limits: all, protect } = isTrusted ? this.#spec : withoutTime(this.#spec);
-    const snapshot = await this.#scan(root, signal);
+    const snapshot = await this.#scan(root, { signal, stamped: evicts });
     const { holds: read, error } = holders.read();
     const holds = withUsesSeen(this.#format, read);
     const limits = trigger === 'FreeSpace' ? freeSpaceOnly(all) : all;
@@ -253,10 +253,12 @@ export class Cache implements Disposable {
     return new CacheDraft({ root, format: this.#format, holders, input, most: this.#options.mostAtOnce, error });
   }
 
-  async #scan(root: Dir, signal: AbortSignal | undefined): Promise<Snapshot> {
+  async #scan(root: Dir, { signal, stamped }: { readonly signal: AbortSignal | undefined; readonly stamped: boolean }): Promise<Snapshot> {
     const { clock, leftoverAgeMs, room } = this.#options;
     const options = { nowMs: clock.now(), leftoverAgeMs, room, slices: new Slices(signal) };
-    return this.index === undefined ? await this.#format.scan(root, options) : await this.index.scan(root, options);
+    if (this.index !== undefined) return await this.index.scan(root, options);
+    if (this.#format.kind === 'Plain') return await this.#format.scan(root, options);
+    return await this.#format.scan(root, { ...options, stamped, previous: await savedScan(root, this.#format, { ...options, trustsRoot: !stamped }) });
   }
 
   #holdersAt(root: Dir): Holders {

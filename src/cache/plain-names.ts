@@ -11,16 +11,20 @@ export class PlainNames {
   hash = 0;
   readonly #metadata: Buffer;
   readonly #lock: Buffer;
+  readonly #lockEnd: number;
   /** A longer one may be none of an entry. */
   readonly #maxLength: number;
 
   constructor({ metadataSuffix, lockSuffix }: Pick<StoreFormat, 'metadataSuffix' | 'lockSuffix'>) {
     this.#metadata = Buffer.from(metadataSuffix);
     this.#lock = Buffer.from(lockSuffix);
+    this.#lockEnd = this.#lock.at(-1) ?? 0;
     this.#maxLength = 255 - Math.max(metadataSuffix.length, lockSuffix.length);
   }
 
   roleOf(bytes: Uint8Array, start: number, end: number): 'Entry' | 'Metadata' | 'Lock' | undefined {
+    // Every third name is a lock's, of which no hash is needed.
+    if (bytes[end - 1] === this.#lockEnd && this.#isLock(bytes, start, end)) return 'Lock';
     let at = start;
     let hash = firstHash;
     for (; at < end && isPlain[bytes[at]!] === 1; at += 1) hash = nextHash(hash, bytes[at]!);
@@ -29,7 +33,15 @@ export class PlainNames {
     this.hash = hash;
     if (at === end) return 'Entry';
     if (endsAs(bytes, at, end, this.#metadata)) return 'Metadata';
-    return endsAs(bytes, at, end, this.#lock) ? 'Lock' : undefined;
+    return undefined;
+  }
+
+  #isLock(bytes: Uint8Array, start: number, end: number): boolean {
+    const suffixAt = end - this.#lock.length;
+    if (suffixAt <= start || suffixAt - start > this.#maxLength || !endsAs(bytes, suffixAt, end, this.#lock)) return false;
+    let at = start;
+    while (at < suffixAt && isPlain[bytes[at]!] === 1) at += 1;
+    return at === suffixAt;
   }
 }
 

@@ -29,6 +29,8 @@ const isLink = 2;
 const isOther = 4;
 const hasTree = isDirectory | isLink | isOther;
 const hasMetadata = 8;
+/** Its metadata is no regular file, or may be none: it is read with more care. */
+const isOddMetadata = 16;
 const isWhole = isDirectory | hasMetadata;
 
 function treeBit(kind: FileKind): number {
@@ -102,7 +104,7 @@ class Scan {
           const { buffer, start, end, kind } = names;
           const role = kind === 'Unknown' ? undefined : plain.roleOf(buffer, start, end);
           if (role === 'Entry') this.#add(treeBit(kind), buffer, start, plain.end, plain.hash);
-          else if (role === 'Metadata') this.#add(hasMetadata, buffer, start, plain.end, plain.hash);
+          else if (role === 'Metadata') this.#add(kind === 'File' ? hasMetadata : hasMetadata | isOddMetadata, buffer, start, plain.end, plain.hash);
           else if (role !== 'Lock' || kind !== 'File') this.#sort(buffer.toString('utf8', start, end), kind);
         }
         this.#takeRoom();
@@ -216,7 +218,7 @@ class Scan {
     raw.names = names.bytes;
     raw.nameStart = names.startOf(at);
     raw.nameEnd = names.endOf(at);
-    if (!this.#files.read(raw.names, raw.nameStart, raw.nameEnd)) return false;
+    if (!this.#files.read(raw.names, raw.nameStart, raw.nameEnd, { stamped: this.#options.stamped !== false })) return false;
     if (!this.#format.readPlainMetadata(this.#files.bytes, this.#files.length, raw)) return false;
     raw.stamp = this.#files.stamp;
     this.#filesRead += 1;

@@ -1,7 +1,7 @@
 import type { Dir } from './dir.ts';
 import { errno } from './disk-error.ts';
 import { endOfWatch, inotifyAddWatch, inotifyInit } from './inotify.ts';
-import { close, read } from './libc.ts';
+import { addressOf, close, read } from './libc.ts';
 
 /** Beyond so many names it is as fast to look at all of them. */
 const maxNames = 10_000;
@@ -45,7 +45,7 @@ export class DirWatch implements Disposable {
   /** Fetches what was heard. @returns whether anything has been since the last `take` */
   drain(): boolean {
     for (;;) {
-      const filled = read(this.#fd, buffer);
+      const filled = read(this.#fd, bufferAddress, buffer.length);
       if (filled === -errno.EINTR) continue;
       if (filled <= 0) break;
       this.#hear(filled);
@@ -82,3 +82,4 @@ export class DirWatch implements Disposable {
 }
 
 const buffer = Buffer.alloc(16 * 1024);
+const bufferAddress = addressOf(buffer);

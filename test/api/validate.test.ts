@@ -1,5 +1,8 @@
+import { Ajv } from 'ajv';
+import type { AnySchema } from 'ajv';
 import { describe, expect, it } from 'vitest';
 import { formatPath } from '../../src/api/problem.ts';
+import { cachePolicySchema } from '../../src/api/cachepolicy-schema.gen.ts';
 import { validatePolicy } from '../../src/api/validate.ts';
 
 function policy(spec: object = {}, cache: object = {}): Record<string, unknown> {
@@ -80,5 +83,12 @@ describe('hostile values', () => {
       'spec.caches[0].limits.__proto__: unknown field; allowed here: maxEntries, maxBytes, maxIdle, minFree, minFreeInodes, headroom',
     ]);
     expect(problems(policy({ toString: 1 }))).toEqual([expect.stringContaining('spec.toString: unknown field')]);
+  });
+});
+
+describe('the schema', () => {
+  it('is a JSON schema by the meta-schema, which no command checks again', () => {
+    const ajv = new Ajv({ strict: false });
+    expect([ajv.validateSchema(cachePolicySchema as AnySchema), ajv.errors]).toEqual([true, null]);
   });
 });

@@ -242,6 +242,9 @@ describe('an index on the disk', () => {
     using cache = remembering(store);
     await cache.scan();
     await cache.save();
+    // The folder of the index has changed the root.
+    await cache.scan();
+    await cache.save();
     return store;
   }
 
@@ -258,11 +261,84 @@ describe('an index on the disk', () => {
     expect(contentOf(snapshot)).toEqual(contentOf(await store.cache({}, { clock: settled() }).scan()));
   });
 
+  describe('that a command finds which evicts nothing', () => {
+    /** What a dry run finds, and how many metadata files it opened for it. */
+    async function dryRun(store: StoreOnDisk) {
+      const { before } = await store.cache({}, { clock: settled() }).pass({ mode: 'DryRun', trigger: 'Manual' });
+      const { damaged, leftovers, unrecognised, filesRead } = before;
+      const entries = [...before.entries].map(({ key: entryKey, sizeBytes, lastAccessedAtMs }) => [entryKey, sizeBytes, lastAccessedAtMs]);
+      return { filesRead, content: { entries: entries.toSorted(), damaged, leftovers, unrecognised } };
+    }
+
+    function damaged(store: StoreOnDisk, name: string): StoreOnDisk {
+      mkdirSync(join(store.root, name));
+      return store.file(`${name}.meta.json`, '{');
+    }
+
+    /** The same by a command that finds no index. */
+    async function withoutIndex(store: StoreOnDisk) {
+      rmSync(indexOf(store));
+      return (await dryRun(store)).content;
+    }
+
+    test('answers for a store in which nothing has changed: no name is read and no file is opened', async () => {
+      const store = await saved();
+      const names = vi.spyOn(await import('../../src/disk/dir-entries.ts'), 'DirNames');
+      const { filesRead, content } = await dryRun(store);
+      expect({ filesRead, namesRead: names.mock.calls.length }).toEqual({ filesRead: 0, namesRead: 0 });
+      expect(content.entries).toHaveLength(200);
+      expect(content).toEqual(await withoutIndex(store));
+    });
+
+    const changes: [string, number, (store: StoreOnDisk) => void][] = [
+      ['a use', 1, (store) => use(store, 'entry-1')],
+      ['a new entry', 1, (store) => store.entry('new')],
+      ['an entry without its tree', 1, (store) => rmSync(join(store.root, 'entry-2'), { recursive: true })],
+      ['a damaged entry', 1, (store) => damaged(store, 'broken')],
+      ['a name that is no entry', 0, (store) => writeFileSync(join(store.root, 'notes.txt'), '')],
+    ];
+    test.each(changes)('is compared with the store after %s', async (_, filesRead, act) => {
+      const store = await saved();
+      act(store);
+      const found = await dryRun(store);
+      expect(found.filesRead).toBe(filesRead);
+      expect(found.content).toEqual(await withoutIndex(store));
+    });
+
+    test('is compared with a store that holds more than entries, which the index does not say', async () => {
+      const store = damaged(new StoreOnDisk().entry(key('a')), key('b'));
+      writeFileSync(join(store.root, 'notes.txt'), '');
+      using cache = remembering(store);
+      await cache.scan();
+      await cache.save();
+      const { content } = await dryRun(store);
+      expect(content).toMatchObject({ damaged: [{ name: key('b') }], unrecognised: ['notes.txt'] });
+      expect(content).toEqual(await withoutIndex(store));
+    });
+
+    test('of a store that changed right before it was saved is compared with the store', async () => {
+      const store = new StoreOnDisk().entry(key('a'));
+      using cache = remembering(store, new SteppedClock());
+      await cache.scan();
+      await cache.save();
+      expect(readFileSync(indexOf(store), 'latin1')).toContain('"rootChangedNs":null');
+    });
+
+    test('does not answer for a run that evicts: each stamp is compared', async () => {
+      const store = await saved(20);
+      // Written in place, which the runtime never does: the root shows nothing of it.
+      const path = join(store.root, 'entry-3.meta.json');
+      writeFileSync(path, readFileSync(path, 'utf8').replace(/"size_bytes": \d+/, '"size_bytes": 77'));
+      const { before } = await store.cache({}, { clock: settled() }).pass({ mode: 'Enforce', trigger: 'Manual' });
+      expect([...before.entries].find(({ name }) => name === 'entry-3')?.sizeBytes).toBe(77);
+    });
+  });
+
   const spoil: [string, (path: string) => void][] = [
     ['cut short', (path) => truncateSync(path, statSync(path).size - 1)],
     ['longer', (path) => appendFileSync(path, 'x')],
     ['empty', (path) => truncateSync(path, 0)],
-    ['of a newer version', (path) => writeFileSync(path, readFileSync(path, 'latin1').replace('"formatVersion":1', '"formatVersion":2'), 'latin1')],
+    ['of a newer version', (path) => writeFileSync(path, readFileSync(path, 'latin1').replace(/"formatVersion":\d+/, '"formatVersion":99'), 'latin1')],
     ['of another format', (path) => writeFileSync(path, readFileSync(path, 'latin1').replace('a3s-rootfs', 'a3s-layers'), 'latin1')],
     ['of another directory', (path) => writeFileSync(path, readFileSync(path, 'latin1').replace(/"root":"\d/, '"root":"x'), 'latin1')],
     ['said to be larger than any', (path) => writeFileSync(path, readFileSync(path, 'latin1').replace(/"rows":\d+/, '"rows":1e15'), 'latin1')],

@@ -43,6 +43,8 @@ export interface ScanOptions {
   readonly room?: Room | undefined;
   /** What the last scan of this very directory found; without it everything is read. */
   readonly previous?: PreviousScan | undefined;
+  /** False where nobody compares the stamps of the entries later: neither an eviction nor another scan. Then some of them are zero. */
+  readonly stamped?: boolean;
 }
 
 export interface PreviousScan {
