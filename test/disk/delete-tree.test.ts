@@ -44,6 +44,19 @@ test('links are removed, never what they point to', async () => {
   expect(readFileSync(join(canary, 'whole'), 'utf8')).toBe('canary');
 });
 
+test('what comes free is counted where that is asked for: nothing of a file that has another link', async () => {
+  const { base, box, tree } = layout();
+  mkdirSync(join(tree, 'sub'));
+  for (const name of ['own', 'twice', 'shared']) writeFileSync(join(tree, 'sub', name), Buffer.alloc(40_960, 1));
+  linkSync(join(tree, 'sub', 'twice'), join(tree, 'twice'));
+  linkSync(join(tree, 'sub', 'shared'), join(base, 'shared'));
+  const folders = (lstatSync(tree).blocks + lstatSync(join(tree, 'sub')).blocks) * 512;
+  const { freedBytes } = await deleteTree(pin(box), 'tree', { totalBytes: 0, countsFreed: true });
+  expect(freedBytes).toBe(2 * 40_960 + folders);
+  expect(lstatSync(join(base, 'shared')).nlink).toBe(1);
+  expect((await deleteTree(pin(base), 'canary')).freedBytes).toBeUndefined();
+});
+
 test('a link in the place of the tree itself is removed, never followed', async () => {
   const { box, canary } = layout();
   symlinkSync(canary, join(box, 'link'));

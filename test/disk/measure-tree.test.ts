@@ -1,5 +1,5 @@
 import { execFileSync, spawn } from 'node:child_process';
-import { closeSync, linkSync, mkdirSync, openSync, readFileSync, symlinkSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
+import { closeSync, linkSync, mkdirSync, openSync, readFileSync, statSync, symlinkSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { errno } from '../../src/disk/disk-error.ts';
@@ -53,6 +53,22 @@ describe('the size of a tree', () => {
     const [tree, other] = [await measure(), await measure('other')];
     expect([tree.hasSharedFiles, other.hasSharedFiles]).toEqual([true, true]);
     expect([tree.allocatedBytes - empty, other.allocatedBytes - empty]).toEqual([20 * kib, 20 * kib]);
+  });
+
+  test('lists the files with names elsewhere, and no others', async () => {
+    const { path, measure } = place();
+    mkdirSync(join(path, 'other'));
+    for (const name of ['whole', 'shared', 'half']) write(join(path, 'tree', name), 8 * kib);
+    linkSync(join(path, 'tree', 'whole'), join(path, 'tree', 'whole-2'));
+    linkSync(join(path, 'tree', 'half'), join(path, 'tree', 'half-2'));
+    for (const name of ['shared', 'half']) linkSync(join(path, 'tree', name), join(path, 'other', name));
+    const { linked } = await measure();
+    const files = Array.from(linked!.inodes, (inode, i) => ({ inode, linksHere: linked!.linksHere[i], links: linked!.links[i], allocatedBytes: linked!.allocatedBytes[i] }));
+    const inodeOf = (name: string) => statSync(join(path, 'tree', name), { bigint: true }).ino;
+    expect(files.toSorted((a, b) => a.links! - b.links!)).toEqual([
+      { inode: inodeOf('shared'), linksHere: 1, links: 2, allocatedBytes: 8 * kib },
+      { inode: inodeOf('half'), linksHere: 2, links: 3, allocatedBytes: 8 * kib },
+    ]);
   });
 
   test('takes files for shared where they are too many to keep in mind, and their sizes for what they are', async () => {
