@@ -42,7 +42,7 @@ bench: build ## Speed and memory, each against a baseline of the same run; ONLY=
 soak: build ## Crashes, races and hostile hands for as long as it takes; SEED= repeats one, SCALE=0.01 tries it out
 	node test/soak/run.ts $(SOAK)
 
-bench-cluster: build ## A fleet of 5,000 agents and a controller on the embedded control plane (20 min); SCALE=small in 3
+bench-cluster: build ## 5,000 agents, a thousand policies and a controller on the embedded control plane (30 min); SCALE=small in 4, PARTS=many for one part
 	node test/bench-cluster/run.ts
 
 e2e: build ## Only the suite on two real nodes (Linux, root)

@@ -21,7 +21,7 @@ export interface Write {
 }
 
 export interface Faults {
-  /** Leases and Events are no matter of this: they always pass. */
+  /** Leases, Events and dry runs are no matter of this: they always pass. */
   readonly onWrite?: (write: Write) => Fate;
   /** Of a watch event such as `DELETED cachepolicies/faults-a`; false: the controller never hears of it, until it lists again. */
   readonly onEvent?: (what: string) => boolean;
@@ -92,7 +92,7 @@ export class FaultProxy {
     const what = nameOf(pathname);
     if (searchParams.has('watch')) return this.#watch(request, response, what);
     if (request.method === 'GET') return this.#read(request, response);
-    if (/^(leases|events)\b/.test(what)) return reply(response, await this.#forward(request, body));
+    if (/^(leases|events)\b/.test(what) || searchParams.has('dryRun')) return reply(response, await this.#forward(request, body));
     return this.#write(request, response, { what: `${request.method} ${what}`, signature: `${request.method} ${what} ${timeless(body)}`, body });
   }
 
