@@ -14,6 +14,7 @@ export function lookOf(report: PassReport): CacheLook {
     held: plan.held,
     inUseBy: plan.inUseBy,
     wouldEvict: remaining(plan, report),
+    failed: report.failed,
     unreachable: plan.unreachable,
     expiredPins: plan.expiredPins.length,
     allHeldBy: plan.allHeldBy?.detail,

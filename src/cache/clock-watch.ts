@@ -1,3 +1,5 @@
+import type { CompiledCache } from '../policy/compiled.ts';
+import { withoutTime } from './outlook.ts';
 import type { Clock } from './site.ts';
 
 /** A wall clock is stepped by seconds, when it is set right; more is a battery that ran out, a wrong time server, a machine that was moved. */
@@ -18,10 +20,18 @@ export class ClockWatch {
   readonly #clock: Clock;
   #offsetMs: number | undefined;
   #distrusted = { Pass: 0, Look: 0 };
+  /** How far the clock jumped ahead when it was trusted last: what was used before would look idle for so much longer than it is. */
   #aheadMs = 0;
 
   constructor(clock: Clock) {
     this.#clock = clock;
+  }
+
+  /** What a plan goes by: the limits and the time. To be asked once a pass, look or try. */
+  terms(asker: Asker, spec: CompiledCache): Pick<CompiledCache, 'limits' | 'protect'> & { readonly nowMs: number } {
+    const isTrusted = this.isTrusted(asker);
+    const { limits, protect } = isTrusted ? spec : withoutTime(spec);
+    return { limits, protect, nowMs: this.#clock.now() - (isTrusted ? 0 : this.#aheadMs) };
   }
 
   /** To be asked once a pass, look or try. @returns false where the wall clock jumped lately */
@@ -38,10 +48,5 @@ export class ClockWatch {
     if (asker === 'Pass') this.#distrusted.Pass = Math.max(0, this.#distrusted.Pass - 1);
     if (asker !== 'FreeSpace') this.#distrusted.Look = Math.max(0, this.#distrusted.Look - 1);
     return left === 0;
-  }
-
-  /** How far the clock jumped ahead when it was trusted last, ms: what was used before would look idle for so much longer than it is. */
-  get aheadMs(): number {
-    return this.#aheadMs;
   }
 }

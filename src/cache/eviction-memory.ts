@@ -9,6 +9,8 @@ import type { Site } from './site.ts';
 export class EvictionMemory {
   readonly #backoff = new Backoff();
   #own: ReadonlySet<string> = new Set();
+  /** What this pass left out. */
+  #waiting = new Set<EntryName>();
 
   /** What was evicted here and has not been purged, by the names of the items. */
   get own(): ReadonlySet<string> {
@@ -18,11 +20,14 @@ export class EvictionMemory {
   /** Not what could not be taken out a while ago: each try makes the entry a miss for a settle, and changes the root. */
   isDue({ clock, errors }: Pick<Site, 'clock' | 'errors'>, name: EntryName): boolean {
     const error = this.#backoff.waiting(name, clock.now());
-    if (error !== undefined) errors.push(error);
-    return error === undefined;
+    if (error === undefined) return true;
+    this.#waiting.add(name);
+    errors.push(error);
+    return false;
   }
 
-  async keep({ gone, items, failed }: EvictionResult, { trash, nowMs }: { trash: Dir; nowMs: number }): Promise<void> {
+  /** @returns how many entries could not be taken out, in this pass or in one before whose backoff still lasts */
+  async keep({ gone, items, failed }: EvictionResult, { trash, nowMs }: { trash: Dir; nowMs: number }): Promise<number> {
     const slices = new Slices();
     const own = new Set<string>();
     for (const id of [...this.#own, ...items]) {
@@ -32,5 +37,8 @@ export class EvictionMemory {
     this.#own = own;
     for (const { name } of gone) this.#backoff.succeeded(name);
     for (const [name, error] of failed) this.#backoff.failed(name, error, nowMs);
+    const count = failed.size + this.#waiting.size;
+    this.#waiting = new Set();
+    return count;
   }
 }

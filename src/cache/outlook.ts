@@ -22,7 +22,7 @@ export type PassOutcome = Omit<PassReport, 'cacheName' | 'root' | 'trigger' | 'm
 /** A pass that ends with its plan. */
 export function lookedAt({ snapshot, holds, plan, errors }: Outlook): PassOutcome {
   return {
-    before: snapshot, after: snapshot, plan, evicted: [], stopped: false, unfinished: false, revived: 0, raced: 0, longestLockMs: 0, holdSources: holds.sources,
+    before: snapshot, after: snapshot, plan, evicted: [], stopped: false, unfinished: false, revived: 0, raced: 0, failed: 0, longestLockMs: 0, holdSources: holds.sources,
     leftoversRemoved: 0, errors, purgeDueAtMs: null,
   };
 }

@@ -25,7 +25,7 @@ import { openCacheRoot } from './cache-root.ts';
 import { lockPasses, openTrash, ownFolder, trashFolder, waitForPasses } from './own-folder.ts';
 import type { Outlook, PassOutcome } from './outlook.ts';
 import type { CacheOptions, PassOptions, PlanOptions, PurgeOptions, WorkOptions } from './pass-options.ts';
-import { freeSpaceOnly, lookedAt, withoutTime } from './outlook.ts';
+import { freeSpaceOnly, lookedAt } from './outlook.ts';
 import type { Rest } from './purge.ts';
 import { defaultRestMs, doomItems, purgeDueAtMs, purgeInTurns, restingBytes } from './purge.ts';
 import { KnownRoot } from './known-root.ts';
@@ -203,7 +203,7 @@ export class Cache implements Disposable {
     const victims = [...first, ...abandonedDirectories(site, sweep).filter(({ name }) => isDue(name)).slice(0, mostAtOnce - first.length)];
     if (victims.length > 0) this.#refuseWithoutExchange(trash);
     const result = await evict(site, victims);
-    await this.#evictions.keep(result, { trash, nowMs: this.#options.clock.now() });
+    const failed = await this.#evictions.keep(result, { trash, nowMs: this.#options.clock.now() });
     const slices = new Slices();
     const evicted = await evictedOf(result, snapshot, slices);
     await slices.yield();
@@ -225,6 +225,7 @@ export class Cache implements Disposable {
       unfinished: !stopped && first.length === mostAtOnce && plan.evict.length > mostAtOnce,
       revived: revived + result.revived,
       raced: result.raced,
+      failed,
       longestLockMs: site.longestLockMs,
       holdSources: holds.sources,
       leftoversRemoved: removed.length + orphans.length,
@@ -243,13 +244,11 @@ export class Cache implements Disposable {
   }
 
   async #draft(root: Dir, holders: Holders, { trigger, signal, evicts = false }: PlanOptions & { evicts?: boolean }): Promise<CacheDraft> {
-    const isTrusted = this.#clockWatch.isTrusted(trigger === 'FreeSpace' ? 'FreeSpace' : evicts ? 'Pass' : 'Look');
-    const { limits: all, protect } = isTrusted ? this.#spec : withoutTime(this.#spec);
+    const { nowMs, limits, protect } = this.#clockWatch.terms(trigger === 'FreeSpace' ? 'FreeSpace' : evicts ? 'Pass' : 'Look', this.#spec);
     const snapshot = await this.#scan(root, { signal, stamped: evicts });
     const { holds: read, error } = holders.read();
     const holds = withUsesSeen(this.#format, read);
-    const limits = trigger === 'FreeSpace' ? freeSpaceOnly(all) : all;
-    const input = { snapshot, limits, protect, holds, nowMs: this.#options.clock.now() - (isTrusted ? 0 : this.#clockWatch.aheadMs) };
+    const input = { snapshot, limits: trigger === 'FreeSpace' ? freeSpaceOnly(limits) : limits, protect, holds, nowMs };
     return new CacheDraft({ root, format: this.#format, holders, input, most: this.#options.mostAtOnce, error });
   }
 

@@ -54,6 +54,8 @@ export interface PassReport {
   readonly revived: number;
   /** Planned, then found changed or locked by another process, and left alone. */
   readonly raced: number;
+  /** Planned, and could not be taken out, now or by a pass before; `errors` names each. It is tried again after a backoff. */
+  readonly failed: number;
   /** The longest that one entry was locked against its users. */
   readonly longestLockMs: number;
   readonly holdSources: readonly HoldSource[];

@@ -6,10 +6,11 @@ import type { Plan, Tally } from '../policy/plan.ts';
 import type { Snapshot } from '../policy/snapshot.ts';
 import { statsOf } from '../policy/snapshot.ts';
 import type { Filesystem } from '../policy/filesystem.ts';
-import { isWithinCapacity, wantedFree } from '../policy/filesystem.ts';
+import { wantedFree } from '../policy/filesystem.ts';
 import { pinText } from '../policy/keep.ts';
 import type { LimitName, Limits } from '../policy/limits.ts';
 import { beyondCapacityText } from '../policy/node-report.ts';
+import type { UnmetLimit, UnmetReason } from '../policy/unmet-limits.ts';
 import { fillOf, formatUsage } from '../policy/usage.ts';
 import type { Outcome } from './outcome.ts';
 import { bar, count, pad, printable } from './table.ts';
@@ -65,19 +66,28 @@ function barText(used: number): string {
   return Number.isNaN(used) ? '' : ` ${bar(used)} ${formatUsage(used).padStart(5)}`;
 }
 
-/** What is protected, and what of the limits that puts out of reach. */
-export function heldText({ held, unreachable, expiredPins }: Plan): string {
+/** What is protected, and which limits are not met. */
+export function heldText({ held, expiredPins }: Plan, unmet: readonly UnmetLimit[]): string {
   const words: Record<LimitName, (n: number) => string> = { MaxEntries: String, MaxBytes: formatBytes, MaxIdle: formatDuration, MinFree: formatBytes, MinFreeInodes: String };
-  const gaps = unreachable.map((each) => {
+  const gaps = unmet.map((each) => {
     const { limit, allowed, remaining, because } = each;
-    if (!isWithinCapacity(each)) return `  ${limit} cannot be met: ${beyondCapacityText(each)}\n`;
+    if (because === 'BeyondCapacity') return `  ${limit} cannot be met: ${beyondCapacityText(each)}\n`;
     const inWords = words[limit];
     if (because === 'HeldAlone') return `  ${limit} cannot be met: ${inWords(remaining)} of ${inWords(allowed)} are protected, so nothing is evicted for it\n`;
+    const unforeseen = unforeseenText[because];
+    if (unforeseen !== undefined) return `  ${limit} is not met: ${inWords(remaining)} of ${inWords(allowed)} stay: ${unforeseen}\n`;
     const gap = limit.startsWith('MinFree') ? `${inWords(remaining)} of ${inWords(allowed)} wanted can be free` : `${inWords(remaining)} of ${inWords(allowed)} stay, protected`;
     return `  ${limit} cannot be met: ${gap}\n`;
   });
   return `held: ${held.inUse.entries} in use, ${held.kept.entries} kept, ${held.recent.entries} recent\n${gaps.join('')}${expiredPins.map((pin) => `  expired, holds nothing any more: ${printable(pinText(pin))}\n`).join('')}`;
 }
+
+/** What a plan does not foresee. */
+const unforeseenText: Partial<Record<UnmetReason, string>> = {
+  Failed: 'what failed could not be evicted, and nothing more recently used is evicted in its place',
+  Stopped: 'the run was stopped',
+  Meanwhile: 'what was to be evicted was used meanwhile, or more was added',
+};
 
 /** What is in the directory and is no entry. Nothing where there is nothing. */
 export function oddText({ root, after: { damaged, leftovers, unrecognised } }: PassReport): string {

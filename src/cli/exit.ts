@@ -4,8 +4,11 @@ import { messageOf, OperatorError } from '../errors.ts';
 import type { Io } from './io.ts';
 import { printable } from './table.ts';
 
-/** Done; something failed, all else was still done; the input is wrong and nothing was touched; told to stop, as a shell says it of SIGINT. */
-export const exitCodes = { done: 0, failed: 1, wrongInput: 2, stopped: 130 } as const;
+/**
+ * Done; something failed, all else was still done; the input is wrong and nothing was touched; nothing failed, and a limit is not met all the
+ * same; told to stop, as a shell says it of SIGINT.
+ */
+export const exitCodes = { done: 0, failed: 1, wrongInput: 2, unmet: 3, stopped: 130 } as const;
 
 export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes];
 

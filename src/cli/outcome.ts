@@ -3,6 +3,8 @@ import { isoSeconds } from '../policy/node-report.ts';
 import type { Plan, Tally } from '../policy/plan.ts';
 import type { CacheStats, Leftover } from '../policy/snapshot.ts';
 import { statsOf } from '../policy/snapshot.ts';
+import type { UnmetLimit } from '../policy/unmet-limits.ts';
+import { unmetAfter, unmetByPlan } from '../policy/unmet-limits.ts';
 import { formatUsage, usageOf } from '../policy/usage.ts';
 import type { Target } from './targets.ts';
 
@@ -65,6 +67,12 @@ export function usageText({ cache }: Target, report: PassReport | undefined): st
 /** Bytes are what the filesystem gets back of them. */
 export function tallyOf(entries: readonly { readonly freedBytes: number }[]): Tally {
   return { entries: entries.length, bytes: entries.reduce((sum, { freedBytes }) => sum + freedBytes, 0) };
+}
+
+/** The limits that stay exceeded: after a run as the cache is then, else as far as the plan can foresee. */
+export function unmetIn({ report, target: { cache: { limits } } }: Outcome): readonly UnmetLimit[] {
+  if (report === undefined) return [];
+  return report.mode === 'Enforce' ? unmetAfter({ ...report, limits, nowMs: report.finishedAtMs }) : unmetByPlan(report.plan);
 }
 
 /** Of the planned evictions those that have not happened. */

@@ -5,6 +5,7 @@ import { OperatorError } from '../errors.ts';
 import type { ExitCode } from './exit.ts';
 import { exitCodes } from './exit.ts';
 import type { Outcome } from './outcome.ts';
+import { unmetIn } from './outcome.ts';
 import type { Target } from './targets.ts';
 
 export interface CacheSettings {
@@ -45,4 +46,10 @@ export async function attempt(before: Outcome, act: () => Outcome | Promise<Outc
 
 export function exitCodeOf(outcomes: readonly Outcome[]): ExitCode {
   return outcomes.some(({ errors }) => errors.length > 0) ? exitCodes.failed : exitCodes.done;
+}
+
+/** The same for commands that apply limits, or say what that would come to. */
+export function exitCodeOfLimits(outcomes: readonly Outcome[]): ExitCode {
+  const code = exitCodeOf(outcomes);
+  return code === exitCodes.done && outcomes.some((outcome) => unmetIn(outcome).length > 0) ? exitCodes.unmet : code;
 }

@@ -5,8 +5,8 @@ import { outJson } from './io.ts';
 import { tellNotes } from './notes.ts';
 import type { PolicyOptions } from './options.ts';
 import type { Outcome } from './outcome.ts';
-import { cacheJson, goingJson, notEvicted, tallyOf } from './outcome.ts';
-import { exitCodeOf, planAll } from './passes.ts';
+import { cacheJson, goingJson, notEvicted, tallyOf, unmetIn } from './outcome.ts';
+import { exitCodeOfLimits, planAll } from './passes.ts';
 import { openTargets, titleOf } from './targets.ts';
 
 /** Shows what prune would evict, and changes nothing. */
@@ -16,19 +16,19 @@ export async function plan(options: PolicyOptions, io: Io): Promise<ExitCode> {
   const outcomes = await planAll(targets, { allowedRoots: options.allowedRoot }, io.stopSignal());
   if (options.output === 'json') outJson(io, { caches: outcomes.map(planJson) });
   else io.out(outcomes.map((outcome) => planText(outcome, titleOf(outcome.target, targets))).join('\n'));
-  return exitCodeOf(outcomes);
+  return exitCodeOfLimits(outcomes);
 }
 
 /** Also what prune prints where it may evict nothing. */
 export function planJson(outcome: Outcome) {
   const { report } = outcome;
-  return { ...cacheJson(outcome), evicted: goingJson(report?.evicted ?? []), wouldEvict: goingJson(report ? notEvicted(report) : []) };
+  return { ...cacheJson(outcome), unmet: unmetIn(outcome), evicted: goingJson(report?.evicted ?? []), wouldEvict: goingJson(report ? notEvicted(report) : []) };
 }
 
 export function planText(outcome: Outcome, title: string): string {
   const { report, target } = outcome;
   const heading = headingText(outcome, title);
   if (report === undefined) return heading;
-  const would = `  would evict ${tallyText(tallyOf(notEvicted(report)))}; ${heldText(report.plan)}`;
+  const would = `  would evict ${tallyText(tallyOf(notEvicted(report)))}; ${heldText(report.plan, unmetIn(outcome))}`;
   return `${heading}${limitsText(target, report)}${would}${oddText(report)}`;
 }

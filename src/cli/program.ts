@@ -41,8 +41,8 @@ Examples:
   cachepolicy agent -f policy.yaml       apply them until stopped
 
 Exit status: 0 done; 1 something failed, all else was still done; 2 the input is wrong, nothing was touched;
-130 stopped by a signal, what was done until then is told. A result that cannot be written is a failure; a log that cannot be written
-stops nothing.`);
+3 (plan, prune) nothing failed, and a limit is not met all the same; 130 stopped by a signal, what was done until then is told.
+A result that cannot be written is a failure; a log that cannot be written stops nothing.`);
   addPolicyCommands(program, io, done);
   addEntryCommands(program, io, done);
   addServices(program, io, done);
@@ -63,7 +63,10 @@ Honours spec.mode; ignores spec.schedule and spec.nodeSelector. Every policy of 
 
 -o json prints {"caches": [...]}, each with name, policy, root, mode, stats {entryCount, totalBytes} after the run, usage,
 evicted and wouldEvict [{key, sizeBytes, freedBytes, reason}] (freedBytes: less than sizeBytes where hard links elsewhere keep files), held {inUse, kept, recent} of {entries, bytes} each, expiredPins [{by, pattern, until, reason}], damaged [{name, reason, message}],
-leftovers [{name, kind}], unrecognised [name], errors [{code, message}], revived, raced, leftoversRemoved, purged {entries, bytes}.
+leftovers [{name, kind}], unrecognised [name], errors [{code, message, entry}], revived, raced, failed, leftoversRemoved, purged {entries, bytes},
+unmet [{limit, allowed, remaining, because}]: the limits that are not met, because of Protected (in use, kept or recent), HeldAlone (the same,
+so that nothing is evicted for the limit), NotReclaimable, BeyondCapacity, Failed (could not be evicted), Meanwhile (used or added during the
+run) or Stopped. Exit status 3 says the same where nothing failed.
 
 Examples:
   cachepolicy prune -f policy.yaml --dry-run
@@ -74,6 +77,8 @@ Examples:
     .description('show what prune would evict, with a bar for each limit')
     .addOption(fileOption().makeOptionMandatory()).addOption(outputOption('table', 'json')).addOption(allowedRootOption())
     .addHelpText('after', `
+-o json is that of prune. Exit status 3: a limit cannot be met.
+
 Examples:
   cachepolicy plan -f policy.yaml
   cachepolicy plan -f policy.yaml -o json | jq '.caches[].wouldEvict[].key'`)

@@ -2,7 +2,7 @@ import { formatBytes } from '../api/quantity.ts';
 import type { PassReport } from '../cache/report.ts';
 import { headingText, heldText, limitsText, oddText, shortKey, tallyText } from './cache-text.ts';
 import type { Outcome } from './outcome.ts';
-import { tallyOf } from './outcome.ts';
+import { tallyOf, unmetIn } from './outcome.ts';
 import { planJson, planText } from './plan.ts';
 import { count, table } from './table.ts';
 
@@ -12,6 +12,7 @@ export function pruneJson(outcome: Outcome) {
     ...planJson(outcome),
     revived: report?.revived ?? 0,
     raced: report?.raced ?? 0,
+    failed: report?.failed ?? 0,
     leftoversRemoved: report?.leftoversRemoved ?? 0,
     purged: { entries: purged?.purgedEntries ?? 0, bytes: purged?.purgedBytes ?? 0 },
   };
@@ -22,7 +23,7 @@ export function pruneText(outcome: Outcome, { title, mayEvict }: { title: string
   const { report, target } = outcome;
   const heading = headingText(outcome, title);
   if (report === undefined) return heading;
-  const evicted = `  evicted ${tallyText(tallyOf(report.evicted))}; ${heldText(report.plan)}`;
+  const evicted = `  evicted ${tallyText(tallyOf(report.evicted))}; ${heldText(report.plan, unmetIn(outcome))}`;
   return `${heading}${evictedTable(report)}${evicted}${exceptionsText(report)}${limitsText(target, report)}${oddText(report)}`;
 }
 

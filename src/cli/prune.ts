@@ -7,7 +7,7 @@ import type { Io } from './io.ts';
 import { outJson } from './io.ts';
 import { tellNotes } from './notes.ts';
 import type { PolicyOptions } from './options.ts';
-import { exitCodeOf, planAll } from './passes.ts';
+import { exitCodeOfLimits, planAll } from './passes.ts';
 import { ProgressLine } from './progress.ts';
 import { pruneJson, pruneText } from './prune-output.ts';
 import type { PruneSettings, RestProgress } from './pruned-cache.ts';
@@ -44,7 +44,7 @@ export async function prune(options: PruneOptions, io: Io): Promise<ExitCode> {
   const outcomes = targets.flatMap((target) => caches.find((cache) => cache.target === target)?.outcome ?? looked.find((outcome) => outcome.target === target) ?? []);
   if (options.output === 'json') outJson(io, { caches: outcomes.map(pruneJson) });
   else io.out(outcomes.map((outcome) => pruneText(outcome, { title: titleOf(outcome.target, targets), mayEvict: mayEvict(outcome.target, options) })).join('\n'));
-  return signal.aborted ? tellStopped(io) : exitCodeOf(outcomes);
+  return signal.aborted ? tellStopped(io) : exitCodeOfLimits(outcomes);
 }
 
 /** The limits of the caches first, until they hold or nothing more comes of it; then those of their filesystems. */

@@ -3,7 +3,7 @@ import type { Draft } from '../cache/draft.ts';
 import type { FilesystemView, FreeSpaceCache } from '../cache/free-space.ts';
 import type { Outlook } from '../cache/outlook.ts';
 import { Cache } from '../cache/pass.ts';
-import type { PassProgress, PassReport, PurgeReport } from '../cache/report.ts';
+import type { PassError, PassProgress, PassReport, PurgeReport } from '../cache/report.ts';
 import { evictedTally } from '../cache/report.ts';
 import type { Limits, UnreachableLimit } from '../policy/limits.ts';
 import type { Tally } from '../policy/plan.ts';
@@ -155,13 +155,18 @@ export class PrunedCache implements FreeSpaceCache, Disposable {
 
 function withPass(outcome: Outcome, then: PassReport): Outcome {
   const { report: first } = outcome;
-  const errors = [...outcome.errors, ...then.errors];
+  const errors = distinct([...outcome.errors, ...then.errors]);
   if (first === undefined) return { ...outcome, report: then, errors };
   const report = {
-    ...then, before: first.before, startedAtMs: first.startedAtMs, evicted: [...first.evicted, ...then.evicted], revived: first.revived + then.revived, raced: first.raced + then.raced,
+    ...then, before: first.before, startedAtMs: first.startedAtMs, evicted: [...first.evicted, ...then.evicted], revived: first.revived + then.revived, raced: first.raced + then.raced, failed: Math.max(first.failed, then.failed),
     longestLockMs: Math.max(first.longestLockMs, then.longestLockMs), leftoversRemoved: first.leftoversRemoved + then.leftoversRemoved, errors: [...first.errors, ...then.errors],
   };
   return { ...outcome, report, errors };
+}
+
+/** What could not be evicted is named by each pass until it is tried again. */
+function distinct(errors: readonly PassError[]): readonly PassError[] {
+  return [...new Map(errors.map((error) => [`${error.code}/${error.entry ?? ''}/${error.message}`, error])).values()];
 }
 
 function withPurge(outcome: Outcome, then: PurgeReport): Outcome {

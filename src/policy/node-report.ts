@@ -16,6 +16,8 @@ export interface CacheLook {
   readonly inUseBy: Plan['inUseBy'];
   /** Over a limit and free to go, as of this look. */
   readonly wouldEvict: Tally;
+  /** Of these the entries that could not be taken out, and are tried again after a backoff. */
+  readonly failed: number;
   readonly unreachable: Plan['unreachable'];
   readonly expiredPins: number;
   /** Why all of it counts as in use; undefined where it is known what is. */
@@ -157,7 +159,9 @@ function findings(states: readonly CacheState[], refused: string | undefined): r
 
 function overLimitMessage(state: CacheState): string {
   const would = state.look?.wouldEvict ?? { entries: 0, bytes: 0 };
-  return `${state.name} is at ${formatUsage(state.look && usageIn(state.look, state.limits))}; ${would.entries} entries (${formatBytes(would.bytes)}) may go`;
+  const failed = state.look?.failed ?? 0;
+  const failedText = failed === 0 ? '' : `, of which ${failed} could not be evicted: the agent's log names them and says why`;
+  return `${state.name} is at ${formatUsage(state.look && usageIn(state.look, state.limits))}; ${would.entries} entries (${formatBytes(would.bytes)}) may go${failedText}`;
 }
 
 type HeldReason = Extract<Finding, { type: 'LimitUnreachable' }>['reason'];
@@ -197,7 +201,7 @@ function unreachableMessage(state: CacheState): string {
 }
 
 /** `minFree wants 500Gi to be free where at most 95Gi can be: nothing is evicted for it; lower it` */
-export function beyondCapacityText({ limit, allowed, remaining }: UnreachableLimit): string {
+export function beyondCapacityText({ limit, allowed, remaining }: Pick<UnreachableLimit, 'limit' | 'allowed' | 'remaining'>): string {
   const [field, format] = limit === 'MinFree' ? ['minFree', formatBytes] as const : ['minFreeInodes', String] as const;
   return `${field} wants ${format(allowed)} to be free where at most ${format(remaining)} can be: nothing is evicted for it; lower it`;
 }

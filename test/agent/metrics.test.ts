@@ -16,7 +16,7 @@ const none = { entries: 0, bytes: 0 };
 
 const look: NonNullable<CacheState['look']> = {
   stats: { entryCount: 8, totalBytes: 4096 }, held: { inUse: some, kept: { entries: 1, bytes: 10 }, recent: none }, inUseBy: new Map([['Box', some], ['Mount', none]]),
-  wouldEvict: { entries: 3, bytes: 30 }, unreachable: [{ limit: 'MaxBytes', allowed: 1, remaining: 2 }], expiredPins: 0, allHeldBy: undefined, damaged: 1, leftovers: 2,
+  wouldEvict: { entries: 3, bytes: 30 }, failed: 0, unreachable: [{ limit: 'MaxBytes', allowed: 1, remaining: 2 }], expiredPins: 0, allHeldBy: undefined, damaged: 1, leftovers: 2,
   unrecognised: 3, clockAhead: 0, holdSources: ['Box', 'Mount'], filesystem: { capacityBytes: 1e12, availableBytes: 5e11 },
 };
 

@@ -12,7 +12,7 @@ function aCache(look: Partial<CacheLook> = {}, but: Partial<CacheState> = {}): C
   return {
     name: 'rootfs', limits: { ...noLimits, maxEntries: 8 }, lastRun: undefined, totals: noTotals, problem: undefined,
     look: {
-      stats: { entryCount: 4, totalBytes: 10_000 }, held: { inUse: none, kept: none, recent: none }, inUseBy: new Map(), wouldEvict: none, unreachable: [], expiredPins: 0, allHeldBy: undefined,
+      stats: { entryCount: 4, totalBytes: 10_000 }, held: { inUse: none, kept: none, recent: none }, inUseBy: new Map(), wouldEvict: none, failed: 0, unreachable: [], expiredPins: 0, allHeldBy: undefined,
       damaged: 0, leftovers: 0, unrecognised: 0, clockAhead: 0, holdSources: ['Box'], filesystem: { capacityBytes: 100_000, availableBytes: 50_000 },
       ...look,
     },

@@ -127,7 +127,7 @@ export function statesOf(policy: CompiledPolicy, entries: number, evicted: numbe
       look: {
         stats: { entryCount: count, totalBytes: count * entryBytes },
         held: { inUse: { entries: 1, bytes: entryBytes }, kept: nothing, recent: nothing }, inUseBy: new Map(),
-        wouldEvict: nothing, unreachable: [], allHeldBy: undefined, expiredPins: 0, damaged: 0, leftovers: 0, unrecognised: 0, clockAhead: 0, holdSources: ['Markers'],
+        wouldEvict: nothing, failed: 0, unreachable: [], allHeldBy: undefined, expiredPins: 0, damaged: 0, leftovers: 0, unrecognised: 0, clockAhead: 0, holdSources: ['Markers'],
         filesystem: { capacityBytes: 2 ** 40, availableBytes: 2 ** 39 },
       },
       totals: { evictedEntries: index === 0 ? evicted : 0, evictedBytes: index === 0 ? evicted * mebi : 0, revived: 0, raced: 0, lastEvictionAtMs: index === 0 && evicted > 0 ? Date.now() : null },

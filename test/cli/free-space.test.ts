@@ -66,7 +66,7 @@ describe.runIf(asRoot)('on a disk that is too full', () => {
     const open = [...letters].map((letter) => openSync(join(store.root, key(letter), 'files/0'), 'r'));
     onTestFinished(() => open.forEach(closeSync));
     const { code, stdout } = await machine.run('prune', '-f', machine.policy({ limits: '{minFree: 50%}' }), '--settle', '0s');
-    expect(code).toBe(0);
+    expect(code).toBe(3);
     expect(stdout).toMatch(/ {2}MinFree cannot be met: [23](\.\d)?Mi of 6Mi wanted can be free\n/);
   });
 
@@ -89,7 +89,7 @@ describe.runIf(asRoot)('on a disk that is too full', () => {
   it.each(['plan', 'prune --settle 0s'])('%s evicts nothing where more is wanted than the disk can have free, and says what to do', async (command) => {
     const { machine, store } = aMachine();
     const { code, stdout } = await machine.run(...command.split(' '), '-f', machine.policy({ limits: '{minFree: 13Mi, minFreeInodes: "999999999"}' }));
-    expect(code).toBe(0);
+    expect(code).toBe(command.startsWith('agent') ? 0 : 3);
     const [bytes, inodes] = ['minFree wants 13Mi to be free where at most 12Mi can be', 'minFreeInodes wants 999999999 to be free where at most \\d+ can be'];
     for (const words of [bytes, inodes]) expect(stdout).toMatch(new RegExp(`${words}: nothing is evicted for it; lower it`));
     expect(lettersIn(store)).toBe(letters);

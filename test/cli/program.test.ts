@@ -26,7 +26,7 @@ describe('the command line', () => {
     });
 
   it('tells every command what its exit status means', async () => {
-    expect((await run('--help')).stdout).toContain('Exit status: 0 done; 1 something failed, all else was still done; 2 the input is wrong, nothing was touched;\n130 stopped by a signal, what was done until then is told.');
+    expect((await run('--help')).stdout).toContain('Exit status: 0 done; 1 something failed, all else was still done; 2 the input is wrong, nothing was touched;\n3 (plan, prune) nothing failed, and a limit is not met all the same; 130 stopped by a signal, what was done until then is told.');
   });
 
   it.each([

@@ -78,13 +78,13 @@ describe('prune', () => {
       expiredPins: [], held: { inUse: { entries: 1, bytes: 14_071 }, kept: nothing, recent: nothing },
       damaged: [], leftovers: [], unrecognised: [], errors: [],
       evicted: [{ key: rootfsKeys['postgres:17'], sizeBytes: 20_071, freedBytes: 20_071, reason: 'MaxEntries' }],
-      wouldEvict: [], revived: 0, raced: 0, leftoversRemoved: 0, purged: { entries: 1, bytes: 20_071 },
+      wouldEvict: [], unmet: [], revived: 0, raced: 0, failed: 0, leftoversRemoved: 0, purged: { entries: 1, bytes: 20_071 },
     }]);
   });
 
   it('says so where a limit cannot be met', async () => {
     const { code, stdout } = await prune('-f', machine.policy({ limits: '{maxEntries: 0}' }));
-    expect(code).toBe(0);
+    expect(code).toBe(3);
     expect(standing()).toEqual(['redis:8']);
     expect(stdout).toContain('held: 1 in use, 0 kept, 0 recent\n  MaxEntries cannot be met: 1 of 0 stay, protected\n');
   });
@@ -246,7 +246,7 @@ describe('prune of the damaged home', () => {
     const listed = () => machine.listing().filter((line) => line.includes('/victim') || untouchable.some((name) => line.includes(`/rootfs/${name}`)));
     const before = listed();
     const { code, stdout } = await prune('-f', machine.policy({ limits: '{maxEntries: 0}', minIdle: '0s' }), '-o', 'json');
-    expect(code).toBe(0);
+    expect(code).toBe(3);
     expect(cachesOf(stdout)[0]?.evicted.map(({ key }) => key)).toEqual([rootfsKeys['node:24-slim'], rootfsKeys['nginx:1.27'], rootfsKeys['alpine:3.22']]);
     expect(standing()).toContain('redis:8');
     expect(listed()).toEqual(before);

@@ -56,7 +56,7 @@ const none = { entries: 0, bytes: 0 };
 /** Four entries of 1Gi each, nothing over a limit. */
 export function aLook(but: Partial<CacheLook> = {}): CacheLook {
   return {
-    stats: { entryCount: 4, totalBytes: 4 * Gi }, held: { inUse: none, kept: none, recent: none }, inUseBy: new Map(), wouldEvict: none, unreachable: [], expiredPins: 0, allHeldBy: undefined,
+    stats: { entryCount: 4, totalBytes: 4 * Gi }, held: { inUse: none, kept: none, recent: none }, inUseBy: new Map(), wouldEvict: none, failed: 0, unreachable: [], expiredPins: 0, allHeldBy: undefined,
     damaged: 0, leftovers: 0, unrecognised: 0, clockAhead: 0, holdSources: ['Box'], filesystem: { capacityBytes: 100 * Gi, availableBytes: 60 * Gi },
     ...but,
   };

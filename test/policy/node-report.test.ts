@@ -104,6 +104,11 @@ describe('a cache over a limit', () => {
     expect(isOverLimit(aCache('rootfs', but))).toBe(over);
   });
 
+  it('is said with what could not be evicted', () => {
+    const look = aLook({ wouldEvict: { entries: 2, bytes: 2 * Gi }, failed: 1 });
+    expect(words([aCache('rootfs', { limits: { maxEntries: 2 }, look })])).toEqual(["Ready=False OverLimit: rootfs is at 200%; 2 entries (2Gi) may go, of which 1 could not be evicted: the agent's log names them and says why"]);
+  });
+
   it('is said with what may go', () => {
     const look = aLook({ wouldEvict: { entries: 2, bytes: 2 * Gi } });
     expect(words([aCache('rootfs', { limits: { maxEntries: 2 }, look }), aCache('layers')])).toEqual(['Ready=False OverLimit: rootfs is at 200%; 2 entries (2Gi) may go']);
