@@ -15,20 +15,20 @@ export class JournalBacklog {
   }
 
   /** Writes these records after those that are left from before. On a full disk they are kept. @throws ERR_DISK_IO; then they are lost */
-  write(root: Dir, records: readonly JournalRecord[]): void {
+  write(own: Dir, records: readonly JournalRecord[]): void {
     try {
-      this.flush(root, records);
+      this.flush(own, records);
     } catch (error) {
       if (!(error instanceof OperatorError) || error.code !== 'ERR_DISK_FULL') throw error;
     }
   }
 
   /** The same, for the last attempt of a run. @throws ERR_DISK_IO, ERR_DISK_FULL */
-  flush(root: Dir, more: readonly JournalRecord[] = []): void {
+  flush(own: Dir, more: readonly JournalRecord[] = []): void {
     const records = [...this.#unwritten, ...more].slice(-maxRecords);
     this.#unwritten = [];
     try {
-      appendToJournal(root, records);
+      appendToJournal(own, records);
     } catch (error) {
       if (error instanceof OperatorError && error.code === 'ERR_DISK_FULL') this.#unwritten = records;
       throw error;

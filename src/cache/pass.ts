@@ -22,7 +22,10 @@ import { tellEvicted, writeBacklog } from './journal.ts';
 import { abandonedDirectories, removeLeftovers } from './leftovers.ts';
 import { hasMetadata } from './metadata-file.ts';
 import { openCacheRoot } from './cache-root.ts';
-import { lockPasses, openTrash, ownFolder, trashFolder, waitForPasses } from './own-folder.ts';
+import { takeOver } from './old-places.ts';
+import type { OwnDirs } from './own-folder.ts';
+import { findTrash, lockPasses, openLocked, waitForLocked } from './own-folder.ts';
+import { findOwn } from './own-search.ts';
 import type { Outlook, PassOutcome } from './outlook.ts';
 import type { CacheOptions, PassOptions, PlanOptions, PurgeOptions, WorkOptions } from './pass-options.ts';
 import { freeSpaceOnly, lookedAt } from './outlook.ts';
@@ -35,14 +38,11 @@ import { removeEntry } from './remove-entry.ts';
 import type { PassReport, PurgeReport } from './report.ts';
 import type { Site } from './site.ts';
 import { systemClock } from './site.ts';
-import { proveExchange } from './trash.ts';
+import { ExchangeProof } from './trash.ts';
 import { saveUses, withUsesSeen, writeUses } from './uses.ts';
 
 export const defaultSettleMs = 2_000;
 const defaultLeftoverAgeMs = 86_400_000;
-
-/** How long to wait for a pass, which settles twice. */
-export const passPatienceMs = 60_000;
 
 /**
  * One cache of a policy, for as long as its spec stands. Nothing but a watch of the root is open between two calls, and that only where
@@ -61,7 +61,7 @@ export class Cache implements Disposable {
   readonly #knownRoot = new KnownRoot();
   /** What is remembered between two scans; undefined where nothing is. */
   readonly index: CacheIndex | undefined;
-  #canExchange = false;
+  readonly #exchange = new ExchangeProof();
   readonly #reserve = new Reserve();
   readonly #journal = new JournalBacklog();
 
@@ -86,9 +86,9 @@ export class Cache implements Disposable {
     // Without relief: the reserve of a full disk is there for what frees space.
     using root = openCacheRoot(this.#spec.root, this.#format, { allowedRoots, fault });
     this.#refuseOther(root, { isPass: false });
-    using _lock = lockPasses(root);
-    await this.index?.save(root, new Slices());
-    writeUses(this.#format, root, this.#options.clock.now());
+    using ours = openLocked(this.#placeOf(root));
+    await this.index?.save({ root, own: ours.own }, new Slices());
+    writeUses(this.#format, ours.own, this.#options.clock.now());
   }
 
   /** Whether anything is known by now that the next start would have to learn anew. */
@@ -127,8 +127,8 @@ export class Cache implements Disposable {
   /** Bytes of what was evicted before, and that a purge will give because nobody wants it. Reads only. */
   async restingBytes(): Promise<number> {
     using root = this.#openRoot();
-    using trash = root.openDirIfPresent(`${ownFolder}/${trashFolder}`);
-    return trash === undefined ? 0 : await restingBytes(this.#siteAt(root, trash, {}));
+    using found = findTrash(this.#placeOf(root));
+    return found === undefined ? 0 : await restingBytes(this.#siteAt(root, found, {}));
   }
 
   /** The filesystem as it is now. Reads only. */
@@ -162,13 +162,13 @@ export class Cache implements Disposable {
   async purge({ now = false, ...work }: PurgeOptions = {}): Promise<PurgeReport> {
     using root = this.#openRoot();
     this.#refuseOther(root, { isPass: false });
-    using trash = root.openDirIfPresent(`${ownFolder}/${trashFolder}`);
-    if (trash === undefined) return { purgedEntries: 0, purgedBytes: 0, revived: 0, revivedNames: [], nextDueAtMs: null, errors: [] };
-    const site = this.#siteAt(root, trash, work);
+    using found = findTrash(this.#placeOf(root));
+    if (found === undefined) return { purgedEntries: 0, purgedBytes: 0, revived: 0, revivedNames: [], nextDueAtMs: null, errors: [] };
+    const site = this.#siteAt(root, found, work);
     const rest = { ...this.#rest, isShort: now || this.#rest.isShort };
     const report = await purgeInTurns(site, () => this.#doom(site, rest), { ...this.#rest, backoff: this.#backoff });
     // Before the reserve, which takes all that there is.
-    writeBacklog(site, () => lockPasses(root));
+    writeBacklog(site, () => lockPasses(site.own, root));
     if (this.#reserve.isShort) this.#reserve.fill(site);
     if (report.purgedEntries > 0 && this.#format.kind === 'Plain') this.#format.sawPurge();
     return report;
@@ -184,26 +184,25 @@ export class Cache implements Disposable {
     if (name === undefined) throw new OperatorError('ERR_ENTRY_NAME', `${JSON.stringify(key)} is no key of ${this.#format.name}`);
     using root = this.#openRoot();
     if (root.statOf(name) === undefined && !hasMetadata(root, this.#format, name)) return;
-    using _passes = await waitForPasses(root, { timeoutMs: passPatienceMs });
-    using trash = openTrash(root);
-    await removeEntry(this.#siteAt(root, trash, {}), name, { key, restMs: this.#options.restMs, force });
+    using ours = await waitForLocked(this.#placeOf(root));
+    await removeEntry(this.#siteAt(root, ours, {}), name, { key, restMs: this.#options.restMs, force });
   }
 
   async #enforce(root: Dir, work: Omit<PassOptions, 'mode' | 'planned'>, planned: Outlook | undefined): Promise<PassOutcome> {
-    using _lock = lockPasses(root);
-    using trash = openTrash(root);
-    const site = this.#siteAt(root, trash, work);
+    using ours = openLocked(this.#placeOf(root));
+    const site = this.#siteAt(root, ours, work);
+    const takenOver = await takeOver(site, this.#placeOf(root));
     this.#reserve.fill(site);
-    const revived = await recover(site, site.holders.read().holds);
+    const revived = takenOver + (await recover(site, site.holders.read().holds));
     const { snapshot, plan, holds, errors } = planned ?? (await planAlone(await this.#draft(root, site.holders, { ...work, evicts: true }), work.signal));
     const sweep = { snapshot, holds, leftoverAgeMs: this.#options.leftoverAgeMs };
     const isDue = (name: EntryName) => this.#evictions.isDue(site, name);
     const { mostAtOnce } = this.#options;
     const first = await plannedVictims(plan, { most: mostAtOnce, isDue });
     const victims = [...first, ...abandonedDirectories(site, sweep).filter(({ name }) => isDue(name)).slice(0, mostAtOnce - first.length)];
-    if (victims.length > 0) this.#refuseWithoutExchange(trash);
+    if (victims.length > 0) this.#exchange.require(ours.trash);
     const result = await evict(site, victims);
-    const failed = await this.#evictions.keep(result, { trash, nowMs: this.#options.clock.now() });
+    const failed = await this.#evictions.keep(result, { trash: ours.trash, nowMs: this.#options.clock.now() });
     const slices = new Slices();
     const evicted = await evictedOf(result, snapshot, slices);
     await slices.yield();
@@ -211,7 +210,7 @@ export class Cache implements Disposable {
     await slices.yield();
     const stopped = work.signal?.aborted === true;
     const removed = stopped ? [] : await removeLeftovers(site, sweep);
-    saveUses(this.#format, root, { nowMs: this.#options.clock.now(), errors: site.errors });
+    saveUses(this.#format, ours.own, { nowMs: this.#options.clock.now(), errors: site.errors });
     const dueAtMs = await purgeDueAtMs(site, { ...this.#rest, retryMs: 0, backoff: this.#backoff });
     // No purge will come that frees space for it.
     if (dueAtMs === null) writeBacklog(site);
@@ -239,7 +238,7 @@ export class Cache implements Disposable {
   }
 
   async #doom(site: Site, rest: Rest) {
-    using _lock = lockPasses(site.root);
+    using _lock = lockPasses(site.own, site.root);
     return await doomItems(site, { ...rest, most: this.#options.mostAtOnce });
   }
 
@@ -254,7 +253,8 @@ export class Cache implements Disposable {
 
   async #scan(root: Dir, { signal, stamped }: { readonly signal: AbortSignal | undefined; readonly stamped: boolean }): Promise<Snapshot> {
     const { clock, leftoverAgeMs, room } = this.#options;
-    const options = { nowMs: clock.now(), leftoverAgeMs, room, slices: new Slices(signal) };
+    using own = findOwn(this.#placeOf(root));
+    const options = { nowMs: clock.now(), leftoverAgeMs, room, own, slices: new Slices(signal) };
     if (this.index !== undefined) return await this.index.scan(root, options);
     if (this.#format.kind === 'Plain') return await this.#format.scan(root, options);
     return await this.#format.scan(root, { ...options, stamped, previous: await savedScan(root, this.#format, { ...options, trustsRoot: !stamped }) });
@@ -267,7 +267,7 @@ export class Cache implements Disposable {
   #openRoot(): Dir {
     const { allowedRoots, fault, room } = this.#options;
     try {
-      const root = openCacheRoot(this.#spec.root, this.#format, { allowedRoots, fault, relief: () => this.#reserve.spend(root) });
+      const root = openCacheRoot(this.#spec.root, this.#format, { allowedRoots, fault, relief: () => this.#reserve.spend(() => findOwn(this.#placeOf(root))) });
       return root;
     } catch (error) {
       // What is still heard of the directory that was there is no reason to look again.
@@ -282,18 +282,17 @@ export class Cache implements Disposable {
     try {
       this.#knownRoot.check(root, by);
     } catch (error) {
-      this.#canExchange = false;
+      this.#exchange.forget();
       throw error;
     }
   }
 
-  #refuseWithoutExchange(trash: Dir): void {
-    if (!this.#canExchange) proveExchange(trash);
-    this.#canExchange = true;
+  #placeOf(root: Dir) {
+    return { root, allowedRoots: this.#options.allowedRoots, format: this.#spec.format };
   }
 
-  #siteAt(root: Dir, trash: Dir, { signal, onProgress = () => {} }: WorkOptions): Site {
+  #siteAt(root: Dir, { own, trash }: OwnDirs, { signal, onProgress = () => {} }: WorkOptions): Site {
     const { clock, settleMs } = this.#options;
-    return { root, trash, format: this.#format, clock, settleMs, holders: this.#holdersAt(root), signal, onProgress, journal: this.#journal, errors: [], longestLockMs: 0 };
+    return { root, own, trash, format: this.#format, clock, settleMs, holders: this.#holdersAt(root), signal, onProgress, journal: this.#journal, errors: [], longestLockMs: 0 };
   }
 }

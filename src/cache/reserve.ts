@@ -5,7 +5,6 @@ import type { Dir, OpenFile } from '../disk/dir.ts';
 import { asDiskError } from '../disk/disk-error.ts';
 import { filesystemOf } from '../disk/pinned-root.ts';
 import { OperatorError } from '../errors.ts';
-import { ownFolder } from './own-folder.ts';
 import type { Site } from './site.ts';
 import { note } from './site.ts';
 
@@ -33,10 +32,9 @@ export class Reserve {
   }
 
   /** Fills it as far as the disk lets it. A crash leaves a part, and the rest comes with the next call; two at once come to the same end. */
-  fill({ root, errors }: Site): void {
+  fill({ root, own, errors }: Pick<Site, 'root' | 'own' | 'errors'>): void {
     this.#isWorking = true;
     try {
-      using own = root.openDir(ownFolder);
       fillSpares(own);
       fillFile(own);
       this.#isShort = filesystemOf(root).availableBytes < reserveBytes;
@@ -48,19 +46,27 @@ export class Reserve {
     }
   }
 
-  /** Gives back a part of it, for what has just failed for want of space to be tried once more. @returns false where nothing is left */
-  spend(root: Dir): boolean {
+  /** Gives back a part of it, for what has just failed for want of space to be tried once more. @param find our folder, to be closed then @returns false where nothing is left */
+  spend(find: () => Dir | undefined): boolean {
     // Its own steps must not eat it.
     if (this.#isWorking) return false;
     this.#isWorking = true;
     this.#isShort = true;
     try {
-      using own = root.openDirIfPresent(ownFolder);
+      using own = find();
       return own !== undefined && [shrinkFile(own), removeSpare(own)].includes(true);
     } finally {
       this.#isWorking = false;
     }
   }
+}
+
+/** In a folder that is given up. */
+export function removeReserve(own: Dir): void {
+  own.unlink(reserveFile);
+  using spare = own.openDirIfPresent(spareFolder);
+  for (const name of spareNames) spare?.rmdir(name);
+  own.rmdir(spareFolder);
 }
 
 function fillSpares(own: Dir): void {

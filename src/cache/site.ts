@@ -40,6 +40,8 @@ export const systemClock: Clock = {
 /** What every step of a pass over one cache works with, while the pass lock is held. */
 export interface Site {
   readonly root: Dir;
+  /** Our folder of the cache. */
+  readonly own: Dir;
   readonly trash: Dir;
   readonly format: Format;
   readonly clock: Clock;
