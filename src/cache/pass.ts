@@ -244,7 +244,8 @@ export class Cache implements Disposable {
 
   async #draft(root: Dir, holders: Holders, { trigger, signal, evicts = false }: PlanOptions & { evicts?: boolean }): Promise<CacheDraft> {
     const { nowMs, limits, protect } = this.#clockWatch.terms(trigger === 'FreeSpace' ? 'FreeSpace' : evicts ? 'Pass' : 'Look', this.#spec);
-    const snapshot = await this.#scan(root, { signal, stamped: evicts });
+    // A draft for free space is evicted by its stamps once it is planned together with other caches.
+    const snapshot = await this.#scan(root, { signal, stamped: evicts || trigger === 'FreeSpace' });
     const { holds: read, error } = holders.read();
     const holds = withUsesSeen(this.#format, read);
     const input = { snapshot, limits: trigger === 'FreeSpace' ? freeSpaceOnly(limits) : limits, protect, holds, nowMs };
