@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Draft } from '../cache/draft.ts';
 import type { FilesystemView, FreeSpaceCache } from '../cache/free-space.ts';
 import type { Outlook } from '../cache/outlook.ts';
+import { NoRoomToBegin } from '../cache/first-space.ts';
 import { Cache } from '../cache/pass.ts';
 import type { PassReport, Trigger } from '../cache/report.ts';
 import { evictedTally, releaseAfter } from '../cache/report.ts';
@@ -242,7 +243,7 @@ export class CacheWorker implements FreeSpaceCache, Disposable {
   /** Nothing is known any more: old figures under a new failure would look like present ones. */
   #fail(error: unknown): void {
     const problem = problemOf(error, this.#record.totals.evictedEntries);
-    if (problem.message !== this.#state.problem?.message) this.#options.log.warn({ cache: this.#options.spec.name, reason: problem.reason }, problem.message);
+    if (problem.message !== this.#state.problem?.message) this.#options.log.warn({ cache: this.#options.spec.name, reason: problem.reason }, error instanceof NoRoomToBegin ? messageOf(error) : problem.message);
     this.#state = { look: undefined, lastRun: this.#state.lastRun, problem };
     this.#expiresAtMs = Date.now() + failingLookMs;
   }

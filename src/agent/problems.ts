@@ -1,3 +1,4 @@
+import { NoRoomToBegin } from '../cache/first-space.ts';
 import type { PassReport } from '../cache/report.ts';
 import { messageOf, OperatorError } from '../errors.ts';
 import type { Problem } from '../policy/node-report.ts';
@@ -22,5 +23,5 @@ export function problemOf(error: unknown, evictedBefore = 0): Problem {
   const code = error instanceof OperatorError ? error.code : 'ERR_BUG';
   // An earlier version evicted there, or it was another directory then: whoever relied on that has to know that it ended, and what it did.
   const ended = code === 'ERR_ROOT_KNOWN_LAYOUT' && evictedBefore > 0 ? `; until now it was governed as a directory of entries, and ${evictedBefore} were evicted: check it with its own tool` : '';
-  return { reason: problemReason(code), message: `${messageOf(error)}${ended}` };
+  return { reason: problemReason(code), message: `${error instanceof NoRoomToBegin ? error.publicMessage : messageOf(error)}${ended}` };
 }

@@ -5,12 +5,12 @@ import type { Stat } from '../disk/stat.ts';
 import { OperatorError } from '../errors.ts';
 import type { Hold, Holds } from '../policy/holds.ts';
 import { holdOf } from '../policy/holds.ts';
-import type { Entry, EntryName, MetadataStamp } from '../policy/snapshot.ts';
+import type { Entry, EntryName } from '../policy/snapshot.ts';
 import type { Eviction as Planned } from '../policy/verdicts.ts';
+import { isAsPlanned, isSameStamp } from './as-planned.ts';
 import type { EvictionStep } from './formats/format.ts';
-import { lookAtEntry } from './entry-look.ts';
 import { hasMetadata } from './metadata-file.ts';
-import { ownMode } from './own-search.ts';
+import { folderMode } from './own-folder.ts';
 import { drop, moveTreeIn } from './recover.ts';
 import type { PassError } from './report.ts';
 import { restore } from './restore.ts';
@@ -117,7 +117,7 @@ class Eviction implements EvictionResult {
     const tree = root.statOf(name);
     if (tree === undefined || !format.isTree(tree.kind)) return undefined;
     if (tree.mountId !== root.stat().mountId) throw diskError(`evict ${root.pathOf(name)}`, -errno.EXDEV);
-    if (!(await this.#isAsPlanned(name, entry))) return undefined;
+    if (!(await isAsPlanned(this.#site, { name, entry }, this.#slices))) return undefined;
     const item = this.#makeItem(name, tree);
     using dir = trash.openDir(item.id);
     // A crash after it: metadata in the trash, directory in the root; put back.
@@ -131,7 +131,7 @@ class Eviction implements EvictionResult {
     const item = newItemId(name);
     const aside = asideName(item);
     // A crash after it: an empty item, dropped.
-    trash.mkdir(item.id, ownMode);
+    trash.mkdir(item.id, folderMode);
     using dir = trash.openDir(item.id);
     try {
       dir.symlink(String(inode), itemInode);
@@ -147,16 +147,6 @@ class Eviction implements EvictionResult {
     }
     this.items.push(item.id);
     return item;
-  }
-
-  /** last_accessed ticks in whole seconds: only the file itself tells whether anybody wrote it since. */
-  async #isAsPlanned(name: EntryName, entry: Entry | undefined): Promise<boolean> {
-    const { root, format } = this.#site;
-    if (entry === undefined) return !hasMetadata(root, format, name);
-    const now = await lookAtEntry(format, { parent: root, name }, name, this.#slices);
-    if (now.outcome !== 'Read') return false;
-    const sameUse = entry.clockAhead || now.row.lastAccessedAtMs === entry.lastAccessedAtMs;
-    return isSameStamp(now.row.stamp, entry.stamp) && sameUse && now.row.sizeBytes === entry.sizeBytes;
   }
 
   /** Whoever looked at the entry just before has the time to show it: by metadata, or by a marker. */
@@ -290,8 +280,4 @@ class Eviction implements EvictionResult {
       }
     }
   }
-}
-
-function isSameStamp(one: MetadataStamp, other: MetadataStamp): boolean {
-  return one.inode === other.inode && one.changedNs === other.changedNs && one.size === other.size;
 }

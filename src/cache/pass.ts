@@ -6,26 +6,24 @@ import type { CompiledCache } from '../policy/compiled.ts';
 import type { Filesystem } from '../policy/filesystem.ts';
 import type { Limits } from '../policy/limits.ts';
 import type { EntryName, Snapshot } from '../policy/snapshot.ts';
-import { evictedOf, plannedVictims, without } from './aftermath.ts';
+import { evictedOf, outcomeOf, plannedVictims } from './aftermath.ts';
 import { Backoff } from './backoff.ts';
+import { Backlog } from './backlog.ts';
 import { CacheIndex, savedScan } from './cache-index.ts';
 import { ClockWatch } from './clock-watch.ts';
 import { CacheDraft, planAlone } from './draft.ts';
 import { evict } from './evict.ts';
 import { EvictionMemory } from './eviction-memory.ts';
+import { enforceOnAnyDisk } from './full-disk.ts';
 import type { Format } from './formats/format.ts';
 import { openFormat } from './formats/registry.ts';
 import type { Holders } from './holds/holders.ts';
 import { holdersOf } from './holds/holders.ts';
-import { JournalBacklog } from './journal-backlog.ts';
 import { tellEvicted, writeBacklog } from './journal.ts';
 import { abandonedDirectories, removeLeftovers } from './leftovers.ts';
 import { hasMetadata } from './metadata-file.ts';
 import { openCacheRoot } from './cache-root.ts';
-import { takeOver } from './old-places.ts';
-import type { OwnDirs } from './own-folder.ts';
-import { findTrash, lockPasses, openLocked, waitForLocked } from './own-folder.ts';
-import { findOwn } from './own-search.ts';
+import { lockPasses, openTrash, ownFolder, trashFolder, waitForPasses } from './own-folder.ts';
 import type { Outlook, PassOutcome } from './outlook.ts';
 import type { CacheOptions, PassOptions, PlanOptions, PurgeOptions, WorkOptions } from './pass-options.ts';
 import { freeSpaceOnly, lookedAt } from './outlook.ts';
@@ -36,13 +34,16 @@ import { recover } from './recover.ts';
 import { Reserve } from './reserve.ts';
 import { removeEntry } from './remove-entry.ts';
 import type { PassReport, PurgeReport } from './report.ts';
-import type { Site } from './site.ts';
+import type { Ground, Site } from './site.ts';
 import { systemClock } from './site.ts';
-import { ExchangeProof } from './trash.ts';
+import { proveExchange } from './trash.ts';
 import { saveUses, withUsesSeen, writeUses } from './uses.ts';
 
 export const defaultSettleMs = 2_000;
 const defaultLeftoverAgeMs = 86_400_000;
+
+/** How long to wait for a pass, which settles twice. */
+export const passPatienceMs = 60_000;
 
 /**
  * One cache of a policy, for as long as its spec stands. Nothing but a watch of the root is open between two calls, and that only where
@@ -61,9 +62,9 @@ export class Cache implements Disposable {
   readonly #knownRoot = new KnownRoot();
   /** What is remembered between two scans; undefined where nothing is. */
   readonly index: CacheIndex | undefined;
-  readonly #exchange = new ExchangeProof();
+  #canExchange = false;
   readonly #reserve = new Reserve();
-  readonly #journal = new JournalBacklog();
+  readonly #backlog = new Backlog();
 
   constructor(spec: CompiledCache, options: CacheOptions) {
     this.#spec = spec;
@@ -86,9 +87,9 @@ export class Cache implements Disposable {
     // Without relief: the reserve of a full disk is there for what frees space.
     using root = openCacheRoot(this.#spec.root, this.#format, { allowedRoots, fault });
     this.#refuseOther(root, { isPass: false });
-    using ours = openLocked(this.#placeOf(root));
-    await this.index?.save({ root, own: ours.own }, new Slices());
-    writeUses(this.#format, ours.own, this.#options.clock.now());
+    using _lock = lockPasses(root);
+    await this.index?.save(root, new Slices());
+    writeUses(this.#format, root, this.#options.clock.now());
   }
 
   /** Whether anything is known by now that the next start would have to learn anew. */
@@ -127,8 +128,8 @@ export class Cache implements Disposable {
   /** Bytes of what was evicted before, and that a purge will give because nobody wants it. Reads only. */
   async restingBytes(): Promise<number> {
     using root = this.#openRoot();
-    using found = findTrash(this.#placeOf(root));
-    return found === undefined ? 0 : await restingBytes(this.#siteAt(root, found, {}));
+    using trash = root.openDirIfPresent(`${ownFolder}/${trashFolder}`);
+    return trash === undefined ? 0 : await restingBytes(this.#siteAt(root, trash, {}));
   }
 
   /** The filesystem as it is now. Reads only. */
@@ -147,7 +148,7 @@ export class Cache implements Disposable {
     const startedAtMs = this.#options.clock.now();
     using root = this.#openRoot();
     this.#refuseOther(root, { isPass: true });
-    const outcome = mode === 'Enforce' ? await this.#enforce(root, work, planned) : lookedAt(planned ?? (await planAlone(await this.#draft(root, this.#holdersAt(root), work), work.signal)));
+    const outcome = mode === 'Enforce' ? await this.#enforceOnAnyDisk(root, work, planned) : lookedAt(planned ?? (await planAlone(await this.#draft(root, this.#holdersAt(root), work), work.signal)));
     this.#knownRoot.sawEntries(outcome.before.entries.length);
     return {
       cacheName: this.#spec.name, root: this.#spec.root, trigger: work.trigger, mode, startedAtMs, finishedAtMs: this.#options.clock.now(),
@@ -162,14 +163,14 @@ export class Cache implements Disposable {
   async purge({ now = false, ...work }: PurgeOptions = {}): Promise<PurgeReport> {
     using root = this.#openRoot();
     this.#refuseOther(root, { isPass: false });
-    using found = findTrash(this.#placeOf(root));
-    if (found === undefined) return { purgedEntries: 0, purgedBytes: 0, revived: 0, revivedNames: [], nextDueAtMs: null, errors: [] };
-    const site = this.#siteAt(root, found, work);
+    using trash = root.openDirIfPresent(`${ownFolder}/${trashFolder}`);
+    if (trash === undefined) return { purgedEntries: 0, purgedBytes: 0, revived: 0, revivedNames: [], nextDueAtMs: null, errors: [] };
+    const site = this.#siteAt(root, trash, work);
     const rest = { ...this.#rest, isShort: now || this.#rest.isShort };
     const report = await purgeInTurns(site, () => this.#doom(site, rest), { ...this.#rest, backoff: this.#backoff });
     // Before the reserve, which takes all that there is.
-    writeBacklog(site, () => lockPasses(site.own, root));
-    if (this.#reserve.isShort) this.#reserve.fill(site);
+    writeBacklog(site, () => lockPasses(root));
+    if (this.#reserve.isShort) await this.#reserve.fill(site);
     if (report.purgedEntries > 0 && this.#format.kind === 'Plain') this.#format.sawPurge();
     return report;
   }
@@ -184,53 +185,46 @@ export class Cache implements Disposable {
     if (name === undefined) throw new OperatorError('ERR_ENTRY_NAME', `${JSON.stringify(key)} is no key of ${this.#format.name}`);
     using root = this.#openRoot();
     if (root.statOf(name) === undefined && !hasMetadata(root, this.#format, name)) return;
-    using ours = await waitForLocked(this.#placeOf(root));
-    await removeEntry(this.#siteAt(root, ours, {}), name, { key, restMs: this.#options.restMs, force });
+    using _passes = await waitForPasses(root, { timeoutMs: passPatienceMs });
+    using trash = openTrash(root);
+    await removeEntry(this.#siteAt(root, trash, {}), name, { key, restMs: this.#options.restMs, force });
+  }
+
+  async #enforceOnAnyDisk(root: Dir, work: Omit<PassOptions, 'mode' | 'planned'>, planned: Outlook | undefined): Promise<PassOutcome> {
+    return await enforceOnAnyDisk(() => this.#enforce(root, work, planned), () => ({
+      ground: this.#groundAt(root, work), plan: async ({ holders }) => planned ?? (await this.#planAlone(root, holders, work)),
+      reserve: this.#reserve, mostAtOnce: this.#options.mostAtOnce, trigger: work.trigger,
+    }));
   }
 
   async #enforce(root: Dir, work: Omit<PassOptions, 'mode' | 'planned'>, planned: Outlook | undefined): Promise<PassOutcome> {
-    using ours = openLocked(this.#placeOf(root));
-    const site = this.#siteAt(root, ours, work);
-    const takenOver = await takeOver(site, this.#placeOf(root));
-    this.#reserve.fill(site);
-    const revived = takenOver + (await recover(site, site.holders.read().holds));
-    const { snapshot, plan, holds, errors } = planned ?? (await planAlone(await this.#draft(root, site.holders, { ...work, evicts: true }), work.signal));
-    const sweep = { snapshot, holds, leftoverAgeMs: this.#options.leftoverAgeMs };
+    using _lock = lockPasses(root);
+    using trash = openTrash(root);
+    const site = this.#siteAt(root, trash, work);
+    await this.#reserve.fill(site);
+    const revived = await recover(site, site.holders.read().holds);
+    const outlook = planned ?? (await this.#planAlone(root, site.holders, work));
+    const sweep = { ...outlook, leftoverAgeMs: this.#options.leftoverAgeMs };
     const isDue = (name: EntryName) => this.#evictions.isDue(site, name);
     const { mostAtOnce } = this.#options;
-    const first = await plannedVictims(plan, { most: mostAtOnce, isDue });
+    const first = await plannedVictims(outlook.plan, { most: mostAtOnce, isDue });
     const victims = [...first, ...abandonedDirectories(site, sweep).filter(({ name }) => isDue(name)).slice(0, mostAtOnce - first.length)];
-    if (victims.length > 0) this.#exchange.require(ours.trash);
+    if (victims.length > 0) this.#refuseWithoutExchange(trash);
     const result = await evict(site, victims);
-    const failed = await this.#evictions.keep(result, { trash: ours.trash, nowMs: this.#options.clock.now() });
+    const failed = await this.#evictions.keep(result, { trash, nowMs: this.#options.clock.now() });
     const slices = new Slices();
-    const evicted = await evictedOf(result, snapshot, slices);
+    const evicted = await evictedOf(result, outlook.snapshot, slices);
     await slices.yield();
     tellEvicted(site, evicted, work.trigger);
     await slices.yield();
     const stopped = work.signal?.aborted === true;
     const removed = stopped ? [] : await removeLeftovers(site, sweep);
-    saveUses(this.#format, ours.own, { nowMs: this.#options.clock.now(), errors: site.errors });
+    saveUses(site);
     const dueAtMs = await purgeDueAtMs(site, { ...this.#rest, retryMs: 0, backoff: this.#backoff });
     // No purge will come that frees space for it.
     if (dueAtMs === null) writeBacklog(site);
-    const orphans = result.gone.filter(({ entry }) => entry === undefined).map(({ name }) => name);
-    return {
-      before: snapshot,
-      after: await without(snapshot, { ...result, leftoversGone: new Set([...removed, ...orphans]), slices }),
-      plan,
-      evicted,
-      stopped,
-      unfinished: !stopped && first.length === mostAtOnce && plan.evict.length > mostAtOnce,
-      revived: revived + result.revived,
-      raced: result.raced,
-      failed,
-      longestLockMs: site.longestLockMs,
-      holdSources: holds.sources,
-      leftoversRemoved: removed.length + orphans.length,
-      errors: [...errors, ...site.errors],
-      purgeDueAtMs: dueAtMs,
-    };
+    const unfinished = !stopped && first.length === mostAtOnce && outlook.plan.evict.length > mostAtOnce;
+    return await outcomeOf(site, { outlook, result, evicted, removed, revived, failed, stopped, unfinished, purgeDueAtMs: dueAtMs }, slices);
   }
 
   get #rest(): Rest {
@@ -238,14 +232,17 @@ export class Cache implements Disposable {
   }
 
   async #doom(site: Site, rest: Rest) {
-    using _lock = lockPasses(site.own, site.root);
+    using _lock = lockPasses(site.root);
     return await doomItems(site, { ...rest, most: this.#options.mostAtOnce });
+  }
+
+  async #planAlone(root: Dir, holders: Holders, work: PlanOptions): Promise<Outlook> {
+    return await planAlone(await this.#draft(root, holders, { ...work, evicts: true }), work.signal);
   }
 
   async #draft(root: Dir, holders: Holders, { trigger, signal, evicts = false }: PlanOptions & { evicts?: boolean }): Promise<CacheDraft> {
     const { nowMs, limits, protect } = this.#clockWatch.terms(trigger === 'FreeSpace' ? 'FreeSpace' : evicts ? 'Pass' : 'Look', this.#spec);
-    // A draft for free space is evicted by its stamps once it is planned together with other caches.
-    const snapshot = await this.#scan(root, { signal, stamped: evicts || trigger === 'FreeSpace' });
+    const snapshot = await this.#scan(root, { signal, stamped: evicts });
     const { holds: read, error } = holders.read();
     const holds = withUsesSeen(this.#format, read);
     const input = { snapshot, limits: trigger === 'FreeSpace' ? freeSpaceOnly(limits) : limits, protect, holds, nowMs };
@@ -254,8 +251,7 @@ export class Cache implements Disposable {
 
   async #scan(root: Dir, { signal, stamped }: { readonly signal: AbortSignal | undefined; readonly stamped: boolean }): Promise<Snapshot> {
     const { clock, leftoverAgeMs, room } = this.#options;
-    using own = findOwn(this.#placeOf(root));
-    const options = { nowMs: clock.now(), leftoverAgeMs, room, own, slices: new Slices(signal) };
+    const options = { nowMs: clock.now(), leftoverAgeMs, room, slices: new Slices(signal) };
     if (this.index !== undefined) return await this.index.scan(root, options);
     if (this.#format.kind === 'Plain') return await this.#format.scan(root, options);
     return await this.#format.scan(root, { ...options, stamped, previous: await savedScan(root, this.#format, { ...options, trustsRoot: !stamped }) });
@@ -268,7 +264,7 @@ export class Cache implements Disposable {
   #openRoot(): Dir {
     const { allowedRoots, fault, room } = this.#options;
     try {
-      const root = openCacheRoot(this.#spec.root, this.#format, { allowedRoots, fault, relief: () => this.#reserve.spend(() => findOwn(this.#placeOf(root))) });
+      const root = openCacheRoot(this.#spec.root, this.#format, { allowedRoots, fault, relief: () => this.#reserve.spend(root) });
       return root;
     } catch (error) {
       // What is still heard of the directory that was there is no reason to look again.
@@ -283,17 +279,22 @@ export class Cache implements Disposable {
     try {
       this.#knownRoot.check(root, by);
     } catch (error) {
-      this.#exchange.forget();
+      this.#canExchange = false;
       throw error;
     }
   }
 
-  #placeOf(root: Dir) {
-    return { root, allowedRoots: this.#options.allowedRoots, format: this.#spec.format };
+  #refuseWithoutExchange(trash: Dir): void {
+    if (!this.#canExchange) proveExchange(trash);
+    this.#canExchange = true;
   }
 
-  #siteAt(root: Dir, { own, trash }: OwnDirs, { signal, onProgress = () => {} }: WorkOptions): Site {
+  #siteAt(root: Dir, trash: Dir, work: WorkOptions): Site {
+    return { ...this.#groundAt(root, work), trash };
+  }
+
+  #groundAt(root: Dir, { signal, onProgress = () => {} }: WorkOptions): Ground {
     const { clock, settleMs } = this.#options;
-    return { root, own, trash, format: this.#format, clock, settleMs, holders: this.#holdersAt(root), signal, onProgress, journal: this.#journal, errors: [], longestLockMs: 0 };
+    return { root, format: this.#format, clock, settleMs, holders: this.#holdersAt(root), signal, onProgress, backlog: this.#backlog, errors: [], longestLockMs: 0 };
   }
 }

@@ -4,9 +4,12 @@ import { namesIn } from '../disk/dir-entries.ts';
 import type { Dir, OpenFile } from '../disk/dir.ts';
 import { asDiskError } from '../disk/disk-error.ts';
 import { filesystemOf } from '../disk/pinned-root.ts';
+import { Slices } from '../disk/slices.ts';
 import { OperatorError } from '../errors.ts';
+import { ownFolder } from './own-folder.ts';
 import type { Site } from './site.ts';
 import { note } from './site.ts';
+import { lockSweep, sweepHidden } from './sweep-hidden.ts';
 
 /**
  * What eviction needs on a disk that is full to the last byte, kept in our folder from the first pass on:
@@ -25,16 +28,39 @@ const spareNames = Array.from({ length: 12 }, (_, n) => `${n}`);
 export class Reserve {
   #isWorking = false;
   #isShort = false;
+  #isSwept = false;
 
   /** Whether it had to be touched, could not be filled, or hardly anything is left beside it: then whatever frees space is not to wait. */
   get isShort(): boolean {
     return this.#isShort;
   }
 
-  /** Fills it as far as the disk lets it. A crash leaves a part, and the rest comes with the next call; two at once come to the same end. */
-  fill({ root, own, errors }: Pick<Site, 'root' | 'own' | 'errors'>): void {
+  /**
+   * Fills it as far as the disk lets it. A crash leaves a part, and the rest comes with the next call; two at once come to the same end.
+   * While it is there nothing is hidden outside of our folder, so what is hidden is swept before it is made.
+   * @throws ERR_LOCK_BUSY
+   */
+  async fill(site: Site): Promise<void> {
+    this.#isSwept ||= isThere(site.root) || (await this.#sweep(site));
+    if (this.#isSwept) this.#fill(site);
+  }
+
+  /** Removes what is left of it, once all of it was spent in vain: from here on something may be hidden. */
+  remove(root: Dir): void {
+    this.#isSwept = false;
+    using own = root.openDirIfPresent(ownFolder);
+    own?.unlink(reserveFile);
+  }
+
+  async #sweep(site: Site): Promise<boolean> {
+    using _lock = lockSweep(site.root);
+    return (await sweepHidden(site, new Slices(site.signal))).isClean;
+  }
+
+  #fill({ root, errors }: Site): void {
     this.#isWorking = true;
     try {
+      using own = root.openDir(ownFolder);
       fillSpares(own);
       fillFile(own);
       this.#isShort = filesystemOf(root).availableBytes < reserveBytes;
@@ -46,14 +72,14 @@ export class Reserve {
     }
   }
 
-  /** Gives back a part of it, for what has just failed for want of space to be tried once more. @param find our folder, to be closed then @returns false where nothing is left */
-  spend(find: () => Dir | undefined): boolean {
+  /** Gives back a part of it, for what has just failed for want of space to be tried once more. @returns false where nothing is left */
+  spend(root: Dir): boolean {
     // Its own steps must not eat it.
     if (this.#isWorking) return false;
     this.#isWorking = true;
     this.#isShort = true;
     try {
-      using own = find();
+      using own = root.openDirIfPresent(ownFolder);
       return own !== undefined && [shrinkFile(own), removeSpare(own)].includes(true);
     } finally {
       this.#isWorking = false;
@@ -61,12 +87,9 @@ export class Reserve {
   }
 }
 
-/** In a folder that is given up. */
-export function removeReserve(own: Dir): void {
-  own.unlink(reserveFile);
-  using spare = own.openDirIfPresent(spareFolder);
-  for (const name of spareNames) spare?.rmdir(name);
-  own.rmdir(spareFolder);
+function isThere(root: Dir): boolean {
+  using own = root.openDirIfPresent(ownFolder);
+  return own?.statOf(reserveFile) !== undefined;
 }
 
 function fillSpares(own: Dir): void {

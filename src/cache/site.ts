@@ -5,7 +5,7 @@ import type { Hold, Holds } from '../policy/holds.ts';
 import type { EntryName } from '../policy/snapshot.ts';
 import type { Format } from './formats/format.ts';
 import type { Holders } from './holds/holders.ts';
-import type { JournalBacklog } from './journal-backlog.ts';
+import type { Backlog } from './backlog.ts';
 import { tryEntryLock } from './metadata-file.ts';
 import type { PassError, PassProgress } from './report.ts';
 import type { ItemId } from './trash.ts';
@@ -40,8 +40,6 @@ export const systemClock: Clock = {
 /** What every step of a pass over one cache works with, while the pass lock is held. */
 export interface Site {
   readonly root: Dir;
-  /** Our folder of the cache. */
-  readonly own: Dir;
   readonly trash: Dir;
   readonly format: Format;
   readonly clock: Clock;
@@ -49,15 +47,18 @@ export interface Site {
   readonly holders: Holders;
   readonly signal: AbortSignal | undefined;
   readonly onProgress: (progress: PassProgress) => void;
-  readonly journal: JournalBacklog;
+  readonly backlog: Backlog;
   /** What failed while all else went on. */
   readonly errors: PassError[];
   /** The longest that one entry was locked so far. */
   longestLockMs: number;
 }
 
+/** The same where there is no trash yet, because a full disk has no space for one. */
+export type Ground = Omit<Site, 'trash'>;
+
 /** Under it no metadata is written. @returns undefined where another process has it */
-export function lockEntry(site: Site, name: EntryName): Disposable | undefined {
+export function lockEntry(site: Ground, name: EntryName): Disposable | undefined {
   const lock = tryEntryLock(site.root, site.format, name);
   if (lock === undefined) return undefined;
   const sinceMs = site.clock.monotonicMs();

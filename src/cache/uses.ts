@@ -4,7 +4,8 @@ import { mergeHolds, noHolds } from '../policy/holds.ts';
 import type { Plan } from '../policy/plan.ts';
 import type { EntryName } from '../policy/snapshot.ts';
 import type { Format } from './formats/format.ts';
-import type { PassError } from './report.ts';
+import { ownFolder } from './own-folder.ts';
+import type { Ground } from './site.ts';
 import { note } from './site.ts';
 
 /** What is in use, with what the scan before saw by the way. */
@@ -23,17 +24,20 @@ export function noteUse(format: Format, name: EntryName, { hold, nowMs }: { hold
   if (format.kind === 'Plain' && hold !== undefined && hold.unknown !== true) format.sawInUse(name, nowMs);
 }
 
-/** What a format remembers beyond the disk outlives the agent. Under the pass lock. Where it cannot be written now, it is written later. */
-export function saveUses(format: Format, own: Dir, { nowMs, errors }: { nowMs: number; errors: PassError[] }): void {
+/** What a format remembers beyond the disk outlives the agent. Under the pass lock. On a full disk it is written later. */
+export function saveUses({ format, root, errors, backlog, clock }: Ground): void {
+  const nowMs = clock.now();
   if (format.kind === 'Store' || !format.isSaveDue(nowMs)) return;
   try {
-    writeUses(format, own, nowMs);
+    backlog.write(root, (there) => writeUses(format, there, nowMs));
   } catch (error) {
     note(errors, error);
   }
 }
 
 /** The same at once. @throws ERR_DISK_IO, ERR_DISK_FULL */
-export function writeUses(format: Format, own: Dir, nowMs: number): void {
-  if (format.kind === 'Plain') format.save(own, nowMs);
+export function writeUses(format: Format, root: Dir, nowMs: number): void {
+  if (format.kind === 'Store') return;
+  using own = root.openDir(ownFolder);
+  format.save(own, nowMs);
 }

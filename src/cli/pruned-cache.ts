@@ -32,11 +32,9 @@ export class PrunedCache implements FreeSpaceCache, Disposable {
   readonly #cache: Cache;
   readonly #settings: PruneSettings;
   #outcome: Outcome;
-  /** Of the last pass alone; undefined where it failed. */
+  /** Of the last pass alone. */
   #lastPass: PassReport | undefined;
   #needsAnother = false;
-  #hasEvictedNothing = false;
-  #hasFreedSpace = false;
   #hasEnded = false;
 
   constructor(target: Target, settings: PruneSettings) {
@@ -48,12 +46,11 @@ export class PrunedCache implements FreeSpaceCache, Disposable {
 
   /** Undefined where it was stopped before there was anything to report. */
   get outcome(): Outcome | undefined {
-    return this.#hasEnded ? this.#outcome : undefined;
+    return this.#hasEnded || this.#lastPass !== undefined ? this.#outcome : undefined;
   }
 
   /** Applies the limits once. */
   async pass(): Promise<void> {
-    this.#lastPass = undefined;
     await this.#attempt(async (outcome) => {
       const report = await this.#cache.pass({ mode: 'Enforce', trigger: 'Manual', signal: this.#settings.signal, onProgress: this.#progress });
       this.#lastPass = report;
@@ -66,17 +63,13 @@ export class PrunedCache implements FreeSpaceCache, Disposable {
     const { signal, restMs } = this.#settings;
     const pass = this.#lastPass;
     this.#needsAnother = false;
-    if (pass === undefined) return;
-    // An entry that was found to be in use is planned around by the next pass, but one that stays locked would race for ever.
-    const mayGoOn = pass.evicted.length > 0 || (pass.revived + pass.raced > 0 && !this.#hasEvictedNothing);
-    this.#hasEvictedNothing = pass.evicted.length === 0;
-    if (pass.purgeDueAtMs === null && !mayGoOn) return;
+    if (pass === undefined || pass.purgeDueAtMs === null) return;
     await this.#attempt(async (outcome) => {
       // Until the last that was evicted has rested; `purgeDueAtMs` is when the first has.
-      if (pass.purgeDueAtMs !== null) await this.#rest(pass.finishedAtMs + restMs);
+      await this.#rest(pass.finishedAtMs + restMs);
       const purged = await this.#cache.purge({ signal, onProgress: this.#progress });
       const now = await this.#cache.plan({ signal });
-      this.#needsAnother = now.plan.evict.length > 0 && mayGoOn;
+      this.#needsAnother = now.plan.evict.length > 0 && pass.evicted.length + pass.revived + pass.raced > 0;
       const { report } = outcome;
       return { ...withPurge(outcome, purged), report: report && asItIsNow(report, purged, now) };
     });
@@ -112,8 +105,9 @@ export class PrunedCache implements FreeSpaceCache, Disposable {
     await this.#attempt(async (outcome) => {
       const report = await this.#cache.pass({ mode: 'Enforce', trigger: 'FreeSpace', planned, signal: this.#settings.signal, onProgress: this.#progress });
       gone = evictedTally(report);
-      this.#hasFreedSpace = true;
-      return withPass(outcome, report);
+      const joined = withPass(outcome, report);
+      // The plan stays that of all limits; what free space took is among what was evicted.
+      return { ...joined, report: joined.report && { ...joined.report, plan: outcome.report?.plan ?? report.plan } };
     });
     await this.purge();
     return gone;
@@ -123,13 +117,13 @@ export class PrunedCache implements FreeSpaceCache, Disposable {
     await this.#attempt(async (outcome) => withPurge(outcome, await this.#cache.purge({ signal: this.#settings.signal, now: true, onProgress: this.#progress })));
   }
 
-  /** Once nothing more is evicted for free space. @param unmet what stays short on the filesystem */
-  async finishFreeSpace(unmet: readonly UnreachableLimit[]): Promise<void> {
-    await this.#attempt(async (outcome) => {
+  /** What stays short on the filesystem. */
+  async addUnmet(unmet: readonly UnreachableLimit[]): Promise<void> {
+    await this.#attempt((outcome) => {
       const { report } = outcome;
       if (report === undefined) return outcome;
-      const { plan, snapshot: after } = this.#hasFreedSpace ? await this.#cache.plan({ signal: this.#settings.signal }) : { plan: report.plan, snapshot: report.after };
-      return { ...outcome, report: { ...report, after, plan: { ...plan, unreachable: [...plan.unreachable, ...unmet] }, filesystem: this.filesystem() } };
+      const plan = { ...report.plan, unreachable: [...report.plan.unreachable, ...unmet] };
+      return { ...outcome, report: { ...report, plan, filesystem: this.filesystem() } };
     });
   }
 

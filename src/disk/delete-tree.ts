@@ -131,7 +131,7 @@ class DeleteWalk implements Deletion {
     if (this.freedBytes !== undefined && typeof stat === 'object' && stat.nlink === 1) this.freedBytes += (this.removed - removedBefore) * stat.allocatedBytes;
   }
 
-  /** Gives a large file back in steps. Where that cannot be done it is left to unlink. */
+  /** Gives a large file back in steps. Where that fails it is left to unlink, whose error counts. */
   async #truncate(dir: Dir, name: Name, { allocatedBytes }: Stat): Promise<void> {
     if (allocatedBytes <= largeFileBytes) return;
     const file = dir.openFileOrErrno(name, constants.O_WRONLY | constants.O_NONBLOCK);
@@ -147,7 +147,9 @@ class DeleteWalk implements Deletion {
         await this.#slices.yield();
       }
     } catch (thrown) {
-      this.#keep(asDiskError(`truncate ${opened.path}`, thrown));
+      // A full btrfs refuses it, and unlinks the file all the same.
+      const error = asDiskError(`truncate ${opened.path}`, thrown);
+      if (!(error instanceof OperatorError)) throw error;
     }
   }
 

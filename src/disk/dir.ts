@@ -106,18 +106,6 @@ export class Dir implements Disposable {
     return fd < 0 ? fd : new Dir(fd, `${this.path}/${typeof name === 'string' ? name : Buffer.from(name).toString()}`, this.#hooks);
   }
 
-  /** This very directory by a handle of its own, to be closed by itself. */
-  reopen(): Dir {
-    const fd = libc.openat2(this.fd, '.', { flags: libc.openDirFlags, resolve: libc.resolve.sameMount });
-    if (fd < 0) throw diskError(`open ${shown(this.path)}`, fd);
-    return this.sibling(fd, this.path);
-  }
-
-  /** Another open directory, with the hooks of this one. */
-  sibling(fd: number, path: string): Dir {
-    return new Dir(fd, path, this.#hooks);
-  }
-
   /** @param flags of node:fs constants; O_NOFOLLOW and O_CLOEXEC are implied. @returns the file, or a negated errno */
   openFileOrErrno(name: Name, flags: number, mode = 0): OpenFile | number {
     const open = () => libc.openat2(this.fd, name, { flags: flags | constants.O_NOFOLLOW, mode, resolve: libc.resolve.sameMount });
@@ -143,7 +131,11 @@ export class Dir implements Disposable {
 
   /** Sees to it that these are the rights of this very directory: those it was made with were cut by the umask. */
   ensureMode(mode: number): void {
-    if ((this.stat().mode & 0o777) === mode) return;
+    if ((this.stat().mode & 0o777) !== mode) this.setMode(mode);
+  }
+
+  /** Sets the rights of this very directory, with setuid, setgid and sticky. */
+  setMode(mode: number): void {
     this.step('chmod', '.');
     try {
       fchmodSync(this.fd, mode);

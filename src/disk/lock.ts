@@ -41,6 +41,22 @@ export function tryLock(dir: Dir, name: string, mode = 0o644): FileLock | undefi
   throw new OperatorError('ERR_LOCK_BUSY', `the lock ${dir.pathOf(name)} is replaced again and again`);
 }
 
+/**
+ * An exclusive flock(2) on a directory itself, for where no lock file can be made.
+ * @returns undefined where it is locked already
+ * @throws ERR_DISK_IO
+ */
+export function tryLockDirectory(dir: Dir): FileLock | undefined {
+  using scope = new DisposableStack();
+  const own = scope.use(dir.openDir('.'));
+  const locked = tryFlock(own.fd);
+  if (locked === -errno.EAGAIN || locked === -errno.EINTR) return undefined;
+  if (locked < 0) throw diskError(`lock ${dir.path}`, locked);
+  const lock = new FileLock(own);
+  scope.move();
+  return lock;
+}
+
 function openLockFile(dir: Dir, name: string, mode: number): OpenFile {
   const flags = constants.O_RDWR | constants.O_NONBLOCK;
   // Without O_CREAT first: looking at a lock that is there changes nothing on the disk.
@@ -54,11 +70,11 @@ function openLockFile(dir: Dir, name: string, mode: number): OpenFile {
  * Takes the lock, looking every few milliseconds until it is free: a flock that waits would stop the whole process.
  * @throws ERR_LOCK_BUSY after `timeoutMs`; an AbortError once the signal is aborted
  */
-export async function waitForLock(dir: Dir, name: string, { timeoutMs, signal, mode }: { timeoutMs: number; signal?: AbortSignal | undefined; mode?: number }): Promise<FileLock> {
+export async function waitForLock(dir: Dir, name: string, { timeoutMs, signal }: { timeoutMs: number; signal?: AbortSignal | undefined }): Promise<FileLock> {
   const giveUpAt = performance.now() + timeoutMs;
   for (let pauseMs = 1; ; pauseMs = Math.min(50, pauseMs * 2)) {
     signal?.throwIfAborted();
-    const lock = tryLock(dir, name, mode);
+    const lock = tryLock(dir, name);
     if (lock !== undefined) return lock;
     if (performance.now() >= giveUpAt) throw new OperatorError('ERR_LOCK_BUSY', `the lock ${dir.pathOf(name)} was held by another process for ${timeoutMs} ms`);
     await sleep(pauseMs, undefined, { signal });

@@ -44,7 +44,7 @@ describe('docs/conditions.md', () => {
 
   it('explains every problem that a cache can have, and no other', () => {
     // What concerns one entry, the input or the API server never makes a cache fail.
-    const codes = (Object.keys(errorKinds) as ErrorCode[]).filter((code) => /^ERR_(ROOT|PATH|HOLDS|LOCK|DISK|BUG)/.test(code));
+    const codes = (Object.keys(errorKinds) as ErrorCode[]).filter((code) => /^ERR_(ROOT|PATH|HOLDS|LOCK|DISK|NO_ROOM|BUG)/.test(code));
     expect(sections.get(problems)?.map(([reason]) => reason).toSorted()).toEqual(codes.map(problemReason).toSorted());
     for (const row of sections.get(problems) ?? []) expect(row).toHaveLength(3);
   });

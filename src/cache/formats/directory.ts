@@ -6,7 +6,7 @@ import { measureTree } from '../../disk/measure-tree.ts';
 import type { EntryRow } from '../../policy/entry-table.ts';
 import type { Hold } from '../../policy/holds.ts';
 import type { EntryName, Snapshot } from '../../policy/snapshot.ts';
-import { ownFolder } from '../own-search.ts';
+import { ownFolder } from '../own-folder.ts';
 import { leftInTrash } from '../trash.ts';
 import { defaultNamesInTurn, DirectoryLook, isEntryName, isTree, rememberedOf, rowOf } from './directory-look.ts';
 import { DirectoryMemory } from './directory-memory.ts';
@@ -60,7 +60,7 @@ export class Directory implements PlainFormat {
   }
 
   async scan(root: Dir, options: ScanOptions): Promise<Snapshot> {
-    this.#load(root, options);
+    this.#load(root, options.room?.most);
     const look = new DirectoryLook(root, this.#memory, { ...options, namesInTurn: this.#namesInTurn, linked: this.#linked, isAfterPurge: this.#isAfterPurge });
     const snapshot = await look.run().catch((error: unknown) => {
       // What is remembered outlives a look that fails.
@@ -69,7 +69,7 @@ export class Directory implements PlainFormat {
     });
     this.usesSeen = look.usesSeen;
     this.#isAfterPurge = false;
-    return { ...snapshot, leftovers: await leftInTrash(options.own, this, options.slices) };
+    return { ...snapshot, leftovers: await leftInTrash(root, this, options.slices) };
   }
 
   nameOf(key: string): EntryName | undefined {
@@ -119,12 +119,15 @@ export class Directory implements PlainFormat {
   }
 
   /** Before the first look at a directory: what an agent before this one knew of it. */
-  #load(root: Dir, { own, room }: ScanOptions): void {
+  #load(root: Dir, most?: number): void {
     const stat = root.stat();
     if (this.#root !== undefined && isSameFile(this.#root, stat)) return;
     this.#root = stat;
     this.#memory = new DirectoryMemory();
     this.#linked = new LinkedMemory();
-    if (own !== undefined) this.#memory.load(own, room?.most);
+    const own = root.openDirOrErrno(ownFolder);
+    if (typeof own === 'number') return;
+    using opened = own;
+    this.#memory.load(opened, most);
   }
 }

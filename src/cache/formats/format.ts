@@ -39,8 +39,6 @@ export interface ScanOptions {
   /** A leftover that nothing has changed for this long belongs to nobody any more. */
   readonly leftoverAgeMs: number;
   readonly slices: Slices;
-  /** Our folder of this cache, where there is one. */
-  readonly own?: Dir | undefined;
   /** What has to hold all that is found, if anything has to. */
   readonly room?: Room | undefined;
   /** What the last scan of this very directory found; without it everything is read. */

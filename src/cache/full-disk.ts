@@ -1,0 +1,107 @@
+import type { Dir } from '../disk/dir.ts';
+import { shown } from '../disk/disk-error.ts';
+import { Slices } from '../disk/slices.ts';
+import { OperatorError } from '../errors.ts';
+import { evictedOf, plannedVictims, without } from './aftermath.ts';
+import { fileToDelete, makeFirstSpace, NoRoomToBegin } from './first-space.ts';
+import { tellEvicted } from './journal.ts';
+import type { Outlook, PassOutcome } from './outlook.ts';
+import { lookedAt } from './outlook.ts';
+import { lockPasses } from './own-folder.ts';
+import type { EvictedEntry, Trigger } from './report.ts';
+import type { Reserve } from './reserve.ts';
+import type { Ground } from './site.ts';
+import { lockSweep } from './sweep-hidden.ts';
+
+/** What came of an attempt to make the first space. */
+interface Space {
+  readonly isAny: boolean;
+  readonly evicted: readonly EvictedEntry[];
+  /** The cache as it stands now, without what is gone. */
+  readonly outcome: PassOutcome;
+  /** Why there is none, where victims there are. */
+  readonly stuck: OperatorError | undefined;
+}
+
+/**
+ * Enforces in the ordinary order. Where a full disk does not let it begin, space is made first (first-space.ts), twice as many victims each time.
+ * @throws ERR_NO_ROOM_TO_BEGIN, ERR_DISK_FULL; and what enforcing throws
+ */
+export async function enforceOnAnyDisk(enforce: () => Promise<PassOutcome>, fullDisk: () => FullDisk): Promise<PassOutcome> {
+  const evicted: EvictedEntry[] = [];
+  let last: PassOutcome | undefined;
+  for (let most = 1; ; most *= 2) {
+    const attempt = await unlessFull(enforce);
+    if (!(attempt instanceof OperatorError)) return await joined(evicted, attempt);
+    const disk = fullDisk();
+    const space = await makeSpace(disk, most);
+    if (last === undefined && !space.isAny) disk.ground.signal?.throwIfAborted();
+    evicted.push(...space.evicted);
+    if (space.isAny) {
+      last = space.outcome;
+      continue;
+    }
+    const { code, message } = space.stuck ?? attempt;
+    if (last === undefined) throw space.stuck ?? attempt;
+    return { ...last, evicted, errors: [...last.errors, ...space.outcome.errors, { code, message }] };
+  }
+}
+
+/** What was planned before all of it may still have the first ones. */
+async function joined(first: readonly EvictedEntry[], then: PassOutcome): Promise<PassOutcome> {
+  if (first.length === 0) return then;
+  const gone = first.map(({ name }) => ({ name, entry: undefined }));
+  return { ...then, evicted: [...first, ...then.evicted], after: await without(then.after, { gone, leftoversGone: new Set(), slices: new Slices() }) };
+}
+
+/** @returns the error where the disk was too full for anything to begin */
+async function unlessFull(enforce: () => Promise<PassOutcome>): Promise<PassOutcome | OperatorError> {
+  try {
+    const outcome = await enforce();
+    const full = outcome.errors.find(({ code, entry }) => code === 'ERR_DISK_FULL' && entry !== undefined);
+    const isStuck = full !== undefined && outcome.evicted.length === 0 && outcome.plan.evict.length > 0 && !outcome.stopped;
+    return isStuck ? new OperatorError(full.code, full.message) : outcome;
+  } catch (error) {
+    if (error instanceof OperatorError && error.code === 'ERR_DISK_FULL') return error;
+    throw error;
+  }
+}
+
+/** What the first space is made with. */
+export interface FullDisk {
+  readonly ground: Ground;
+  readonly plan: (ground: Ground) => Promise<Outlook>;
+  readonly reserve: Reserve;
+  readonly mostAtOnce: number;
+  readonly trigger: Trigger;
+}
+
+async function makeSpace({ ground, plan, reserve, mostAtOnce, trigger }: FullDisk, most: number): Promise<Space> {
+  const { clock, settleMs, signal, root, errors } = ground;
+  using _lock = lockFullDisk(root);
+  reserve.remove(root);
+  const outlook = await plan(ground);
+  const slices = new Slices();
+  const victims = await plannedVictims(outlook.plan, { most: mostAtOnce, isDue: () => true });
+  const { gone, tidied } = await makeFirstSpace(ground, victims, most);
+  const evicted = await evictedOf({ gone }, outlook.snapshot, slices);
+  tellEvicted(ground, evicted, trigger);
+  const isAny = tidied || gone.length > 0;
+  // xfs gives space back a moment after the call.
+  if (isAny) await clock.sleep(settleMs, signal);
+  const after = await without(outlook.snapshot, { gone, leftoversGone: new Set(), slices });
+  const stuck = isAny || signal?.aborted || victims[0] === undefined ? undefined : new NoRoomToBegin(shown(root.path), fileToDelete(ground, victims[0]));
+  return { isAny, evicted, outcome: { ...lookedAt(outlook), after, stopped: signal?.aborted === true, errors: [...outlook.errors, ...errors] }, stuck };
+}
+
+/** Excludes every other pass and every other sweep (sweep-hidden.ts), as far as the lock of passes is there. @throws ERR_LOCK_BUSY */
+function lockFullDisk(root: Dir): Disposable {
+  using scope = new DisposableStack();
+  scope.use(lockSweep(root));
+  try {
+    scope.use(lockPasses(root));
+  } catch (error) {
+    if (!(error instanceof OperatorError) || error.code !== 'ERR_DISK_FULL') throw error;
+  }
+  return scope.move();
+}
