@@ -24,6 +24,7 @@ export function lookOf(report: PassReport): CacheLook {
     clockAhead: clockAheadIn(after),
     holdSources: report.holdSources,
     filesystem: report.filesystem,
+    ...olderFigures(after),
   };
 }
 
@@ -44,6 +45,13 @@ export function essenceOf({ wouldEvict, unmet }: FreeSpaceFindings): unknown {
 export function withFreeSpace(look: CacheLook, { wouldEvict: { entries, bytes }, unmet }: FreeSpaceFindings): CacheLook {
   const { wouldEvict } = look;
   return { ...look, wouldEvict: { entries: wouldEvict.entries + entries, bytes: wouldEvict.bytes + bytes }, unreachable: [...look.unreachable, ...unmet] };
+}
+
+/** Looks are a minute apart at most: figures that are older than that were not measured in this one or the one before. */
+const freshMs = 60_000;
+
+function olderFigures({ takenAtMs, measuredSinceMs = takenAtMs }: Snapshot): Pick<CacheLook, 'measuredSinceMs'> {
+  return takenAtMs - measuredSinceMs > freshMs ? { measuredSinceMs } : {};
 }
 
 /** Of the planned evictions those that have not happened. */

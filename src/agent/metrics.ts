@@ -51,6 +51,10 @@ const gauges: readonly CacheGauge[] = [
   { name: 'cache_damaged_entries', help: 'Entries whose metadata or directory makes no sense; never evicted.', samples: ({ look }) => [[look?.damaged]] },
   { name: 'cache_leftovers', help: 'What puts and crashes left behind.', samples: ({ look }) => [[look?.leftovers]] },
   { name: 'cache_unrecognised_names', help: 'Names that the format does not know; never touched.', samples: ({ look }) => [[look?.unrecognised]] },
+  {
+    name: 'cache_measured_timestamp_seconds', help: 'Since when the entries of a large directory were measured, a part of them at each look; absent where all were within a minute of it.',
+    samples: ({ look }) => [[look?.measuredSinceMs === undefined ? undefined : look.measuredSinceMs / 1000]],
+  },
   { name: 'cache_filesystem_capacity_bytes', help: 'Size of the filesystem the cache lies on.', samples: ({ look }) => [[look?.filesystem.capacityBytes]] },
   { name: 'cache_filesystem_available_bytes', help: 'What is free there.', samples: ({ look }) => [[look?.filesystem.availableBytes]] },
   { name: 'cache_filesystem_inodes', help: 'Inodes there; absent where they are not counted.', samples: ({ look }) => [[look?.filesystem.inodes]] },

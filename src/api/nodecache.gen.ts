@@ -193,6 +193,10 @@ export interface NodeCache {
        */
       unrecognised?: number;
       /**
+       * Since when the entries of a large directory were measured, a part of them at each look: figures may be as old as this. Absent where all of them were measured within a minute of the look.
+       */
+      measuredSince?: string;
+      /**
        * Entries last used in the future by their metadata; treated as used now.
        */
       clockAhead?: number;

@@ -19,8 +19,13 @@ export interface CacheOptions {
   /** What has to hold all that is found in this cache, and in others that share it. Default: nothing has to. */
   readonly room?: Room | undefined;
   readonly clock?: Clock;
-  /** Keeps in memory what was found, so that the next scan reads only what changed: for who goes on for long. Default false. */
+  /**
+   * For who goes on for long: keeps in memory what was found, so that the next scan reads only what changed, and measures the entries of a
+   * `directory` in turns, from what was measured before. Without it the first scan measures all of them. Default false.
+   */
   readonly remembers?: boolean;
+  /** Called for each entry that a scan measures, with how many it has measured and how many it will: where that may take long. */
+  readonly onMeasured?: ((done: number, total: number) => void) | undefined;
   /** For tests: called before every step that changes the disk. */
   readonly fault?: Fault;
 }

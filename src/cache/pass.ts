@@ -54,7 +54,7 @@ export const passPatienceMs = 60_000;
  */
 export class Cache implements Disposable {
   readonly #spec: CompiledCache;
-  readonly #options: Required<Omit<CacheOptions, 'fault' | 'room'>> & Pick<CacheOptions, 'fault' | 'room'>;
+  readonly #options: Required<Omit<CacheOptions, 'fault' | 'room' | 'onMeasured'>> & Pick<CacheOptions, 'fault' | 'room' | 'onMeasured'>;
   readonly #format: Format;
   readonly #clockWatch: ClockWatch;
   readonly #backoff = new Backoff();
@@ -69,7 +69,7 @@ export class Cache implements Disposable {
   constructor(spec: CompiledCache, options: CacheOptions) {
     this.#spec = spec;
     this.#options = { settleMs: defaultSettleMs, restMs: defaultRestMs, leftoverAgeMs: defaultLeftoverAgeMs, mostAtOnce: Infinity, clock: systemClock, remembers: false, ...options };
-    this.#format = openFormat(spec.format);
+    this.#format = openFormat(spec.format, { inTurns: this.#options.remembers });
     this.#clockWatch = new ClockWatch(this.#options.clock);
     // A plain format remembers by itself, and not only until its root changes.
     this.index = this.#options.remembers && this.#format.kind === 'Store' ? new CacheIndex(this.#format, this.#options.clock) : undefined;
@@ -250,10 +250,10 @@ export class Cache implements Disposable {
   }
 
   async #scan(root: Dir, { signal, stamped }: { readonly signal: AbortSignal | undefined; readonly stamped: boolean }): Promise<Snapshot> {
-    const { clock, leftoverAgeMs, room } = this.#options;
+    const { clock, leftoverAgeMs, room, onMeasured } = this.#options;
     const options = { nowMs: clock.now(), leftoverAgeMs, room, slices: new Slices(signal) };
     if (this.index !== undefined) return await this.index.scan(root, options);
-    if (this.#format.kind === 'Plain') return await this.#format.scan(root, options);
+    if (this.#format.kind === 'Plain') return await this.#format.scan(root, { ...options, onMeasured });
     return await this.#format.scan(root, { ...options, stamped, previous: await savedScan(root, this.#format, { ...options, trustsRoot: !stamped }) });
   }
 

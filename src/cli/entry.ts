@@ -13,13 +13,17 @@ import type { ExitCode } from './exit.ts';
 import { exitCodes, InputError } from './exit.ts';
 import type { Io, OutputFormat } from './io.ts';
 import { outJson } from './io.ts';
+import { showMeasuring } from './measuring.ts';
 import { ProgressLine } from './progress.ts';
 import { count, table } from './table.ts';
 
 /** Lists the entries, least recently used first, with whole keys: they are what the other commands take. */
 export async function listEntries(options: EntryOptions & { output: OutputFormat }, io: Io): Promise<ExitCode> {
-  using cache = new Cache(await entryTarget(options), { allowedRoots: options.allowedRoot });
+  const target = await entryTarget(options);
+  using progress = new ProgressLine(io);
+  using cache = new Cache(target, { allowedRoots: options.allowedRoot, onMeasured: showMeasuring(progress, target.name) });
   const snapshot = await cache.scan();
+  progress.clear();
   if (options.output === 'json') outJson(io, { entries: listJson(snapshot) });
   else io.out(listText(snapshot));
   const { damaged } = snapshot;

@@ -25,7 +25,7 @@ export interface ExplainOptions extends PolicyOptions {
 /** Shows the fate of everything in the caches, with the plan's own words for it. */
 export async function explain(options: ExplainOptions, io: Io): Promise<ExitCode> {
   const { targets } = await openTargets(options);
-  const outcomes = await planAll(targets, { allowedRoots: options.allowedRoot }, io.stopSignal());
+  const outcomes = await planAll(targets, { allowedRoots: options.allowedRoot }, { io });
   if (options.output === 'json') outJson(io, { caches: outcomes.map((outcome) => explainJson(outcome, options)) });
   else io.out(outcomes.map((outcome) => explainText(outcome, titleOf(outcome.target, targets), options)).join('\n'));
   return exitCodeOf(outcomes);

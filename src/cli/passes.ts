@@ -4,8 +4,11 @@ import { Cache } from '../cache/pass.ts';
 import { OperatorError } from '../errors.ts';
 import type { ExitCode } from './exit.ts';
 import { exitCodes } from './exit.ts';
+import type { Io } from './io.ts';
+import { showMeasuring } from './measuring.ts';
 import type { Outcome } from './outcome.ts';
 import { unmetIn } from './outcome.ts';
+import { ProgressLine } from './progress.ts';
 import type { Target } from './targets.ts';
 
 export interface CacheSettings {
@@ -15,9 +18,10 @@ export interface CacheSettings {
 }
 
 /** Plans every cache, those of one filesystem together, and changes nothing. What fails in one is part of its outcome, and hinders no other. */
-export async function planAll(targets: readonly Target[], settings: CacheSettings, signal: AbortSignal): Promise<readonly Outcome[]> {
+export async function planAll(targets: readonly Target[], settings: CacheSettings, { io, signal = io.stopSignal() }: { io: Io; signal?: AbortSignal }): Promise<readonly Outcome[]> {
+  using progress = new ProgressLine(io);
   using scope = new DisposableStack();
-  const caches = targets.map((target) => scope.use(new Cache(target.cache, settings)));
+  const caches = targets.map((target) => scope.use(new Cache(target.cache, { ...settings, onMeasured: showMeasuring(progress, target.cache.name) })));
   const together = new Map<Cache, Outlook>();
   for (const group of byFilesystem(caches)) {
     if (!isShort(group)) continue;

@@ -13,7 +13,7 @@ import { openTargets, titleOf } from './targets.ts';
 export async function plan(options: PolicyOptions, io: Io): Promise<ExitCode> {
   const { targets, policies } = await openTargets(options);
   tellNotes(policies, { scheduleIgnored: true }, io);
-  const outcomes = await planAll(targets, { allowedRoots: options.allowedRoot }, io.stopSignal());
+  const outcomes = await planAll(targets, { allowedRoots: options.allowedRoot }, { io });
   if (options.output === 'json') outJson(io, { caches: outcomes.map(planJson) });
   else io.out(outcomes.map((outcome) => planText(outcome, titleOf(outcome.target, targets))).join('\n'));
   return exitCodeOfLimits(outcomes);

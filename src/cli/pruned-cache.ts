@@ -17,6 +17,7 @@ export interface PruneSettings extends CacheSettings {
   readonly restMs: number;
   readonly signal: AbortSignal;
   readonly onProgress: (target: Target, progress: PassProgress | RestProgress) => void;
+  readonly onMeasured: (target: Target) => (done: number, total: number) => void;
 }
 
 /** Evicted entries rest before they are deleted. */
@@ -40,7 +41,7 @@ export class PrunedCache implements FreeSpaceCache, Disposable {
   constructor(target: Target, settings: PruneSettings) {
     this.target = target;
     this.#settings = settings;
-    this.#cache = new Cache(target.cache, settings);
+    this.#cache = new Cache(target.cache, { ...settings, onMeasured: settings.onMeasured(target) });
     this.#outcome = { target, report: undefined, errors: [] };
   }
 

@@ -16,7 +16,7 @@ const heading = ['CACHE', 'ENTRIES', 'SIZE', 'USAGE', 'HELD', 'DAMAGED', 'LEFTOV
 /** Shows the figures of each cache; what is not known stands as `-`. */
 export async function stats(options: PolicyOptions, io: Io): Promise<ExitCode> {
   const { targets } = await openTargets(options);
-  const outcomes = await planAll(targets, { allowedRoots: options.allowedRoot }, io.stopSignal());
+  const outcomes = await planAll(targets, { allowedRoots: options.allowedRoot }, { io });
   if (options.output === 'json') outJson(io, { caches: outcomes.map(statsJson) });
   else io.out(table(heading, outcomes.map((outcome) => row(outcome, titleOf(outcome.target, targets)))));
   for (const { target, errors } of outcomes) {

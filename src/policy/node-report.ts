@@ -28,6 +28,8 @@ export interface CacheLook {
   readonly clockAhead: number;
   readonly holdSources: readonly string[];
   readonly filesystem: Filesystem;
+  /** Since when the figures of a large directory were measured, a part of it at each look. Absent where all are of this look or hardly older. */
+  readonly measuredSinceMs?: number;
 }
 
 export interface RunSummary {
@@ -116,6 +118,7 @@ function cacheStatus(state: CacheState) {
       holdSources: [...look.holdSources],
       filesystem: figuresOf(look.filesystem),
       wouldEvict: look.wouldEvict,
+      ...(look.measuredSinceMs !== undefined && { measuredSince: isoSeconds(look.measuredSinceMs) }),
     }),
     ...(lastRun && {
       lastRun: {

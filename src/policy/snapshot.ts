@@ -68,6 +68,8 @@ export interface Leftover {
 
 export interface Snapshot {
   readonly takenAtMs: number;
+  /** When the figures that were measured longest ago were measured; absent where each scan reads all of them. */
+  readonly measuredSinceMs?: number;
   readonly entries: EntryTable;
   readonly damaged: readonly Damaged[];
   readonly leftovers: readonly Leftover[];

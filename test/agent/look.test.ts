@@ -27,6 +27,11 @@ describe('what is known of a cache after a pass', () => {
     });
   });
 
+  it('says since when the figures of a large directory are, where they are older than a minute', () => {
+    const since = (measuredSinceMs: number) => lookOf(aPass({ entries, after: { takenAtMs: now, measuredSinceMs } })).measuredSinceMs;
+    expect([since(now), since(now - 60_000), since(now - 61_000), lookOf(aPass({ entries })).measuredSinceMs]).toEqual([undefined, undefined, now - 61_000, undefined]);
+  });
+
   it('counts what would go where nothing was evicted', () => {
     expect(lookOf(aPass({ entries, limits: { maxEntries: 1 } })).wouldEvict).toEqual({ entries: 2, bytes: 200 });
   });

@@ -27,7 +27,7 @@ function aState(but: Partial<CacheState> = {}): CacheState {
 function aPass(but: Partial<PassReport> = {}): PassReport {
   return {
     mode: 'Enforce', trigger: 'Change', startedAtMs: 1_000, finishedAtMs: 5_500, before: { filesRead: 7 }, revived: 1, raced: 2, longestLockMs: 3,
-    evicted: [{ key: 'a', description: 'x', sizeBytes: 100, reason: 'MaxEntries' }, { key: 'b', description: 'y', sizeBytes: 50, reason: 'MaxIdle' }],
+    evicted: [{ key: 'a', description: 'x', sizeBytes: 100, freedBytes: 100, reason: 'MaxEntries' }, { key: 'b', description: 'y', sizeBytes: 50, freedBytes: 50, reason: 'MaxIdle' }],
     errors: [{ code: 'ERR_DISK_IO', message: '' }], ...but,
   } as PassReport;
 }

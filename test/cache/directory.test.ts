@@ -47,10 +47,10 @@ function three(): DirectoryOnDisk {
 }
 
 /** Looks at a directory again and again, through so many files and folders in turn. */
-function inTurns(disk: DirectoryOnDisk, namesInTurn: number): () => Promise<Snapshot> {
-  const format = new Directory({ namesInTurn });
+function inTurns(disk: DirectoryOnDisk, namesInTurn: number, nowMs: () => number = Date.now): () => Promise<Snapshot> {
+  const format = new Directory({ namesInTurn, inTurns: true });
   const root = pin(disk.root);
-  return async () => await format.scan(root, { nowMs: Date.now(), leftoverAgeMs: hourMs, slices: new Slices() });
+  return async () => await format.scan(root, { nowMs: nowMs(), leftoverAgeMs: hourMs, slices: new Slices() });
 }
 
 describe('the entries of a directory', () => {
@@ -128,6 +128,16 @@ describe('the entries of a directory', () => {
     // Three looks come round; the folder of four may be the last of one.
     for (const names of met) expect(names).toBeLessThanOrEqual(11);
     expect(Math.max(...sizes)).toBeGreaterThan(500 * kib);
+  });
+
+  test('that are measured in turns say since when their figures are', async () => {
+    const disk = three();
+    let nowMs = Date.now();
+    const firstMs = nowMs;
+    const look = inTurns(disk, 4, () => nowMs);
+    const since: number[] = [];
+    for (let turn = 0; turn < 4; turn += 1, nowMs += 1_000) since.push((await look()).measuredSinceMs ?? NaN);
+    expect(since.map((ms) => ms - firstMs)).toEqual([0, 0, 0, 1_000]);
   });
 
   test('that share files with one that went are measured anew at once, whosever turn it is', async () => {

@@ -53,7 +53,7 @@ describe('a directory on the command line', () => {
     const plan = await machine.run('plan', '-f', file);
     expect(plan.stdout).toContain('would evict 2 entries, 128Ki; held: 1 in use, 0 kept, 0 recent');
     const prune = await machine.run('prune', '-f', file, '--settle', '0s', '--rest', '0s');
-    expect(prune.code).toBe(0);
+    expect(prune.code).toBe(3);
     expect(readdirSync(path).filter((name) => !name.startsWith('.'))).toEqual(['llama.gguf']);
     expect((await machine.run('stats', '-f', file, '-o', 'json')).stdout).toContain('"entryCount": 1');
   });
@@ -63,6 +63,7 @@ describe('a directory on the command line', () => {
     writeFileSync(join(path, 'served.gguf'), Buffer.alloc(200_000, 1));
     open(join(path, 'served.gguf'));
     const prune = await machine.run('prune', '-f', file, '--settle', '0s', '--rest', '0s');
+    expect(prune.code).toBe(3);
     expect(prune.stdout).toMatch(/evicted 0 entries, 0; held: 1 in use, 0 kept, 0 recent\n {2}MaxBytes cannot be met: 196Ki of 150Ki are protected, so nothing is evicted for it\n/);
     expect(readdirSync(path).filter((name) => !name.startsWith('.'))).toEqual(['llama.gguf', 'mistral.gguf', 'phi.gguf', 'served.gguf']);
   });

@@ -63,6 +63,11 @@ describe('the report of a node', () => {
     expect(nodeReport([aCache('a')])).not.toHaveProperty('lastEvictionTime');
   });
 
+  it('says since when the figures of a large directory are', () => {
+    const look = aLook({ measuredSinceMs: Date.parse('2026-06-01T10:00:00.999Z') });
+    expect([nodeReport([aCache('a', { look })]).caches[0]?.measuredSince, nodeReport([aCache('a')]).caches[0]]).toEqual(['2026-06-01T10:00:00Z', expect.not.objectContaining({ measuredSince: expect.anything() })]);
+  });
+
   it('tells the last run in whole seconds', () => {
     const lastRun = { finishedAtMs: Date.parse('2026-06-01T10:00:00.999Z'), trigger: 'Schedule', evictedEntries: 1, evictedBytes: Gi, errors: 2 };
     expect(nodeReport([aCache('a', { lastRun })]).caches[0]?.lastRun).toEqual({

@@ -61,6 +61,8 @@ export class DirectoryLook {
   readonly #damaged: Damaged[] = [];
   readonly #unrecognised: string[] = [];
   #namesMet = 0;
+  #toMeasure = 0;
+  #measuredSinceMs = Infinity;
 
   constructor(root: Dir, memory: DirectoryMemory, options: LookOptions) {
     this.#root = root;
@@ -73,6 +75,7 @@ export class DirectoryLook {
     const { nowMs, slices } = this.#options;
     const changed = await this.#sort();
     const mayHaveFreedLinks = this.#forgetGone() || this.#options.isAfterPurge;
+    this.#toMeasure = changed.length + this.#unmeasured(changed);
     for (const name of changed) {
       await this.#measure(name);
       if (slices.over) await slices.yield();
@@ -81,12 +84,15 @@ export class DirectoryLook {
     const entries = new EntryTableBuilder();
     for (const name of this.#found) {
       const known = this.#memory.get(name);
-      if (known !== undefined) this.#tell(entries, name as EntryName, known);
+      if (known !== undefined) {
+        this.#tell(entries, name as EntryName, known);
+        this.#measuredSinceMs = Math.min(this.#measuredSinceMs, known.measuredAtMs);
+      }
       if (slices.over) await slices.yield();
     }
     this.#options.room?.take(this.#root.path, this.#foundSoFar);
     this.#damaged.sort((a, b) => (a.name < b.name ? -1 : 1));
-    return { takenAtMs: nowMs, entries: entries.build(nowMs), damaged: this.#damaged, unrecognised: this.#unrecognised.toSorted(), filesRead: this.#namesMet, linked: this.#options.linked.only(this.#found) };
+    return { takenAtMs: nowMs, measuredSinceMs: Math.min(this.#measuredSinceMs, nowMs), entries: entries.build(nowMs), damaged: this.#damaged, unrecognised: this.#unrecognised.toSorted(), filesRead: this.#namesMet, linked: this.#options.linked.only(this.#found) };
   }
 
   /** By stamps alone. @returns entries that are new, or whose own stamp is another than before */
@@ -135,17 +141,28 @@ export class DirectoryLook {
     let left = this.#options.namesInTurn;
     for (const name of this.#memory.names) {
       // What is measured becomes the last: from here on all were, in this look.
-      if (this.#measured.has(name) || (left <= 0 && !mayHaveFreedLinks)) return;
+      const known = this.#memory.get(name);
+      const mustBe = known?.measuredAtMs === 0;
+      if (this.#measured.has(name) || (left <= 0 && !mayHaveFreedLinks && !mustBe)) return;
       if (this.#hidden.has(name)) continue;
-      const mayHaveGrown = mayHaveFreedLinks && ((this.#memory.get(name)?.flags ?? 0) & isShared) !== 0;
-      if (left > 0 || mayHaveGrown) left -= await this.#measure(name);
+      const mayHaveGrown = mayHaveFreedLinks && ((known?.flags ?? 0) & isShared) !== 0;
+      if (left > 0 || mayHaveGrown || mustBe) left -= await this.#measure(name);
       if (this.#options.slices.over) await this.#options.slices.yield();
     }
   }
 
+  /** @returns how many there are, besides those that changed, of which only an earlier process knows the figures */
+  #unmeasured(changed: readonly string[]): number {
+    const among = new Set(changed);
+    let count = 0;
+    for (const name of this.#found) if (!among.has(name) && this.#memory.get(name)?.measuredAtMs === 0) count += 1;
+    return count;
+  }
+
   /** @returns how many files and folders were met */
   async #measure(name: string): Promise<number> {
-    const { nowMs, slices } = this.#options;
+    const { nowMs, slices, onMeasured } = this.#options;
+    onMeasured?.(this.#measured.size, Math.max(this.#toMeasure, this.#measured.size + 1));
     this.#measured.add(name);
     let measure: Measure | undefined;
     try {

@@ -14,7 +14,7 @@ export interface Remembered {
   readonly writtenUs: number;
   /** Files and folders, the entry itself included. */
   readonly names: number;
-  /** When all of it was last looked through. */
+  /** When all of it was last looked through; 0 where whoever is asked for it has not done so yet. */
   readonly measuredAtMs: number;
   /** When it was last seen in use; 0 for never. */
   readonly usedAtMs: number;
@@ -96,12 +96,17 @@ export class DirectoryMemory {
     return row;
   }
 
-  /** Reads what an agent before this one knew, of so many entries at most. What cannot be read is not known; then it is asked anew. */
-  load(own: Dir, most = Infinity): void {
+  /**
+   * Reads what an agent before this one knew. What cannot be read is not known; then it is asked anew.
+   * @param options most: of so many entries at most; isMeasured: false where its figures are not to be believed, but for when an entry was used
+   */
+  load(own: Dir, { most = Infinity, isMeasured = true }: { most?: number | undefined; isMeasured?: boolean } = {}): void {
     for (const line of linesOf(own)) {
       if (this.size === most) return;
       const row = parsed(line);
-      if (row !== undefined) this.set(...row);
+      if (row === undefined) continue;
+      this.set(...row);
+      if (!isMeasured) this.#cells[this.#rows.get(row[0])! * width + columns.indexOf('measuredAtMs')] = 0;
     }
   }
 

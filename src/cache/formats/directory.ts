@@ -29,8 +29,8 @@ const besideItsUsers: readonly EvictionStep[] = ['LookAgain', 'ExchangeForLink',
  * name. Nobody keeps metadata of it. Size is what it takes on the disk; last used is the newest mtime inside, or the last time it was
  * seen in use.
  *
- * What is inside is looked through when the entry's own stamp (inode, mtime, ctime) is another than before, and in turns (see
- * `defaultNamesInTurn`); what is about to go is looked through once more, whole.
+ * What is inside is measured when the entry's own stamp (inode, mtime, ctime) is another than before, and in turns (see
+ * `defaultNamesInTurn`); all of it in the first scan of who does not go on, and what is about to be evicted once more, whole.
  */
 export class Directory implements PlainFormat {
   readonly kind = 'Plain';
@@ -42,12 +42,15 @@ export class Directory implements PlainFormat {
   #linked = new LinkedMemory();
   #isAfterPurge = false;
   readonly #namesInTurn: number;
+  readonly #inTurns: boolean;
   /** The directory that was looked at last. */
   #root: Stat | undefined;
   #savedAtMs = 0;
 
-  constructor({ namesInTurn = defaultNamesInTurn }: { readonly namesInTurn?: number } = {}) {
+  /** @param options inTurns: what an agent before this one measured is believed until its turn comes */
+  constructor({ namesInTurn = defaultNamesInTurn, inTurns = false }: { readonly namesInTurn?: number; readonly inTurns?: boolean } = {}) {
     this.#namesInTurn = namesInTurn;
+    this.#inTurns = inTurns;
   }
 
   refuseRoot(root: Dir, allowedRoots: readonly string[]): void {
@@ -128,6 +131,6 @@ export class Directory implements PlainFormat {
     const own = root.openDirOrErrno(ownFolder);
     if (typeof own === 'number') return;
     using opened = own;
-    this.#memory.load(opened, most);
+    this.#memory.load(opened, { most, isMeasured: this.#inTurns });
   }
 }

@@ -41,6 +41,8 @@ export interface ScanOptions {
   readonly slices: Slices;
   /** What has to hold all that is found, if anything has to. */
   readonly room?: Room | undefined;
+  /** Called for each entry that is measured, with how many were, and how many will be in this scan. */
+  readonly onMeasured?: ((done: number, total: number) => void) | undefined;
   /** What the last scan of this very directory found; without it everything is read. */
   readonly previous?: PreviousScan | undefined;
   /** False where nobody compares the stamps of the entries later: neither an eviction nor another scan. Then some of them are zero. */

@@ -9,13 +9,18 @@ export const storeFormats: Readonly<Record<StoreFormatName, StoreFormat>> = {
   'a3s-layers': a3sLayers,
 };
 
+export interface FormatOptions {
+  /** For who scans again and again: a scan may go by what was measured before, and measures a part of it anew. Default: the first scan measures everything. */
+  readonly inTurns?: boolean;
+}
+
 /** Every format there is, by the name it has in a compiled policy; made anew for each cache, for what it remembers of that cache. */
-const makers: Readonly<Record<FormatName, () => Format>> = {
+const makers: Readonly<Record<FormatName, (options: FormatOptions) => Format>> = {
   'a3s-rootfs': () => a3sRootfs,
   'a3s-layers': () => a3sLayers,
-  directory: () => new Directory(),
+  directory: (options) => new Directory(options),
 };
 
-export function openFormat(name: FormatName): Format {
-  return makers[name]();
+export function openFormat(name: FormatName, options: FormatOptions = {}): Format {
+  return makers[name](options);
 }
