@@ -84,8 +84,9 @@ async function serve(options: ControllerOptions, signal: AbortSignal): Promise<v
   if (image === undefined) return void (await watching);
   const identity = `${hostname()}_${randomUUID()}`;
   await lead({ client, namespace, name: leaseName, identity, log }, async (leadership) => {
-    // A policy that has agents does not wait for hundreds that somebody makes.
-    const queue = new WorkQueue({ clock, isUrgent: (name) => watched.daemonSets.get(`${namespace}/${childName(name)}`) !== undefined });
+    // A policy that has agents does not wait for hundreds that somebody makes, nor for the API server's answers about them.
+    const isUrgent = (name: string) => watched.daemonSets.get(`${namespace}/${childName(name)}`) !== undefined;
+    const queue = new WorkQueue({ clock, isUrgent, mostOthersAtOnce: workers - 1 });
     let standings: Standings | undefined;
     // Before its list comes, so that it is counted page by page.
     const inventory = new Inventory(reports.store, watched.pods, (name) => {

@@ -13,6 +13,8 @@ export interface QueueOptions {
   readonly maxBackoffMs?: number;
   /** Keys that are handed out before the others, three times of four: however many others there are. Default none. */
   readonly isUrgent?: (key: string) => boolean;
+  /** Of keys that are not urgent, so many are in work at once at most: a slow one must not hold up every worker. Default as many as there are workers. */
+  readonly mostOthersAtOnce?: number;
 }
 
 /** So often the others have their turn first, and never starve. */
@@ -26,6 +28,8 @@ export class WorkQueue {
   /** To be done, in order. A key is in one of the two only while it is dirty and not in work. */
   readonly #urgent: string[] = [];
   readonly #others: string[] = [];
+  readonly #mostOthersAtOnce: number;
+  readonly #othersInWork = new Set<string>();
   #handedOut = 0;
   readonly #dirty = new Set<string>();
   readonly #inWork = new Set<string>();
@@ -39,6 +43,7 @@ export class WorkQueue {
     this.#minBackoffMs = options.minBackoffMs ?? 200;
     this.#maxBackoffMs = options.maxBackoffMs ?? 300_000;
     this.#isUrgent = options.isUrgent ?? (() => false);
+    this.#mostOthersAtOnce = options.mostOthersAtOnce ?? Infinity;
   }
 
   /** How many keys wait, without those that are due later. */
@@ -50,9 +55,8 @@ export class WorkQueue {
     if (this.#stopped || this.#dirty.has(key)) return;
     this.#dirty.add(key);
     if (this.#inWork.has(key)) return;
-    const taker = this.#takers.shift();
-    if (taker === undefined) (this.#isUrgent(key) ? this.#urgent : this.#others).push(key);
-    else this.#hand(key, taker);
+    (this.#isUrgent(key) ? this.#urgent : this.#others).push(key);
+    this.#handOut();
   }
 
   /** Adds the key when the time is over. Of several times for one key the earliest counts. */
@@ -84,16 +88,17 @@ export class WorkQueue {
   /** The next key, which must be given back with `done`; undefined once the queue is shut down. */
   take(): Promise<string | undefined> {
     return new Promise((resolve) => {
-      const key = this.#stopped ? undefined : this.#next();
-      if (key !== undefined) this.#hand(key, resolve);
-      else if (this.#stopped) resolve(undefined);
-      else this.#takers.push(resolve);
+      if (this.#stopped) return resolve(undefined);
+      this.#takers.push(resolve);
+      this.#handOut();
     });
   }
 
   done(key: string): void {
     this.#inWork.delete(key);
+    this.#othersInWork.delete(key);
     if (this.#dirty.delete(key)) this.add(key);
+    this.#handOut();
   }
 
   /** Drops what waits, and hands out nothing more. Who has a key in work ends that. */
@@ -106,15 +111,25 @@ export class WorkQueue {
     for (const taker of this.#takers.splice(0)) taker(undefined);
   }
 
-  #next(): string | undefined {
-    const othersFirst = this.#handedOut % othersEvery === othersEvery - 1;
-    return othersFirst ? (this.#others.shift() ?? this.#urgent.shift()) : (this.#urgent.shift() ?? this.#others.shift());
+  #handOut(): void {
+    while (this.#takers.length > 0) {
+      const key = this.#next();
+      if (key === undefined) return;
+      this.#handedOut += 1;
+      this.#dirty.delete(key);
+      this.#inWork.add(key);
+      this.#takers.shift()?.(key);
+    }
   }
 
-  #hand(key: string, taker: (key: string) => void): void {
-    this.#handedOut += 1;
-    this.#dirty.delete(key);
-    this.#inWork.add(key);
-    taker(key);
+  #next(): string | undefined {
+    const othersFirst = this.#handedOut % othersEvery === othersEvery - 1;
+    return othersFirst ? (this.#nextOther() ?? this.#urgent.shift()) : (this.#urgent.shift() ?? this.#nextOther());
+  }
+
+  #nextOther(): string | undefined {
+    const key = this.#othersInWork.size < this.#mostOthersAtOnce ? this.#others.shift() : undefined;
+    if (key !== undefined) this.#othersInWork.add(key);
+    return key;
   }
 }

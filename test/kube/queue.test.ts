@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 
 import { runControlLoop } from '../../src/kube/control-loop.ts';
@@ -53,6 +54,29 @@ describe('a work queue', () => {
     for (const key of ['d', 'u6']) queue.add(key);
     queue.shutDown();
     expect([queue.size, await queue.take()]).toEqual([0, undefined]);
+  });
+
+  it('keeps a worker for urgent keys while the others are slow', async () => {
+    const queue = new WorkQueue({ isUrgent: (key) => key.startsWith('u'), mostOthersAtOnce: 1 });
+    const taken: (string | undefined)[] = [];
+    const take = () => void queue.take().then((key) => taken.push(key));
+    for (const key of ['a', 'b']) queue.add(key);
+    take();
+    take();
+    await nextTurn();
+    expect([taken.splice(0), queue.size]).toEqual([['a'], 1]);
+    queue.add('u');
+    await nextTurn();
+    expect(taken.splice(0)).toEqual(['u']);
+    take();
+    queue.add('a');
+    queue.done('a');
+    await nextTurn();
+    expect(taken.splice(0)).toEqual(['b']);
+    take();
+    queue.done('b');
+    await nextTurn();
+    expect([taken, queue.size]).toEqual([['a'], 0]);
   });
 
   it('adds a key when its time has come, of several times at the earliest', () => {
