@@ -23,6 +23,8 @@ export class FreeSpaceWatch {
   readonly #workers: readonly CacheWorker[];
   readonly #options: FreeSpaceWatchOptions;
   readonly #keepers = new Map<string, SpaceKeeper<CacheWorker>>();
+  /** The filesystems that a tick works on. */
+  readonly #underway = new Set<string>();
   /** By filesystem, where nothing may be evicted. */
   readonly #nextPlansAtMs = new Map<string, number>();
 
@@ -38,29 +40,33 @@ export class FreeSpaceWatch {
    */
   async run(signal: AbortSignal, onChange: () => void): Promise<void> {
     const { everyMs = defaultEveryMs } = this.#options;
-    const underway = new Map<string, Promise<void>>();
+    const ticks = new Set<Promise<void>>();
     const broken = new AbortController();
     const until = AbortSignal.any([signal, broken.signal]);
     while (!until.aborted && this.#workers.length > 0) {
-      for (const group of this.#groups()) {
-        const { device } = group.filesystem;
-        if (underway.has(device)) continue;
-        const attending = this.#attend(group, signal).then((changed) => {
-          underway.delete(device);
-          if (changed) onChange();
-        });
-        attending.catch(() => broken.abort());
-        underway.set(device, attending);
-      }
+      const tick: Promise<void> = this.tick(signal, onChange).then(() => void ticks.delete(tick));
+      tick.catch(() => broken.abort());
+      ticks.add(tick);
       // No race with a promise that stands as long as the agent does: each would leave its memory there.
       await sleep(everyMs, undefined, { signal: until }).catch(() => undefined);
     }
-    await Promise.all(underway.values());
+    await Promise.all(ticks);
   }
 
-  /** Each filesystem once. @returns true where the state of a worker may have changed */
-  async tick(signal: AbortSignal): Promise<boolean> {
-    const changes = await Promise.all(this.#groups().map((group) => this.#attend(group, signal)));
+  /** Each filesystem once, but for those that an earlier tick still works on. @returns true where the state of a worker may have changed */
+  async tick(signal: AbortSignal, onChange: () => void = () => undefined): Promise<boolean> {
+    const changes = await Promise.all(this.#groups().map(async (group) => {
+      const { device } = group.filesystem;
+      if (this.#underway.has(device)) return false;
+      this.#underway.add(device);
+      try {
+        const hasChanged = await this.#attend(group, signal);
+        if (hasChanged) onChange();
+        return hasChanged;
+      } finally {
+        this.#underway.delete(device);
+      }
+    }));
     return changes.includes(true);
   }
 
