@@ -40,7 +40,7 @@ const standing = () => images.filter((image) => existsSync(join(cacheDir, 'rootf
 describe('a cache apart from its home', () => {
   it('is pruned there, but for what the boxes of the home use', async () => {
     const { code, stderr } = await prune(policy());
-    expect({ code, stderr, standing: standing() }).toEqual({ code: 0, stderr: expect.any(String) as string, standing: ['redis:8'] });
+    expect({ code, stderr, standing: standing() }).toEqual({ code: 3, stderr: expect.any(String) as string, standing: ['redis:8'] });
     expect(readdirSync(home)).toEqual(['boxes']);
   });
 
