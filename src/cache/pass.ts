@@ -242,7 +242,7 @@ export class Cache implements Disposable {
 
   async #draft(root: Dir, holders: Holders, { trigger, signal, evicts = false }: PlanOptions & { evicts?: boolean }): Promise<CacheDraft> {
     const { nowMs, limits, protect } = this.#clockWatch.terms(trigger === 'FreeSpace' ? 'FreeSpace' : evicts ? 'Pass' : 'Look', this.#spec);
-    const snapshot = await this.#scan(root, { signal, stamped: evicts });
+    const snapshot = await this.#scan(root, { signal, stamped: evicts || trigger === 'FreeSpace' });
     const { holds: read, error } = holders.read();
     const holds = withUsesSeen(this.#format, read);
     const input = { snapshot, limits: trigger === 'FreeSpace' ? freeSpaceOnly(limits) : limits, protect, holds, nowMs };

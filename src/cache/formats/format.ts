@@ -45,7 +45,7 @@ export interface ScanOptions {
   readonly onMeasured?: ((done: number, total: number) => void) | undefined;
   /** What the last scan of this very directory found; without it everything is read. */
   readonly previous?: PreviousScan | undefined;
-  /** False where nobody compares the stamps of the entries later: neither an eviction nor another scan. Then some of them are zero. */
+  /** False where nobody compares the stamps of the entries later: neither an eviction nor another scan. Then some of them are zero. What is planned for free space is evicted later. */
   readonly stamped?: boolean;
 }
 
