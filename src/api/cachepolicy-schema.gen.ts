@@ -497,7 +497,13 @@ export const cachePolicySchema: unknown = {
               "type": "integer",
               "format": "int64",
               "minimum": 0,
-              "description": "Nodes that should run an agent of this policy."
+              "description": "Nodes that run an agent of this policy or should."
+            },
+            "misscheduled": {
+              "type": "integer",
+              "format": "int64",
+              "minimum": 0,
+              "description": "Of those, nodes that run one although they no longer match nodeSelector and tolerations, such as after a taint."
             },
             "reporting": {
               "type": "integer",

@@ -228,9 +228,13 @@ export interface CachePolicy {
      */
     nodes?: {
       /**
-       * Nodes that should run an agent of this policy.
+       * Nodes that run an agent of this policy or should.
        */
       desired?: number;
+      /**
+       * Of those, nodes that run one although they no longer match nodeSelector and tolerations, such as after a taint.
+       */
+      misscheduled?: number;
       /**
        * Nodes whose report is fresh.
        */

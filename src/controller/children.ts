@@ -27,7 +27,7 @@ export interface ChildrenInput {
 /** The agents of a policy, as far as they are looked at. */
 export interface DaemonSet extends KubeObject {
   spec?: { template?: { spec?: Placement } };
-  status?: { observedGeneration?: number; desiredNumberScheduled?: number };
+  status?: { observedGeneration?: number; desiredNumberScheduled?: number; currentNumberScheduled?: number; numberMisscheduled?: number };
 }
 
 export type Placement = Pick<CachePolicy['spec'], 'nodeSelector' | 'tolerations'>;

@@ -13,6 +13,7 @@ import type { Log } from '../observe/log.ts';
 import type { Departed } from '../policy/departed.ts';
 import { happeningsBetween } from '../policy/happenings.ts';
 import { isPodless, rollUp } from '../policy/roll-up.ts';
+import type { RollUpInput } from '../policy/roll-up.ts';
 import { TokenBucket } from '../policy/token-bucket.ts';
 import type { Admission, PolicyObject } from './admission.ts';
 import { admit } from './admission.ts';
@@ -95,7 +96,7 @@ export class Reconciler {
 
   /** Then the pods that are missing do not say that their nodes departed. */
   #isPodless({ metadata: { name }, status }: PolicyObject): boolean {
-    return isPodless({ fleet: this.#options.inventory.fleet(name), desired: this.#desired(name), previous: status });
+    return isPodless({ fleet: this.#options.inventory.fleet(name), ...this.#counted(name), previous: status });
   }
 
   /** @returns how long the next status has to wait, where this one came too soon; else 0 */
@@ -137,7 +138,7 @@ export class Reconciler {
       accepted,
       unapplied,
       admissionDifference: this.#options.admissionDifference(),
-      desired: this.#desired(name),
+      ...this.#counted(name),
       fleet: this.#options.inventory.fleet(name),
       previous: policy.status,
       departed,
@@ -145,11 +146,12 @@ export class Reconciler {
     });
   }
 
-  /** Nodes that should run an agent; undefined until the DaemonSet is known to be counted. */
-  #desired(policyName: string): number | undefined {
-    const daemonSet = this.#options.daemonSets.get(`${this.#options.namespace}/${childName(policyName)}`);
-    const counted = daemonSet?.status?.observedGeneration !== undefined && daemonSet.status.observedGeneration === daemonSet.metadata.generation;
-    return counted ? daemonSet.status?.desiredNumberScheduled : undefined;
+  /** Nodes by what Kubernetes counts for the DaemonSet; `desired` is undefined until it has counted the present one. */
+  #counted(policyName: string): Pick<RollUpInput, 'desired' | 'lacking' | 'misscheduled'> {
+    const { metadata, status } = this.#options.daemonSets.get(`${this.#options.namespace}/${childName(policyName)}`) ?? {};
+    if (status?.observedGeneration === undefined || status.observedGeneration !== metadata?.generation) return { desired: undefined };
+    const { desiredNumberScheduled: desired, currentNumberScheduled: current, numberMisscheduled: misscheduled } = status;
+    return { desired, misscheduled, lacking: desired === undefined || current === undefined ? undefined : Math.max(0, desired - current) };
   }
 
   /** Its objects go by their owner references, and its NodeCaches likewise. */

@@ -26,6 +26,7 @@ export class Fleet {
   readonly #ending = new Map<number, Set<NodeState>>();
   #vantage: Vantage | undefined;
   #agents = 0;
+  #settledAgents = 0;
   #stale = 0;
   #evictedEntries = 0n;
   #evictedBytes = 0n;
@@ -43,6 +44,11 @@ export class Fleet {
   /** How many nodes have a pod of an agent. */
   get agents(): number {
     return this.#agents;
+  }
+
+  /** Of those, pods that are so old that every count of nodes includes them. */
+  get settledAgents(): number {
+    return this.#settledAgents;
   }
 
   get stale(): number {
@@ -120,6 +126,7 @@ export class Fleet {
     if (report !== undefined && verdict.report === 'Fresh') this.fresh[change](report);
     if (report !== undefined && verdict.report === 'Awaited') this.awaited[change](report);
     if (agent !== undefined && verdict.notStarted) this.notStarted[sign === 1 ? 'add' : 'delete'](agent);
+    if (verdict.settledAgent) this.#settledAgents += sign;
     if (verdict.stale) this.#stale += sign;
     if (Number.isFinite(verdict.untilMs)) this.#countEnding(node, Math.floor(verdict.untilMs / secondMs), sign);
   }

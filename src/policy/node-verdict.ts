@@ -36,6 +36,8 @@ export interface NodeVerdict {
   readonly report: 'Fresh' | 'Awaited' | 'None';
   /** Nothing fresh is known of it, though something should be. */
   readonly stale: boolean;
+  /** Its agent's pod, or the pod's readiness, has not changed for a while. */
+  readonly settledAgent: boolean;
   /** Its agent has not started for a while. */
   readonly notStarted: boolean;
   /** When time alone may change this; ms since the epoch. */
@@ -56,6 +58,7 @@ export function judge(report: NodeFigures | undefined, agent: AgentPod | undefin
     reported,
     report: fresh ? 'Fresh' : recent && !itsOwn && betweenPods ? 'Awaited' : 'None',
     stale: !fresh && (silent || (reported && !betweenPods)),
+    settledAgent: agent !== undefined && nowMs - agent.notReadySinceMs >= staleAfterNotReadyMs,
     notStarted: agent?.waiting !== undefined && nowMs - agent.notReadySinceMs >= startGraceMs,
     untilMs: nextAfter(nowMs, [
       ...(reported ? [report.reportedAtMs + staleAfterReportMs] : []),

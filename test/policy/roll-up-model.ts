@@ -37,13 +37,15 @@ export interface ModelInput {
 export function rollUpByTheBook(given: ModelInput): CachePolicyStatus {
   const { policy, previous } = given;
   // Kubernetes counts within seconds what was changed: until then the last count stands, or every change would look like an outage.
-  const desired = given.desired ?? previous?.nodes?.desired;
+  const counted = given.desired ?? previous?.nodes?.desired;
+  const own = given.reports.filter((report) => report.status.policyUID === policy.uid).sort((a, b) => (a.nodeName < b.nodeName ? -1 : 1));
+  const fresh = own.filter((report) => isFresh(report, { ...given, desired: counted }));
+  const desired = counted === undefined ? undefined : Math.max(counted, fresh.length);
   const input = { ...given, desired };
-  const own = input.reports.filter((report) => report.status.policyUID === policy.uid).sort((a, b) => (a.nodeName < b.nodeName ? -1 : 1));
-  const fresh = own.filter((report) => isFresh(report, input));
   const standing = [...fresh, ...awaited(own, fresh, input)].sort((a, b) => (a.nodeName < b.nodeName ? -1 : 1));
   const nodes = {
     ...(desired !== undefined && { desired }),
+    misscheduled: 0,
     reporting: fresh.length,
     stale: countStale(own, fresh, input),
     overLimit: standing.filter((report) => caches(report).some((cache) => cache.overLimit)).length,
@@ -71,7 +73,7 @@ export function rollUpByTheBook(given: ModelInput): CachePolicyStatus {
   };
 }
 
-type Nodes = { desired?: number; reporting: number; stale: number; overLimit: number; failing: number };
+type Nodes = { desired?: number; misscheduled: number; reporting: number; stale: number; overLimit: number; failing: number };
 
 function isPodless({ agents, desired }: ModelInput): boolean {
   return desired === undefined && agents.size === 0;

@@ -268,6 +268,39 @@ describe('the status of a policy', () => {
     expect(condition(rolledUp({ nodes, agents }), 'Ready')).toBe('False AgentNotStarted');
   });
 
+  describe('with an agent on a node that no longer matches', () => {
+    const nodes = ['a', 'b', 'tainted'];
+
+    it.each([
+      ['counted by Kubernetes', { desired: 2, lacking: 0, misscheduled: 1 }],
+      ['left out of both counts', { desired: 2, lacking: 0, misscheduled: 0 }],
+    ])('%s, counts that node and says so', (_, count) => {
+      const status = rolledUp({ nodes, ...count });
+      expect(status).toMatchObject({ reporting: '3/3', nodes: { desired: 3, misscheduled: 1, reporting: 3 } });
+      expect(status.conditions?.find((each) => each.type === 'Ready')?.message).toBe('3 of 3 nodes report, each within its limits; 1 of them outside nodeSelector and tolerations');
+    });
+
+    it.each([0, 1])('does not let it stand for one of the others that is missing (%i counted)', (misscheduled) => {
+      const status = rolledUp({ nodes, reports: [aReport('a'), aReport('tainted')], desired: 2, lacking: 0, misscheduled });
+      expect(status).toMatchObject({ reporting: '2/3' });
+      expect(condition(status, 'Ready')).toBe('False NodesNotReporting');
+      expect(rolledUp({ nodes: ['a', 'tainted'], desired: 2, lacking: 1, misscheduled })).toMatchObject({ reporting: '2/3' });
+    });
+
+    it('counts no pod that is younger than the count of nodes may be', () => {
+      const agents = new Map([['a', aReadyPod('a')], ['b', { ...aReadyPod('b'), notReadySinceMs: now - 1_000 }]]);
+      expect(rolledUp({ agents, desired: 2, lacking: 1, misscheduled: 0 })).toMatchObject({ reporting: '2/2', nodes: { misscheduled: 0 } });
+    });
+
+    it.each([0, 1, 2, 3, 4])('never shows more nodes reporting than there are (%i counted)', (desired) => {
+      for (const lacking of [undefined, 0, desired]) {
+        const [reporting, of] = rolledUp({ nodes, desired, lacking }).reporting?.split('/').map(Number) ?? [];
+        expect(reporting).toBeLessThanOrEqual(of ?? 0);
+      }
+      expect(rolledUp({ nodes, desired: undefined, previous: { nodes: { desired } } as RollUpInput['previous'] }).reporting).toBe(`3/${Math.max(3, desired)}`);
+    });
+  });
+
   it('shows nothing as zero that nobody has looked at', () => {
     const [cache] = rolledUp({ nodes: [], desired: 2 }).caches ?? [];
     expect(cache).toEqual({ name: 'rootfs', size: '-', usage: '-', evictedEntries: 0, evictedBytes: 0 });
