@@ -12,9 +12,9 @@ export const conditionReasons = {
   /** Every fresh report is of this generation. */
   Programmed: ['Programmed', 'Progressing', 'NotAccepted', 'ChildrenRefused', 'NoMatchingNode', 'NoReports'],
   /** Programmed, no node failing or over a limit, and enough nodes report. */
-  Ready: ['Ready', 'NotAccepted', 'NotProgrammed', 'NodesFailing', 'OverLimit', 'NodesNotReporting', 'AgentNotStarted', 'NoMatchingNode', 'CacheFailing'],
+  Ready: ['Ready', 'NotAccepted', 'NotProgrammed', 'NodesFailing', 'OverLimit', 'NodesNotReporting', 'AgentNotCreated', 'ImageNotPulled', 'AgentNotStarted', 'NoMatchingNode', 'CacheFailing'],
   /** Some cache cannot be read or enforced, or the policy cannot be read; or the admission policies differ from what the controller goes by. */
-  Degraded: ['NodesFailing', 'CacheFailing', 'PolicyFormat', 'AdmissionDiffers'],
+  Degraded: ['NodesFailing', 'CacheFailing', 'PolicyFormat', 'PolicyGone', 'AdmissionDiffers'],
   /** A limit stays exceeded: what is over it is protected, or space is taken by something else than what may go. */
   LimitUnreachable: ['BeyondCapacity', 'HeldInUse', 'HeldKept', 'HeldRecent', 'NotReclaimable'],
   /** Agents are silent. */

@@ -115,7 +115,7 @@ async function answerTo(question: AdmissionQuestion, signal: AbortSignal): Promi
     await question.ask({ signal, deadlineMs: questionDeadlineMs, maxAttempts: 1, dryRun: true });
     return 'taken';
   } catch (error) {
-    const refusal = error instanceof KubeStatusError ? /ValidatingAdmissionPolicy 'cachepolicy-[^']*' .*? denied request: (.*)$/s.exec(error.message)?.[1] : undefined;
+    const refusal = error instanceof KubeStatusError ? /ValidatingAdmissionPolicy 'cachepolicy-[^']*' .*? denied request: (.*)$/s.exec(error.words)?.[1] : undefined;
     if (refusal === undefined) throw error;
     return { refusal };
   }

@@ -12,6 +12,7 @@ import { TokenBucket } from '../policy/token-bucket.ts';
 import type { Admission, PolicyObject } from './admission.ts';
 import { appliedHashAnnotation, desiredChildren } from './children.ts';
 import type { DaemonSet } from './children.ts';
+import { foreignParts } from './foreign-parts.ts';
 
 export interface ProvisionOptions {
   readonly client: KubeClient;
@@ -50,6 +51,8 @@ const contentionEveryMs = 5_000;
 
 interface Refusal {
   readonly error: KubeStatusError;
+  /** What somebody else added, for which it may be refused. */
+  readonly foreign: string | undefined;
   /** What was not taken. Anything else is tried at once. */
   readonly wanted: string;
   /** From then on it is told. */
@@ -94,7 +97,8 @@ export class Provision {
     } catch (error) {
       if (!(error instanceof KubeStatusError)) throw error;
       log.warn({ err: error, policy: name }, 'the API server does not take the objects of a policy; they are tried again');
-      return this.#unapplied(this.#refused(policy, error, wanted));
+      const foreign = children.filter(({ kind }) => kind === 'DaemonSet').map((child) => foreignParts(this.#options.daemonSets.get(keyOf(child)), child))[0];
+      return this.#unapplied(this.#refused(policy, { error, foreign, wanted }));
     }
   }
 
@@ -178,19 +182,19 @@ export class Provision {
     }
   }
 
-  #refused({ metadata: { name }, status }: PolicyObject, error: KubeStatusError, wanted: string): Refusal {
+  #refused({ metadata: { name }, status }: PolicyObject, { error, foreign, wanted }: Pick<Refusal, 'error' | 'foreign' | 'wanted'>): Refusal {
     const before = this.#refusals.get(name);
     const programmed = status?.conditions?.some((condition) => condition.type === 'Programmed' && condition.status === 'True') === true;
     const failures = before?.wanted === wanted ? before.failures + 1 : 0;
     const waitMs = (error.retryAfterMs ?? 0) + backoffMs(failures, minRetryMs, maxRetryMs, this.#options.clock.random());
     const tellAtMs = before?.tellAtMs ?? this.#nowMs + (programmed ? standsAfterMs : 0);
-    const refusal = { error, wanted, tellAtMs, failures, retryAtMs: this.#nowMs + waitMs };
+    const refusal = { error, foreign, wanted, tellAtMs, failures, retryAtMs: this.#nowMs + waitMs };
     this.#refusals.set(name, refusal);
     return refusal;
   }
 
-  #unapplied({ error, tellAtMs, retryAtMs }: Refusal): Unapplied {
-    return { words: error.message, lasts: this.#nowMs >= tellAtMs + (isFinal(error) ? 0 : outageMs), retryInMs: retryAtMs - this.#nowMs };
+  #unapplied({ error, foreign, tellAtMs, retryAtMs }: Refusal): Unapplied {
+    return { words: foreign === undefined ? error.words : `${foreign}. ${error.words}`, lasts: this.#nowMs >= tellAtMs + (isFinal(error) ? 0 : outageMs), retryInMs: retryAtMs - this.#nowMs };
   }
 }
 

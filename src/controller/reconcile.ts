@@ -20,6 +20,7 @@ import { admit } from './admission.ts';
 import type { DaemonSet } from './children.ts';
 import { Departures } from './departures.ts';
 import type { Inventory } from './inventory.ts';
+import { PodFailures } from './pod-failures.ts';
 import { Provision } from './provision.ts';
 import type { Unapplied } from './provision.ts';
 import type { NodeCacheObject, ReportRecord } from './records.ts';
@@ -60,6 +61,8 @@ interface Standing extends Admission {
   /** Where the API server does not take the policy's objects. */
   readonly unapplied: Unapplied | undefined;
   readonly departed: Departed;
+  /** Why pods of agents that are missing cannot be made. */
+  readonly unmade: string | undefined;
 }
 
 /** Brings the children and the status of one CachePolicy to what they should be. */
@@ -71,11 +74,13 @@ export class Reconciler {
   readonly #written = new Map<string, { readonly status: CachePolicyStatus; readonly resourceVersion: string | undefined }>();
   readonly #provision: Provision;
   readonly #departures: Departures;
+  readonly #podFailures: PodFailures;
 
   constructor(options: ReconcilerOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     this.#departures = new Departures(options);
+    this.#podFailures = new PodFailures({ ...options, clock: this.#clock });
     this.#provision = new Provision({ ...options, clock: this.#clock });
   }
 
@@ -89,8 +94,10 @@ export class Reconciler {
     if (children === 'Outdated') return { requeueAfterMs: staleViewMs };
     const unapplied = children === 'Applied' ? undefined : children;
     const busy = await this.#departures.remove(policy, signal);
+    const unmade = await this.#unmade(name, signal);
+    // From here to the status nothing waits: both are made of the same view of the reports.
     const { departed, more } = this.#departures.next(policy, !this.#isPodless(policy));
-    const waitMs = await this.#publish(policy, { ...admission, unapplied, departed }, signal);
+    const waitMs = await this.#publish(policy, { ...admission, unapplied, departed, unmade }, signal);
     return { requeueAfterMs: Math.min(waitMs > 0 ? waitMs : lookAgainMs, more || busy ? removeMoreMs : Infinity, unapplied?.retryInMs ?? Infinity) };
   }
 
@@ -131,7 +138,7 @@ export class Reconciler {
     return isDeepStrictEqual(status, shown) || (written?.resourceVersion === resourceVersion && isDeepStrictEqual(status, written?.status));
   }
 
-  #rollUp(policy: PolicyObject, { accepted, unapplied, departed }: Standing): CachePolicyStatus {
+  #rollUp(policy: PolicyObject, { accepted, unapplied, departed, unmade }: Standing): CachePolicyStatus {
     const { name, uid = '', generation = 0 } = policy.metadata;
     return rollUp({
       policy: { uid, generation, cacheNames: policy.spec.caches.map((cache) => cache.name), maxUnavailable: policy.spec.rollout?.maxUnavailable ?? '10%' },
@@ -142,16 +149,26 @@ export class Reconciler {
       fleet: this.#options.inventory.fleet(name),
       previous: policy.status,
       departed,
+      unmade,
       nowMs: this.#clock.wallMs(),
     });
   }
 
   /** Nodes by what Kubernetes counts for the DaemonSet; `desired` is undefined until it has counted the present one. */
   #counted(policyName: string): Pick<RollUpInput, 'desired' | 'lacking' | 'misscheduled'> {
-    const { metadata, status } = this.#options.daemonSets.get(`${this.#options.namespace}/${childName(policyName)}`) ?? {};
+    const { metadata, status } = this.#daemonSet(policyName) ?? {};
     if (status?.observedGeneration === undefined || status.observedGeneration !== metadata?.generation) return { desired: undefined };
     const { desiredNumberScheduled: desired, currentNumberScheduled: current, numberMisscheduled: misscheduled } = status;
     return { desired, misscheduled, lacking: desired === undefined || current === undefined ? undefined : Math.max(0, desired - current) };
+  }
+
+  async #unmade(policyName: string, signal: AbortSignal): Promise<string | undefined> {
+    const daemonSet = this.#daemonSet(policyName);
+    return daemonSet !== undefined && (this.#counted(policyName).lacking ?? 0) > 0 ? this.#podFailures.of(daemonSet, signal) : undefined;
+  }
+
+  #daemonSet(policyName: string): DaemonSet | undefined {
+    return this.#options.daemonSets.get(`${this.#options.namespace}/${childName(policyName)}`);
   }
 
   /** Its objects go by their owner references, and its NodeCaches likewise. */

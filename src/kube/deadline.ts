@@ -13,7 +13,7 @@ export class Deadline implements Disposable {
     else parent?.addEventListener('abort', abort);
     this.#release = () => parent?.removeEventListener('abort', abort);
     this.#cancelTimer = clock.setTimer(ms, () => {
-      this.#controller.abort(new OperatorError('ERR_KUBE_UNREACHABLE', `${request}: no answer within ${ms / 1000} s`));
+      this.#controller.abort(new OperatorError('ERR_KUBE_UNREACHABLE', `no answer within ${ms / 1000} s (${request})`));
     });
   }
 

@@ -10,12 +10,16 @@ export class KubeStatusError extends OperatorError {
   readonly status: number;
   /** The one word of the Status object, such as `AlreadyExists`; empty where the answer was none. */
   readonly reason: string;
+  /** The answer without the request: `403 Forbidden: …`. */
+  readonly words: string;
   /** How long the server asks to be left alone. */
   readonly retryAfterMs: number | undefined;
 
   constructor(request: string, status: number, body: Partial<Status>, retryAfterMs?: number) {
     const reason = body.reason ?? '';
-    super('ERR_KUBE_STATUS', `${request}: ${status}${reason && ` ${reason}`}${body.message === undefined ? '' : `: ${body.message}`}`);
+    const words = `${status}${reason && ` ${reason}`}${body.message === undefined ? '' : `: ${body.message}`}`;
+    super('ERR_KUBE_STATUS', `${words} (${request})`);
+    this.words = words;
     this.status = status;
     this.reason = reason;
     const seconds = body.details?.retryAfterSeconds;

@@ -155,7 +155,7 @@ export class Transport {
       if (signal.aborted) throw signal.reason;
       // A certificate authority that was rotated shows as a broken connection.
       this.#credentialsDoubted = true;
-      throw new OperatorError('ERR_KUBE_UNREACHABLE', `${nameOf(call)}: ${messageOf(error)}`, { cause: error });
+      throw new OperatorError('ERR_KUBE_UNREACHABLE', `no answer of the API server: ${messageOf(error)} (${nameOf(call)})`, { cause: error });
     } finally {
       this.#onAnswer(call, status);
     }
@@ -186,7 +186,7 @@ async function readText(answer: IncomingMessage): Promise<string> {
 function parse<T>(call: Call, text: string): T {
   const value = jsonOrUndefined(text);
   if (typeof value === 'object' && value !== null) return value as T;
-  throw new OperatorError('ERR_KUBE_UNREACHABLE', `${nameOf(call)}: the answer is no JSON object, so it is not from an API server`);
+  throw new OperatorError('ERR_KUBE_UNREACHABLE', `the answer is no JSON object, so it is not from an API server (${nameOf(call)})`);
 }
 
 function statusError(call: Call, answer: IncomingMessage, text: string): KubeStatusError {

@@ -17,7 +17,7 @@ export async function* watchEvents<T extends KubeObject>(request: string, stream
   } catch (error) {
     if (stream.signal.aborted) throw stream.signal.reason;
     if (error instanceof OperatorError) throw error;
-    throw new OperatorError('ERR_KUBE_UNREACHABLE', `${request}: ${messageOf(error)}`, { cause: error });
+    throw new OperatorError('ERR_KUBE_UNREACHABLE', `the watch broke off: ${messageOf(error)} (${request})`, { cause: error });
   }
 }
 

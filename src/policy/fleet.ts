@@ -1,6 +1,6 @@
 import { Foremost } from './foremost.ts';
 import type { NodeFigures } from './node-figures.ts';
-import { judge } from './node-verdict.ts';
+import { judge, lacksImage } from './node-verdict.ts';
 import type { AgentPod, NodeVerdict, Vantage } from './node-verdict.ts';
 import { byNodeName, ReportSums, saturated } from './report-sums.ts';
 
@@ -27,7 +27,6 @@ export class Fleet {
   #vantage: Vantage | undefined;
   #agents = 0;
   #settledAgents = 0;
-  #stale = 0;
   #evictedEntries = 0n;
   #evictedBytes = 0n;
   readonly #evictions = new Foremost(1, byLastEviction);
@@ -35,6 +34,10 @@ export class Fleet {
   readonly fresh = new ReportSums();
   readonly awaited = new ReportSums();
   readonly notStarted = new Foremost<AgentPod>(3, byNodeName);
+  readonly withoutImage = new Foremost<AgentPod>(3, byNodeName);
+  /** Nodes with an agent that has not reported, and those of which nothing fresh is known although it should be. */
+  readonly notReporting = new Foremost<{ readonly nodeName: string }>(10, byNodeName);
+  readonly stale = new Foremost<{ readonly nodeName: string }>(10, byNodeName);
 
   /** How many nodes have a report or a pod of an agent. */
   get size(): number {
@@ -49,10 +52,6 @@ export class Fleet {
   /** Of those, pods that are so old that every count of nodes includes them. */
   get settledAgents(): number {
     return this.#settledAgents;
-  }
-
-  get stale(): number {
-    return this.#stale;
   }
 
   /** By all reports to this policy, fresh or not. */
@@ -125,9 +124,11 @@ export class Fleet {
     if (report !== undefined && verdict.reported) this.#countEvictions(report, sign);
     if (report !== undefined && verdict.report === 'Fresh') this.fresh[change](report);
     if (report !== undefined && verdict.report === 'Awaited') this.awaited[change](report);
-    if (agent !== undefined && verdict.notStarted) this.notStarted[sign === 1 ? 'add' : 'delete'](agent);
+    const each = sign === 1 ? 'add' : 'delete';
+    if (agent !== undefined && verdict.notStarted) (lacksImage(agent) ? this.withoutImage : this.notStarted)[each](agent);
+    if (agent !== undefined && verdict.report === 'None') this.notReporting[each](node);
+    if (verdict.stale) this.stale[each](node);
     if (verdict.settledAgent) this.#settledAgents += sign;
-    if (verdict.stale) this.#stale += sign;
     if (Number.isFinite(verdict.untilMs)) this.#countEnding(node, Math.floor(verdict.untilMs / secondMs), sign);
   }
 

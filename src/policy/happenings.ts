@@ -12,7 +12,7 @@ export interface PolicyHappening {
 type Rule = (before: CachePolicyStatus, now: CachePolicyStatus) => PolicyHappening | undefined;
 
 /** Each stands for the whole cluster: never one for a node or an entry. */
-const rules: readonly Rule[] = [refused, programmed, evicted, began('Degraded'), began('LimitUnreachable')];
+const rules: readonly Rule[] = [refused, programmed, obstructed, evicted, began('Degraded'), began('LimitUnreachable'), began('Stale')];
 
 /** What happened to a policy between two statuses that were published one after the other. Before its first one, nothing had. */
 export function happeningsBetween(before: CachePolicyStatus | undefined, now: CachePolicyStatus): readonly PolicyHappening[] {
@@ -31,6 +31,17 @@ function programmed(before: CachePolicyStatus, now: CachePolicyStatus): PolicyHa
   const [was, is] = [conditionOf(before, 'Programmed'), conditionOf(now, 'Programmed')];
   if (is?.status !== 'True' || (was?.status === 'True' && was.observedGeneration === is.observedGeneration)) return undefined;
   return { type: 'Normal', reason: 'Programmed', message: `generation ${is.observedGeneration} is in force on ${counted(now.nodes?.reporting ?? 0, 'node', 'nodes')}` };
+}
+
+const obstacles: ReadonlySet<string> = new Set(['ChildrenRefused', 'AgentNotCreated', 'ImageNotPulled', 'AgentNotStarted', 'NodesNotReporting']);
+
+/** Something keeps agents from running or reporting; again when it is something else. */
+function obstructed(before: CachePolicyStatus, now: CachePolicyStatus): PolicyHappening | undefined {
+  for (const type of ['Programmed', 'Ready'] as const) {
+    const [was, is] = [conditionOf(before, type), conditionOf(now, type)];
+    if (is !== undefined && obstacles.has(is.reason) && was?.reason !== is.reason) return { type: 'Warning', reason: is.reason, message: is.message };
+  }
+  return undefined;
 }
 
 /** With the sum so far, because of several close together only the last is shown. */

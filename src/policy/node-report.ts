@@ -77,9 +77,9 @@ export interface CacheState {
 
 /**
  * The part of a NodeCache's status that the caches decide; who and when is added by the one that publishes it.
- * @param refused why a later policy than the one in force cannot be read
+ * @param refused why the policy in force is not the latest: that one cannot be read, or it is gone
  */
-export function nodeReport(states: readonly CacheState[], refused?: string) {
+export function nodeReport(states: readonly CacheState[], refused?: RefusedPolicy) {
   const looks = states.map((state) => state.look);
   const stats = looks.every((look) => look !== undefined) ? sumStats(looks.map((look) => look.stats)) : undefined;
   const usages = states.map((state) => (state.look ? usageIn(state.look, state.limits) : undefined)).filter((usage) => usage !== undefined);
@@ -95,6 +95,11 @@ export function nodeReport(states: readonly CacheState[], refused?: string) {
     caches: states.map(cacheStatus),
     findings: findings(states, refused),
   };
+}
+
+export interface RefusedPolicy {
+  readonly reason: 'PolicyFormat' | 'PolicyGone';
+  readonly message: string;
 }
 
 export type NodeReport = ReturnType<typeof nodeReport>;
@@ -141,11 +146,11 @@ export function isOverLimit({ look, limits }: CacheState): boolean {
   return (usageIn(look, limits) ?? 0) > 1 || look.wouldEvict.entries > 0 || look.unreachable.length > 0;
 }
 
-function findings(states: readonly CacheState[], refused: string | undefined): readonly Finding[] {
+function findings(states: readonly CacheState[], refused: RefusedPolicy | undefined): readonly Finding[] {
   const failing = states.filter((state) => state.problem !== undefined);
   const over = states.filter(isOverLimit);
   const unreachable = over.filter((state) => (state.look?.unreachable.length ?? 0) > 0);
-  const problems = [...(refused === undefined ? [] : [refused]), ...failing.map((state) => `${state.name}: ${state.problem?.message}`)].join('; ');
+  const problems = [...(refused === undefined ? [] : [refused.message]), ...failing.map((state) => `${state.name}: ${state.problem?.message}`)].join('; ');
   const blind = refused !== undefined && states.every((state) => state.look === undefined);
   const ready: Finding =
     failing.length > 0 || blind ? { type: 'Ready', status: 'False', reason: 'CacheFailing', message: problems }
@@ -153,7 +158,7 @@ function findings(states: readonly CacheState[], refused: string | undefined): r
     : { type: 'Ready', status: 'True', reason: 'Ready', message: 'every cache is within its limits' };
   return [
     ready,
-    ...(problems !== '' ? [{ type: 'Degraded', status: 'True', reason: refused === undefined ? 'CacheFailing' : 'PolicyFormat', message: problems } as const] : []),
+    ...(problems !== '' ? [{ type: 'Degraded', status: 'True', reason: refused?.reason ?? 'CacheFailing', message: problems } as const] : []),
     ...(unreachable.length > 0
       ? [{ type: 'LimitUnreachable', status: 'True', reason: heldReason(unreachable), message: unreachable.map(unreachableMessage).join('; ') } as const]
       : []),

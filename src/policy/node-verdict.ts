@@ -15,6 +15,15 @@ export interface AgentPod {
   readonly notReadySinceMs: number;
   /** What keeps it from starting, as far as the pod says. */
   readonly waiting: string | undefined;
+  /** The pod's words about it. */
+  readonly says?: string | undefined;
+}
+
+/** Why a container's image is missing, as kubelet says. */
+const imageReasons: ReadonlySet<string | undefined> = new Set(['ErrImagePull', 'ImagePullBackOff', 'InvalidImageName', 'ErrImageNeverPull', 'ImageInspectError', 'RegistryUnavailable', 'SignatureValidationFailed']);
+
+export function lacksImage({ waiting }: AgentPod): boolean {
+  return imageReasons.has(waiting);
 }
 
 /** Who asks, and when. */

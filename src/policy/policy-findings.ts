@@ -18,6 +18,9 @@ export interface FindingsInput {
   readonly admissionDifference?: string | undefined;
   /** Nodes that should run an agent; undefined while a DaemonSet that changed is not counted again. */
   readonly desired: number | undefined;
+  /** Of those, nodes without an agent's pod, as Kubernetes counts them; and why the pods cannot be made, where that is known. */
+  readonly lacking?: number | undefined;
+  readonly unmade?: string | undefined;
   readonly fleet: Fleet;
   readonly previous: CachePolicyStatus | undefined;
 }
@@ -73,7 +76,7 @@ export function findings(input: FindingsInput, standing: Standing, nodes: Nodes)
     ...(unreachable.size > 0
       ? [{ type: 'LimitUnreachable', status: 'True', reason: reasonOf(standing.unreachableReasons), message: naming(unreachable, (node) => node.unreachable?.message) } as const]
       : []),
-    ...(nodes.stale > 0 ? [{ type: 'Stale', status: 'True', reason: 'AgentsSilent', message: `${count(nodes.stale, 'node')} without a fresh report; their figures are left out` } as const] : []),
+    ...(nodes.stale > 0 ? [{ type: 'Stale', status: 'True', reason: 'AgentsSilent', message: `${count(nodes.stale, 'node')} without a fresh report, whose figures are left out: ${listed(named(input.fleet.stale))}` } as const] : []),
   ];
 }
 
@@ -105,24 +108,48 @@ function readyFinding(input: FindingsInput, nodes: Nodes, programmed: Finding<'P
   if (accepted.status !== 'True') return at('False', 'NotAccepted', accepted.message);
   if (desired === 0 && programmed.status === 'Unknown') return at('Unknown', 'NoMatchingNode', programmed.message);
   const enough = desired !== undefined && standing.size >= desired - unavailableAllowed(policy.maxUnavailable, desired);
-  const waiting = enough ? undefined : notStarted(input.fleet.notStarted);
-  if (waiting !== undefined) return at('False', 'AgentNotStarted', waiting);
+  const obstacle = obstacleOf(input);
+  if (!enough && obstacle !== undefined) return at('False', obstacle.reason, obstacle.message);
   if (programmed.status !== 'True') return at('False', 'NotProgrammed', programmed.message);
   if (nodes.failing > 0) return at('False', 'NodesFailing', naming(standing.failing, (node) => node.failing));
   if (nodes.overLimit > 0) return at('False', 'OverLimit', naming(standing.overLimit, (node) => node.overLimit));
-  if (!enough) return at('False', 'NodesNotReporting', `${nodes.reporting} of ${desired ?? 'an unknown number of'} nodes report`);
+  const silent = notReporting(input);
+  if (!enough) return at('False', 'NodesNotReporting', [`${nodes.reporting} of ${desired ?? 'an unknown number of'} nodes report`, ...silent].join('; '));
   const replaced = standing.size - nodes.reporting;
   const notes = [
     ...(replaced > 0 ? [`${count(replaced, 'agent')} being replaced`] : []),
+    ...(obstacle === undefined ? silent : [obstacle.message]),
     ...(nodes.misscheduled > 0 ? [`${nodes.misscheduled} of them outside nodeSelector and tolerations`] : []),
   ];
   return at('True', 'Ready', [`${nodes.reporting} of ${desired} nodes report, each within its limits`, ...notes].join('; '));
 }
 
-function notStarted(waiting: Foremost<AgentPod>): string | undefined {
-  const first = waiting.first();
-  if (first[0] === undefined) return undefined;
-  return `the agent has not started on ${listed({ size: waiting.size, first })} (${first[0].waiting}); does every allowed root exist there?`;
+/** What keeps agents from running: the first of what stands in the way of all that follows it. */
+function obstacleOf({ fleet, lacking = 0, unmade }: FindingsInput): { readonly reason: 'AgentNotCreated' | 'ImageNotPulled' | 'AgentNotStarted'; readonly message: string } | undefined {
+  if (lacking > 0 && unmade !== undefined) return { reason: 'AgentNotCreated', message: `the agent's pod cannot be made for ${count(lacking, 'node')}: ${unmade}` };
+  const [withoutImage, waiting] = [named(fleet.withoutImage), named(fleet.notStarted)];
+  if (withoutImage.first[0] !== undefined) return { reason: 'ImageNotPulled', message: `the agent's image cannot be pulled on ${listed(withoutImage)} (${imageWords(withoutImage.first[0])})` };
+  const [first] = waiting.first;
+  if (first === undefined) return undefined;
+  const hint = first.waiting === 'ContainerCreating' ? '; does every allowed root exist there?' : '';
+  return { reason: 'AgentNotStarted', message: `the agent has not started on ${listed(waiting)} (${[first.waiting, first.says].filter((words) => words !== undefined).join(': ')})${hint}` };
+}
+
+/** The pull and the wait for the next one take turns, and both say the same of the failure. */
+function imageWords({ waiting, says = '' }: AgentPod): string {
+  const failure = says.replace(/^Back-off pulling image "[^"]*"(: ErrImagePull: )?/, '');
+  return failure === '' ? `${waiting}` : failure;
+}
+
+function notReporting({ fleet, lacking = 0 }: FindingsInput): string[] {
+  return [
+    ...(fleet.notReporting.size > 0 ? [`not reporting: ${listed(named(fleet.notReporting))}`] : []),
+    ...(lacking > 0 ? [`${count(lacking, 'node')} without an agent's pod`] : []),
+  ];
+}
+
+function named<T>(set: Foremost<T>): { readonly size: number; readonly first: readonly T[] } {
+  return { size: set.size, first: set.first() };
 }
 
 /** A percentage is rounded down: of two nodes both have to report. */

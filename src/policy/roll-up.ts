@@ -13,8 +13,7 @@ import { formatUsage } from './usage.ts';
 
 export interface RollUpInput extends FindingsInput {
   readonly policy: FindingsInput['policy'] & { readonly uid: string; readonly cacheNames: readonly string[] };
-  /** Of the desired nodes those without an agent's pod, and other nodes that have one, as Kubernetes counts both. */
-  readonly lacking?: number | undefined;
+  /** Other than desired nodes that have an agent's pod, as Kubernetes counts them. */
   readonly misscheduled?: number | undefined;
   /** What the status says of NodeCaches that the controller removed. */
   readonly departed: Departed;
@@ -33,7 +32,7 @@ export function rollUp(given: RollUpInput): CachePolicyStatus {
     ...(desired !== undefined && { desired }),
     misscheduled,
     reporting: fresh.size,
-    stale: fleet.stale,
+    stale: fleet.stale.size,
     overLimit: standing.overLimit.size,
     failing: standing.failing.size,
   };

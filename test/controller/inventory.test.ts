@@ -149,6 +149,18 @@ describe('the agent of a pod', () => {
   });
 });
 
+describe('a pod that cannot be scheduled', () => {
+  it('is the agent of the node that it is for, and says why it waits', () => {
+    const pod = aPod('node-1', { status: { conditions: [{ type: 'PodScheduled', status: 'False', reason: 'Unschedulable', message: '0/3 nodes are available:\n1 Insufficient cpu.' }] } });
+    const affinity = { nodeAffinity: { requiredDuringSchedulingIgnoredDuringExecution: { nodeSelectorTerms: [{ matchFields: [{ key: 'metadata.name', operator: 'In', values: ['node-1'] }] }] } } };
+    expect(podRecord({ ...pod, spec: { affinity } } as Pod).agent).toMatchObject({ nodeName: 'node-1', ready: false, waiting: 'Unschedulable', says: '0/3 nodes are available: 1 Insufficient cpu.' });
+  });
+
+  it('is on no node where it names none', () => {
+    expect(podRecord({ ...aPod('node-1'), spec: {} }).agent).toBeUndefined();
+  });
+});
+
 describe('what is kept', () => {
   const managedFields = ['x'.repeat(1000)];
 

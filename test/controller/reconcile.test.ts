@@ -495,6 +495,65 @@ describe('the status', () => {
   });
 });
 
+describe('what stands in the way of agents', () => {
+  const programmed = () => scenario.status.conditions?.find(({ type }) => type === 'Programmed');
+  const ready = () => scenario.status.conditions?.find(({ type }) => type === 'Ready');
+  const failure = (message: string, minutesAgo = 0) => ({ involvedObject: { uid: 'daemon-set-uid' }, message, lastTimestamp: new Date(scenario.clock.wallMs() - minutesAgo * 60 * second).toISOString() });
+
+  /** Two nodes should run agents, and one has none. */
+  async function lacking(): Promise<void> {
+    await running('node-1');
+    const present = scenario.child('DaemonSet');
+    const metadata = { ...present.metadata, uid: 'daemon-set-uid' };
+    scenario.shows(scenario.daemonSets, { ...present, metadata, status: { observedGeneration: 1, desiredNumberScheduled: 2, currentNumberScheduled: 1 } } as never);
+  }
+
+  it('is a quota: its words are those of the latest Event of the DaemonSet, without the random name of the pod', async () => {
+    scenario.failures = [failure('Error creating: older', 1), failure('Error creating: pods "cachepolicy-a3s-box-x7k2p" is forbidden: exceeded quota: small')];
+    await lacking();
+    await scenario.calls();
+    expect(ready()).toMatchObject({ status: 'False', reason: 'AgentNotCreated', message: `the agent's pod cannot be made for 1 node: pods "cachepolicy-a3s-box" is forbidden: exceeded quota: small` });
+    expect(scenario.events).toContain('Warning AgentNotCreated a3s-box');
+    const asked = scenario.eventLists;
+    for (let report = 0; report < 9; report++) await scenario.calls();
+    expect(scenario.eventLists).toBe(asked);
+    scenario.clock.jump(10 * second);
+    await scenario.calls();
+    expect(scenario.eventLists).toBe(asked + 1);
+  });
+
+  it('is nothing that passed long ago, and is not asked for while no pod is missing', async () => {
+    scenario.failures = [failure('Error creating: old', 21)];
+    await running('node-1');
+    expect(scenario.eventLists).toBe(0);
+    await lacking();
+    await scenario.calls();
+    expect(ready()).toMatchObject({ reason: 'NodesNotReporting', message: `1 of 2 nodes report; 1 node without an agent's pod` });
+  });
+
+  it.each([
+    ['container', 'containers', { name: 'mesh', image: 'mesh:1' }],
+    ['init container', 'initContainers', { name: 'mesh', image: 'mesh:1' }],
+    ['volume', 'volumes', { name: 'mesh', emptyDir: {} }],
+  ])('is a foreign %s in the DaemonSet, which is named with what to do', async (word, list, part) => {
+    await running('node-1');
+    const changed = structuredClone(scenario.child('DaemonSet')) as any;
+    changed.metadata.generation = 2;
+    changed.spec.template.spec[list] = [part, ...(changed.spec.template.spec[list] ?? [])];
+    changed.status.observedGeneration = 2;
+    scenario.shows(scenario.daemonSets, changed);
+    for (const jumpMs of [0, 60 * second]) {
+      scenario.clock.jump(jumpMs);
+      scenario.refuse(daemonSet, 403, 'Forbidden');
+      await scenario.calls();
+    }
+    expect(programmed()).toMatchObject({ reason: 'ChildrenRefused', message: expect.stringContaining(`DaemonSet cachepolicy-a3s-box has ${word} mesh, which the operator did not put there`) });
+    expect(programmed()?.message).toContain('kubectl -n cachepolicy-system delete daemonset cachepolicy-a3s-box');
+    expect(programmed()?.message).not.toMatch(/(PATCH|POST|GET) \//);
+    expect(scenario.events).toContain('Warning ChildrenRefused a3s-box');
+  });
+});
+
 describe('an admin', () => {
   it('is told of what happened once it stands in the status, and not again by a new controller', async () => {
     await running('node-1');

@@ -43,6 +43,9 @@ export class Scenario {
   whileListed: () => void = () => undefined;
   /** What somebody else keeps in the status of policies. */
   foreignConditions: NonNullable<NonNullable<PolicyObject['status']>['conditions']> = [];
+  /** What the DaemonSet controller says of pods that it could not make. */
+  failures: { involvedObject: { uid: string }; message: string; lastTimestamp: string }[] = [];
+  eventLists = 0;
   /** How many lists were asked for. */
   lists = 0;
   /** While true, what is written stays unseen. */
@@ -144,7 +147,7 @@ export class Scenario {
     const { policies, daemonSets, configMaps, nodeCaches, inventory, clock } = this;
     const client = {
       get: async (resource: Resource, place: { name: string }) => this.#get(resource, place.name),
-      list: async ({ kind }: Resource, { fieldSelector = '' }: ListOptions) => this.#list(kind, fieldSelector.replace('spec.nodeName=', '')),
+      list: async ({ kind }: Resource, { fieldSelector = '' }: ListOptions) => (kind === 'Event' ? this.#listEvents(fieldSelector) : this.#list(kind, fieldSelector.replace('spec.nodeName=', ''))),
       apply: async (_: Resource, object: Child, options: ApplyOptions) => this.#apply(object, options),
       applyStatus: async (_: Resource, object: PolicyObject, options: ApplyOptions) => this.#applyStatus(object, options),
       delete: async (resource: Resource, place: { name: string }, options: DeleteOptions) => this.#delete(resource, place.name, options),
@@ -161,6 +164,12 @@ export class Scenario {
     const present = this.#server.get(name + kind);
     if (present === undefined) throw new KubeStatusError('GET', 404, { reason: 'NotFound' });
     return structuredClone(present);
+  }
+
+  #listEvents(fieldSelector: string): { items: object[]; metadata: object } {
+    this.eventLists += 1;
+    const items = this.failures.filter((event) => fieldSelector === `involvedObject.uid=${event.involvedObject.uid},reason=FailedCreate`);
+    return { items, metadata: {} };
   }
 
   #list(kind: string, nodeName: string): { items: KubeObject[]; metadata: object } {

@@ -53,7 +53,7 @@ describe.concurrent('a request', () => {
     rig.server.put(collection, configMap('a'));
     const missing = await rig.client.get(configMaps, { namespace: 'default', name: 'x' }).catch((error: unknown) => error);
     expect(missing).toMatchObject({ code: 'ERR_KUBE_STATUS', status: 404, reason: 'NotFound' });
-    expect((missing as Error).message).toBe('GET /api/v1/namespaces/default/configmaps/x: 404 NotFound: scripted NotFound');
+    expect((missing as Error).message).toBe('404 NotFound: scripted NotFound (GET /api/v1/namespaces/default/configmaps/x)');
     expect(isNotFound(missing)).toBe(true);
     expect(await rig.client.create(configMaps, configMap('a')).catch(isAlreadyExists)).toBe(true);
     const stale = configMap('a');
@@ -82,10 +82,14 @@ describe.concurrent('a request', () => {
     ]);
   });
 
+  it('says first what is wrong, and only then of which request', () => {
+    expect(new KubeStatusError('PATCH /apis/x', 403, { reason: 'Forbidden', message: 'exceeded quota' })).toMatchObject({ message: '403 Forbidden: exceeded quota (PATCH /apis/x)', words: '403 Forbidden: exceeded quota' });
+  });
+
   it('that is refused by something in between keeps the first words of it', async () => {
     await using rig = await startServer();
     rig.server.cue('get', (response) => response.writeHead(400).end('<html>a proxy'));
-    await expect(rig.client.get(configMaps, place)).rejects.toThrow('GET /api/v1/namespaces/default/configmaps/a: 400: <html>a proxy');
+    await expect(rig.client.get(configMaps, place)).rejects.toThrow(/^400: <html>a proxy/);
     rig.server.cue('get', (response) => response.writeHead(200).end('<html>a login page'));
     await expect(rig.client.get(configMaps, place, { maxAttempts: 1 })).rejects.toThrow('not from an API server');
   });
@@ -185,7 +189,7 @@ describe.concurrent('a request that fails', () => {
     await using rig = await startServer();
     rig.server.cue('get', act);
     const { error, tookMs } = await settled(rig, rig.client.get(configMaps, place, { maxAttempts: 1 }));
-    expect(error).toMatchObject({ code: 'ERR_KUBE_UNREACHABLE', message: 'GET /api/v1/namespaces/default/configmaps/a: no answer within 30 s' });
+    expect(error).toMatchObject({ code: 'ERR_KUBE_UNREACHABLE', message: 'no answer within 30 s (GET /api/v1/namespaces/default/configmaps/a)' });
     expect(tookMs).toBeGreaterThanOrEqual(30_000);
     expect(tookMs).toBeLessThan(33_000);
     expect(rig.clock.pendingTimers).toBe(0);

@@ -10,6 +10,7 @@ import { formatUsage, parseUsage } from '../../src/policy/usage.ts';
 /** The roll-up as a rule book: everything from everything, every time. What src/policy/roll-up.ts keeps counted has to come to the same. */
 
 const namedNodes = 3;
+const namedSilent = 10;
 const fullestNodesKept = 10;
 
 /** One NodeCache, as far as the roll-up reads it. */
@@ -47,7 +48,7 @@ export function rollUpByTheBook(given: ModelInput): CachePolicyStatus {
     ...(desired !== undefined && { desired }),
     misscheduled: 0,
     reporting: fresh.length,
-    stale: countStale(own, fresh, input),
+    stale: staleNodes(input).length,
     overLimit: standing.filter((report) => caches(report).some((cache) => cache.overLimit)).length,
     failing: standing.filter(isFailing).length,
   };
@@ -98,8 +99,11 @@ function isSilent(pod: AgentPod, nowMs: number): boolean {
  * The last words of nodes whose agent is being replaced and has not reported yet: no condition changes because pods take turns in a rollout.
  * They count in no sum. A node that stays without an agent loses its report after a minute.
  */
-function awaited(own: readonly Report[], fresh: readonly Report[], { agents, desired = 0, nowMs }: ModelInput): readonly Report[] {
-  if (fresh.length >= desired) return [];
+function awaited(own: readonly Report[], fresh: readonly Report[], input: ModelInput): readonly Report[] {
+  return fresh.length >= (input.desired ?? 0) ? [] : betweenReports(own, input);
+}
+
+function betweenReports(own: readonly Report[], { agents, nowMs }: ModelInput): readonly Report[] {
   return own.filter(({ nodeName, status }) => {
     const pod = agents.get(nodeName);
     return pod?.uid !== status.podUID && isBetweenPods(pod, nowMs) && isRecent(status, nowMs);
@@ -107,14 +111,26 @@ function awaited(own: readonly Report[], fresh: readonly Report[], { agents, des
 }
 
 /** Nodes that once reported or should, and of which nothing fresh is known; a pod that is just starting is given its time. */
-function countStale(own: readonly Report[], fresh: readonly Report[], input: ModelInput): number {
+function staleNodes(input: ModelInput): readonly string[] {
   const { agents, nowMs } = input;
-  if (isPodless(input)) return own.length - fresh.length;
-  const freshNames = new Set(fresh.map((report) => report.nodeName));
+  const { own, freshNames } = ownReports(input);
+  if (isPodless(input)) return own.filter(({ nodeName }) => !freshNames.has(nodeName)).map(({ nodeName }) => nodeName);
   const stale = new Set<string>();
-  for (const report of own) if (!freshNames.has(report.nodeName) && !isBetweenPods(agents.get(report.nodeName), nowMs)) stale.add(report.nodeName);
+  for (const { nodeName } of own) if (!freshNames.has(nodeName) && !isBetweenPods(agents.get(nodeName), nowMs)) stale.add(nodeName);
   for (const [nodeName, pod] of agents) if (!freshNames.has(nodeName) && isSilent(pod, nowMs)) stale.add(nodeName);
-  return stale.size;
+  return [...stale];
+}
+
+/** Nodes with an agent that neither has a fresh report nor is awaited. */
+function notReporting(input: ModelInput): readonly string[] {
+  const { own, freshNames } = ownReports(input);
+  const waited = new Set(betweenReports(own, input).map(({ nodeName }) => nodeName));
+  return [...input.agents.keys()].filter((nodeName) => !freshNames.has(nodeName) && !waited.has(nodeName));
+}
+
+function ownReports(input: ModelInput) {
+  const own = input.reports.filter((report) => report.status.policyUID === input.policy.uid);
+  return { own, freshNames: new Set(own.filter((report) => isFresh(report, input)).map(({ nodeName }) => nodeName)) };
 }
 
 /** One agent is gone, the next is still to come or to report: the controller removes the report of a node where none comes. */
@@ -194,7 +210,7 @@ function findings(input: ModelInput, standing: readonly Report[], nodes: Nodes):
     ...(unreachable.length > 0
       ? [{ type: 'LimitUnreachable', status: 'True', reason: reasonOf(unreachable), message: naming(unreachable, 'LimitUnreachable') } as const]
       : []),
-    ...(nodes.stale > 0 ? [{ type: 'Stale', status: 'True', reason: 'AgentsSilent', message: `${count(nodes.stale, 'node')} without a fresh report; their figures are left out` } as const] : []),
+    ...(nodes.stale > 0 ? [{ type: 'Stale', status: 'True', reason: 'AgentsSilent', message: `${count(nodes.stale, 'node')} without a fresh report, whose figures are left out: ${listed(staleNodes(input), namedSilent)}` } as const] : []),
   ];
 }
 
@@ -214,14 +230,17 @@ function readyFinding(input: ModelInput, nodes: Nodes, programmed: Finding<'Prog
   if (accepted.status !== 'True') return at('False', 'NotAccepted', accepted.message);
   if (desired === 0 && programmed.status === 'Unknown') return at('Unknown', 'NoMatchingNode', programmed.message);
   const enough = desired !== undefined && standing.length >= desired - unavailableAllowed(policy.maxUnavailable, desired);
-  const waiting = enough ? undefined : notStarted(input);
-  if (waiting !== undefined) return at('False', 'AgentNotStarted', waiting);
+  const waiting = notStarted(input);
+  if (!enough && waiting !== undefined) return at('False', 'AgentNotStarted', waiting);
   if (programmed.status !== 'True') return at('False', 'NotProgrammed', programmed.message);
   if (nodes.failing > 0) return at('False', 'NodesFailing', naming(standing.filter(isFailing), 'Degraded'));
   if (nodes.overLimit > 0) return at('False', 'OverLimit', naming(standing.filter((report) => caches(report).some((cache) => cache.overLimit)), 'Ready', 'over its limits'));
-  if (!enough) return at('False', 'NodesNotReporting', `${nodes.reporting} of ${desired ?? 'an unknown number of'} nodes report`);
+  const silentNodes = notReporting(input);
+  const silent = silentNodes.length > 0 ? [`not reporting: ${listed(silentNodes, namedSilent)}`] : [];
+  if (!enough) return at('False', 'NodesNotReporting', [`${nodes.reporting} of ${desired ?? 'an unknown number of'} nodes report`, ...silent].join('; '));
   const replaced = standing.length - nodes.reporting;
-  return at('True', 'Ready', `${nodes.reporting} of ${desired} nodes report, each within its limits${replaced > 0 ? `; ${count(replaced, 'agent')} being replaced` : ''}`);
+  const notes = [...(replaced > 0 ? [`${count(replaced, 'agent')} being replaced`] : []), ...(waiting === undefined ? silent : [waiting])];
+  return at('True', 'Ready', [`${nodes.reporting} of ${desired} nodes report, each within its limits`, ...notes].join('; '));
 }
 
 function notStarted({ agents, nowMs }: ModelInput): string | undefined {
@@ -246,9 +265,9 @@ function reasonOf(reports: readonly Report[]): 'HeldInUse' | 'HeldRecent' {
   return reports.some((report) => conditionOf(report, 'LimitUnreachable')?.reason === 'HeldInUse') ? 'HeldInUse' : 'HeldRecent';
 }
 
-function listed(names: readonly string[]): string {
-  const shown = [...names].sort().slice(0, namedNodes);
-  return shown.join(', ') + (names.length > namedNodes ? ` and ${names.length - namedNodes} more` : '');
+function listed(names: readonly string[], most = namedNodes): string {
+  const shown = [...names].sort().slice(0, most);
+  return shown.join(', ') + (names.length > most ? ` and ${names.length - most} more` : '');
 }
 
 function count(n: number, noun: string): string {

@@ -257,6 +257,47 @@ describe('the status of a policy', () => {
     expect(status.conditions?.find((each) => each.type === 'Ready')).toMatchObject({ reason: 'AgentNotStarted', message: expect.stringContaining('b (ContainerCreating)') });
   });
 
+  describe('names what keeps agents from running', () => {
+    const message = (status: Status, type: string) => status.conditions?.find((each) => each.type === type)?.message;
+    const many = Array.from({ length: 12 }, (_, index) => `n${String(index).padStart(2, '0')}`);
+    const firstTen = many.slice(0, 10).join(', ');
+    const down = (waiting: string | undefined, says?: string): Agent => ({ uid: 'x', ready: false, notReadySinceMs: now - 120_000, waiting, says });
+
+    it('the first ten silent nodes, and how many more there are', () => {
+      const status = rolledUp({ nodes: many, reports: [], agents: new Map(many.map((name) => [name, down(undefined)])) });
+      expect(message(status, 'Stale')).toBe(`12 nodes without a fresh report, whose figures are left out: ${firstTen} and 2 more`);
+    });
+
+    it('the first ten nodes that do not report, and how many have no pod', () => {
+      const reports = [aReport('reporting')];
+      const agents = new Map([...many, 'reporting'].map((name) => [name, aReadyPod(name)]));
+      const status = rolledUp({ nodes: [...many, 'reporting', 'without'], reports, agents, lacking: 1 });
+      expect(condition(status, 'Ready')).toBe('False NodesNotReporting');
+      expect(message(status, 'Ready')).toBe(`1 of 14 nodes report; not reporting: ${firstTen} and 2 more; 1 node without an agent's pod`);
+    });
+
+    it('why pods cannot be made, before all that follows from it', () => {
+      const status = rolledUp({ reports: [], agents: new Map([['b', down('ErrImagePull')]]), lacking: 1, unmade: 'pods "x" is forbidden: exceeded quota: small' });
+      expect([condition(status, 'Ready'), message(status, 'Ready')]).toEqual(['False AgentNotCreated', `the agent's pod cannot be made for 1 node: pods "x" is forbidden: exceeded quota: small`]);
+    });
+
+    it.each([
+      ['ErrImagePull', 'failed to pull "x": not found'],
+      ['ImagePullBackOff', 'Back-off pulling image "x": ErrImagePull: failed to pull "x": not found'],
+    ])('an image that cannot be pulled, in the same words at each turn: %s', (waiting, says) => {
+      const status = rolledUp({ reports: [aReport('a')], agents: new Map([['a', aReadyPod('a')], ['b', down(waiting, says)]]) });
+      expect([condition(status, 'Ready'), message(status, 'Ready')]).toEqual(['False ImageNotPulled', `the agent's image cannot be pulled on b (failed to pull "x": not found)`]);
+    });
+
+    it.each([
+      ['InvalidImageName', 'ImageNotPulled'], ['CreateContainerError', 'AgentNotStarted'], ['Unschedulable', 'AgentNotStarted'], ['CrashLoopBackOff', 'AgentNotStarted'],
+    ])('%s as %s', (waiting, reason) => {
+      const status = rolledUp({ reports: [aReport('a')], agents: new Map([['a', aReadyPod('a')], ['b', down(waiting, 'in the words of the node')]]) });
+      expect(condition(status, 'Ready')).toBe(`False ${reason}`);
+      expect(message(status, 'Ready')).toContain('in the words of the node');
+    });
+  });
+
   it('is Ready all the same while no more agents are down than a rollout may take', () => {
     const nodes = Array.from({ length: 20 }, (_, index) => `n${index}`);
     const agents = new Map(nodes.map((name) => [name, aReadyPod(name)]));
@@ -264,8 +305,9 @@ describe('the status of a policy', () => {
     down('n0');
     down('n1');
     expect(condition(rolledUp({ nodes, agents }), 'Ready')).toBe('True Ready');
+    expect(rolledUp({ nodes, agents }).conditions?.find(({ type }) => type === 'Ready')?.message).toContain("; the agent's image cannot be pulled on n0, n1 (ImagePullBackOff)");
     down('n2');
-    expect(condition(rolledUp({ nodes, agents }), 'Ready')).toBe('False AgentNotStarted');
+    expect(condition(rolledUp({ nodes, agents }), 'Ready')).toBe('False ImageNotPulled');
   });
 
   describe('with an agent on a node that no longer matches', () => {

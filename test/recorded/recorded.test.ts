@@ -78,7 +78,7 @@ async function compiledPolicies(): Promise<Map<string, CompiledPolicy>> {
 
 /** As an agent publishes them. */
 async function reports(policy: CompiledPolicy): Promise<Map<string, unknown>> {
-  const refusal = { message: 'the compiled policy has format 9; this agent reads 1', subject: policy.policy };
+  const refusal = { reason: 'PolicyFormat' as const, message: 'the compiled policy has format 9; this agent reads 1', subject: policy.policy };
   const told: [name: string, tell: (sink: NodeCacheSink) => void][] = [
     ['within-limits', (sink) => sink.report(policy, states(policy))],
     ['failing', (sink) => sink.report(policy, states(policy, { look: undefined, problem: { reason: 'RootMissing', message: '/var/x does not exist' } }))],

@@ -25,19 +25,24 @@ export interface ConfigMapSourceOptions {
   readonly policyName: string;
   /** The same compiled policy, mounted by kubelet. */
   readonly mountedFile: string;
-  /** Told of a policy that cannot be taken up, and with undefined when the latest one is in force again. */
+  /** Called with a policy that cannot be taken up or is gone, and with undefined when the latest one is in force again. */
   readonly onRefusal: (refusal: Refusal | undefined) => void;
   readonly log: Log;
   readonly clock?: Clock;
 }
 
 export interface Refusal {
+  /** The latest policy cannot be read; or the CachePolicy is gone. */
+  readonly reason: 'PolicyFormat' | 'PolicyGone';
   readonly message: string;
   /** Whose policy it is, as far as it can be read. */
   readonly subject: CompiledPolicy['policy'] | undefined;
 }
 
-/** Follows the one ConfigMap that holds the compiled policy. A policy that cannot be read leaves the last good one in force. */
+/**
+ * Follows the one ConfigMap that holds the compiled policy. A policy that cannot be read leaves the last good one in force. Where the ConfigMap is gone, or no
+ * CachePolicy owns it any more (deleted with --cascade=orphan), the policy is gone: its agents evict nothing.
+ */
 export class ConfigMapSource implements PolicySource {
   readonly #options: ConfigMapSourceOptions;
 
@@ -49,22 +54,32 @@ export class ConfigMapSource implements PolicySource {
     const { client, namespace, policyName, log, onRefusal, clock = systemClock } = this.#options;
     const store = new Store<ConfigMap>({ log });
     let latest: string | undefined;
+    let inForce: CompiledPolicy | undefined;
     const take = (text: string | undefined, origin: Origin) => {
       if (text === undefined) return;
       if (text === latest) return onRefusal(undefined);
       try {
-        const policy = policyBelowHostRoot(parseCompiled(text));
-        // What was only a copy is told again, with certainty.
+        inForce = policyBelowHostRoot(parseCompiled(text));
+        // A mounted copy is taken up again, as certain, when the API server shows the same.
         latest = origin === 'Source' ? text : undefined;
         onRefusal(undefined);
-        onPolicy(policy, origin);
+        onPolicy(inForce, origin);
       } catch (error) {
         log.error({ err: error, origin }, `the policy is not taken up, the last good one stays in force: ${messageOf(error)}`);
-        onRefusal({ message: messageOf(error), subject: subjectOf(text) });
+        onRefusal({ reason: 'PolicyFormat', message: messageOf(error), subject: subjectOf(text) });
       }
     };
-    const read = (object: ConfigMap) => take(object.data?.[compiledPolicyKey], 'Source');
-    store.subscribe({ added: read, updated: read });
+    const stop = () => {
+      const message = `CachePolicy ${policyName} is gone, and nothing is evicted for it any more; delete the DaemonSet ${childName(policyName)} in ${namespace}, or create the policy again`;
+      log.warn({ policy: policyName }, message);
+      latest = undefined;
+      onRefusal({ reason: 'PolicyGone', message, subject: undefined });
+      if (inForce?.accepted !== true) return;
+      inForce = { ...inForce, accepted: false };
+      onPolicy(inForce, 'Source');
+    };
+    const read = (object: ConfigMap) => (isOwned(object) ? take(object.data?.[compiledPolicyKey], 'Source') : stop());
+    store.subscribe({ added: read, updated: read, deleted: stop });
     const selection = { namespace, fieldSelector: `metadata.name=${childName(policyName)}` };
     const watching = new Reflector({ client, resource: configMaps, store, log, clock, ...selection }).run(signal);
     await Promise.race([store.synced, sleep(clock, mountedCopyAfterMs, signal)]);
@@ -83,4 +98,8 @@ export class ConfigMapSource implements PolicySource {
       return undefined;
     }
   }
+}
+
+function isOwned({ metadata: { ownerReferences = [] } }: ConfigMap): boolean {
+  return ownerReferences.some(({ kind }) => kind === 'CachePolicy');
 }

@@ -80,7 +80,7 @@ export class NodeCacheSink implements ReportSink {
   report(policy: CompiledPolicy, states: readonly CacheState[]): void {
     this.#ledger.count(policy.policy.uid, states);
     this.#latest = { policy, states };
-    this.#wanted = { policy, report: nodeReport(states, this.#refusal?.message) };
+    this.#wanted = { policy, report: nodeReport(states, this.#refusal) };
   }
 
   /** The latest policy cannot be read, and the one before it stays in force; undefined: it can again. */
@@ -89,7 +89,7 @@ export class NodeCacheSink implements ReportSink {
     this.#refusal = refusal;
     if (this.#latest === undefined) return;
     const { policy, states } = this.#latest;
-    this.#wanted = { policy, report: nodeReport(states, refusal?.message) };
+    this.#wanted = { policy, report: nodeReport(states, refusal) };
   }
 
   /**
@@ -97,6 +97,7 @@ export class NodeCacheSink implements ReportSink {
    * @throws KubeStatusError, ERR_KUBE_UNREACHABLE
    */
   async introduce(policy: Subject, signal: AbortSignal): Promise<ReadonlyMap<string, Totals>> {
+    if (this.#isPolicyGone) return new Map();
     const object = await this.#introduceOnce(policy, signal);
     const status = this.#ownStatus(policy, object);
     if (status === undefined) {
@@ -109,6 +110,11 @@ export class NodeCacheSink implements ReportSink {
       evictedEntries: totals?.evictedEntries ?? 0, evictedBytes: totals?.evictedBytes ?? 0,
       revived: totals?.revived ?? 0, raced: totals?.raced ?? 0, lastEvictionAtMs,
     }]));
+  }
+
+  /** A NodeCache that is applied now would name an owner that is gone, and be deleted at once, again and again. */
+  get #isPolicyGone(): boolean {
+    return this.#refusal?.reason === 'PolicyGone';
   }
 
   /** Nobody waits for the turn of one that was refused as one too many: it is made with the first report, which keeps to that turn. */
@@ -140,19 +146,20 @@ export class NodeCacheSink implements ReportSink {
 
   /** No policy has ever been in force here because none can be read: that is told, with what earlier agents had counted. */
   async #standIn(signal: AbortSignal): Promise<void> {
-    const { message, subject } = this.#refusal ?? {};
-    if (message === undefined || subject === undefined) return;
-    const policy = { policy: { ...subject, generation: 0 } };
+    const refusal = this.#refusal;
+    if (refusal?.subject === undefined) return;
+    const policy = { policy: { ...refusal.subject, generation: 0 } };
     try {
       const totals = await this.introduce(policy, signal);
       const states = [...totals].map(([name, counted]) => ({ name, limits: noLimits, look: undefined, lastRun: undefined, totals: counted, problem: undefined }));
-      this.#wanted ??= { policy, report: nodeReport(states, message) };
+      this.#wanted ??= { policy, report: nodeReport(states, refusal) };
     } catch (error) {
       if (!signal.aborted) this.#failed(error);
     }
   }
 
   #isDue(nowMs: number): boolean {
+    if (this.#isPolicyGone && this.#createdFor === undefined) return false;
     if (this.#pacing.heartbeatDue(nowMs)) return true;
     const [wanted, told] = [this.#wanted, this.#told];
     if (wanted === undefined || this.#pacing.waitMs(nowMs, this.#occasion(wanted.policy)) > 0) return false;

@@ -29,7 +29,7 @@ it('an agent answers a scrape with the figures of its caches, beside its health'
   const home = unpackHome(dir);
   const cache = { name: 'rootfs', format: 'a3s-rootfs', root: join(home, 'cache/rootfs'), home, limits: { ...noLimits, maxEntries: 4 }, protect: noProtection } as const;
   const policy: CompiledPolicy = { formatVersion: 1, policy: { name: 'p', uid: 'u', generation: 1 }, accepted: true, mode: 'DryRun', schedule: null, caches: [cache] };
-  server.put(`/api/v1/namespaces/${namespace}/configmaps`, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'cachepolicy-p', namespace }, data: { 'policy.json': JSON.stringify(policy) } } as never);
+  server.put(`/api/v1/namespaces/${namespace}/configmaps`, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'cachepolicy-p', namespace, ownerReferences: [{ apiVersion: 'cache.a3s.dev/v1alpha1', kind: 'CachePolicy', name: 'p', uid: 'u' }] }, data: { 'policy.json': JSON.stringify(policy) } } as never);
   const claims = Buffer.from(JSON.stringify({ 'kubernetes.io': { node: { uid: 'node-uid' } } })).toString('base64url');
   for (const [name, text] of [['token', `x.${claims}.x`], ['ca.crt', cert], ['namespace', namespace]] as const) writeFileSync(join(dir, name), text);
   const env = {

@@ -16,7 +16,12 @@ afterAll(() => rmSync(scratch, { recursive: true }));
 
 const second = 1_000;
 const text = (generation: number, change: object = {}) => JSON.stringify({ ...aCompiledPolicy({ generation }), ...change });
-const tell = (server: ScriptedServer, policy: string) => server.put(collection, configMap('cachepolicy-a3s-box', { 'policy.json': policy }));
+const owner = { apiVersion: 'cache.a3s.dev/v1alpha1', kind: 'CachePolicy', name: 'a3s-box', uid: 'uid-1', controller: true };
+const owned = (data?: Record<string, string>) => {
+  const object = configMap('cachepolicy-a3s-box', data);
+  return { ...object, metadata: { ...object.metadata, ownerReferences: [owner] } };
+};
+const tell = (server: ScriptedServer, policy: string) => server.put(collection, owned({ 'policy.json': policy }));
 
 /** A source that follows the scripted server, and what it said: `3` for a generation that was taken up, the message of a refusal, `fine`. */
 async function startSource({ before, mounted }: { before?: (server: ScriptedServer) => void; mounted?: string } = {}) {
@@ -35,8 +40,8 @@ async function startSource({ before, mounted }: { before?: (server: ScriptedServ
   });
   const ending = new AbortController();
   const origins: Origin[] = [];
-  const running = source.follow(ending.signal, ({ policy }: CompiledPolicy, origin) => {
-    said.push(policy.generation);
+  const running = source.follow(ending.signal, ({ policy, accepted }: CompiledPolicy, origin) => {
+    said.push(accepted ? policy.generation : `${policy.generation}, not in force`);
     origins.push(origin);
   });
   return {
@@ -72,6 +77,26 @@ describe.concurrent('the policy of an agent', () => {
     expect(source.said).toEqual(['fine', 1, message, 'fine', 3]);
   });
 
+  it.each([
+    ['no CachePolicy owns its ConfigMap any more', (server: ScriptedServer) => server.put(collection, configMap('cachepolicy-a3s-box', { 'policy.json': text(1) }))],
+    ['its ConfigMap is deleted', (server: ScriptedServer) => server.remove(collection, 'cachepolicy-a3s-box')],
+  ])('evicts nothing any more where %s, and is in force again when the policy is created again', async (_, leave) => {
+    await using source = await startSource({ before: (server) => tell(server, text(1)) });
+    await source.clock.passUntil(() => source.said.includes(1));
+    leave(source.server);
+    await source.clock.passUntil(() => source.said.length === 4);
+    expect(source.said).toEqual(['fine', 1, expect.stringMatching(/^CachePolicy a3s-box is gone, .*delete the DaemonSet cachepolicy-a3s-box/), '1, not in force']);
+    tell(source.server, text(1));
+    await source.clock.passUntil(() => source.said.length === 6);
+    expect(source.said.slice(4)).toEqual(['fine', 1]);
+  });
+
+  it('evicts nothing where the agent starts beside a ConfigMap without an owner', async () => {
+    await using source = await startSource({ before: (server) => server.put(collection, configMap('cachepolicy-a3s-box', { 'policy.json': text(1) })) });
+    await source.clock.passUntil(() => source.said.length > 0);
+    expect(source.said).toEqual([expect.stringMatching(/^CachePolicy a3s-box is gone/)]);
+  });
+
   it('is fine again where what could not be read is taken back', async () => {
     await using source = await startSource({ before: (server) => tell(server, text(1)) });
     await source.clock.passUntil(() => source.said.includes(1));
@@ -87,11 +112,10 @@ describe.concurrent('the policy of an agent', () => {
     expect(source.subjects).toEqual([{ name: 'a3s-box', uid: 'uid-1', generation: 7 }]);
   });
 
-  it('stays in force when its ConfigMap is emptied or deleted', async () => {
+  it('stays in force when its ConfigMap is emptied', async () => {
     await using source = await startSource({ before: (server) => tell(server, text(1)) });
     await source.clock.passUntil(() => source.said.includes(1));
-    source.server.put(collection, configMap('cachepolicy-a3s-box'));
-    source.server.remove(collection, 'cachepolicy-a3s-box');
+    source.server.put(collection, owned());
     await source.clock.pass(60 * second);
     expect(source.said).toEqual(['fine', 1]);
   });

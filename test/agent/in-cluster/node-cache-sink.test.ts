@@ -14,7 +14,7 @@ const second = 1_000;
 const minute = 60 * second;
 const collection = '/apis/cache.a3s.dev/v1alpha1/nodecaches';
 const identity = { nodeName: 'node-1', nodeUID: 'node-uid', podName: 'pod', podUID: 'pod-uid', namespace: 'default' };
-const unreadable = { message: 'the compiled policy has format 2; this agent reads 1', subject: { name: 'a3s-box', uid: 'uid-1', generation: 7 } };
+const unreadable = { reason: 'PolicyFormat' as const, message: 'the compiled policy has format 2; this agent reads 1', subject: { name: 'a3s-box', uid: 'uid-1', generation: 7 } };
 
 function aState(entryCount: number, evictedEntries = 0): CacheState {
   return {
@@ -134,6 +134,22 @@ describe.concurrent('the report of a node', () => {
     expect(agent.present()?.status?.observedGeneration).toBe(6);
     agent.sink.refuse(undefined);
     await agent.clock.passUntil(() => agent.condition('Degraded') === undefined, minute);
+  });
+
+  it('is not made again while the policy is gone: it would name an owner that is not there, and be deleted each time', async () => {
+    await using agent = await startSink();
+    agent.sink.report(aCompiledPolicy(), [aState(4)]);
+    await agent.clock.passUntil(() => agent.sink.hasReported);
+    agent.sink.refuse({ reason: 'PolicyGone', message: 'CachePolicy a3s-box is gone', subject: undefined });
+    await agent.clock.passUntil(() => agent.condition('Degraded') !== undefined, 15 * second);
+    expect(agent.condition('Degraded')).toBe('True PolicyGone: CachePolicy a3s-box is gone');
+    agent.server.remove(collection, 'a3s-box.node-1');
+    agent.sink.report(aCompiledPolicy(), [aState(5)]);
+    await agent.clock.pass(20 * minute);
+    expect(agent.present()).toBeUndefined();
+    agent.sink.refuse(undefined);
+    agent.sink.report(aCompiledPolicy(), [aState(6)]);
+    await agent.clock.passUntil(() => agent.entries() === 6, minute);
   });
 
   it('says that nothing is in force where no policy can be read from the start, and keeps what was counted', async () => {
