@@ -85,7 +85,7 @@ describe('a policy that is not accepted', () => {
     expect(await scenario.calls()).toEqual([]);
   });
 
-  it('starts none either because an older policy governs its directory, until that one is gone', async () => {
+  it('starts no agents while an older policy governs its directory', async () => {
     const older = aPolicy({}, { name: 'older', uid: 'older-uid', creationTimestamp: '2025-01-01T00:00:00Z' });
     scenario.shows(scenario.policies, older);
     expect(await scenario.calls()).toEqual([status]);
@@ -107,7 +107,7 @@ describe('a policy that is not accepted', () => {
     expect(scenario.child('DaemonSet').metadata.name).toBe('cachepolicy-a3s-box');
   });
 
-  it('brings the agents that it has to no other nodes', async () => {
+  it('starts its agents on no other nodes than those where they are', async () => {
     scenario.edit((spec) => {
       spec.nodeSelector = { pool: 'none' };
       spec.tolerations = [{ key: 'theirs', operator: 'Exists' }];
@@ -130,7 +130,7 @@ describe('a policy that is not accepted', () => {
     expect(placed()).toEqual({ nodeSelector: { 'kubernetes.io/os': 'linux' }, tolerations: [{ operator: 'Exists' }] });
   });
 
-  it('tells agents whose DaemonSet somebody took away and left them', async () => {
+  it('writes the ConfigMap of agents whose DaemonSet was deleted without them', async () => {
     await running('node-1');
     scenario.shows(scenario.daemonSets, scenario.child('DaemonSet'), 'DELETED');
     scenario.edit(refused);

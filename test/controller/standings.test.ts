@@ -59,7 +59,7 @@ describe('a change of one policy among many', () => {
     expect(winnerOver('p2')).toBeUndefined();
   });
 
-  it('is not decided by the spec before: until the new one is, there is no decision', async () => {
+  it('leaves its new spec without a decision until that spec is decided', async () => {
     await shows(made(1, ['/var/cache/a']), made(2, ['/var/cache/b']));
     const changed = made(2, ['/var/cache/a'], { generation: 2 });
     policies.apply({ type: 'MODIFIED', object: changed });
@@ -68,7 +68,7 @@ describe('a change of one policy among many', () => {
     expect(standings.of(changed)?.winner?.metadata.name).toBe('p1');
   });
 
-  it('stands in nobody’s way once it cannot be in force by itself, and is said to be so', async () => {
+  it('takes no directory from another policy once it is refused by itself', async () => {
     await shows(made(1, ['/var/cache/a']), made(2, ['/var/cache/a']));
     expect(await shows(made(1, ['/var/cache/a', '/etc/a'], { generation: 2 }))).toEqual(['p1', 'p2']);
     expect(standings.of(policies.get('p1')!)?.assessment.refusal).toMatchObject({ reason: 'PathNotAllowed' });
@@ -127,7 +127,7 @@ describe('a policy that no schema would let through', () => {
 });
 
 describe('a decision about a thousand policies of sixteen caches', () => {
-  it('gives timers and sockets their turn in between, and ends when it is told to', async () => {
+  it('yields to timers and sockets, and stops at end()', async () => {
     const all = Array.from({ length: 1_000 }, (_, n) => {
       const policy = made(n, Array.from({ length: 16 }, (_each, i) => `/var/cache/${i}`));
       return { ...policy, spec: { ...policy.spec, nodeSelector: { node: String(n) } } };

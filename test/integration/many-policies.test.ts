@@ -15,7 +15,7 @@ function intruder(n: number): PolicyObject {
   return { apiVersion, kind: 'CachePolicy', metadata: { name: `intruder-${n}` }, spec: { caches } } as PolicyObject;
 }
 
-describe('somebody who may create policies and nothing else', () => {
+describe('an account that may only create policies', () => {
   let intruders: KubeClient;
 
   beforeAll(async () => {
@@ -29,7 +29,7 @@ describe('somebody who may create policies and nothing else', () => {
 
   afterAll(() => kubectl(['delete', 'cachepolicies', '--all']));
 
-  it('and makes hundreds of them costs the leader no lease, holds up no change of another policy, and starts no agents of those that are not accepted', async () => {
+  it('creates hundreds of them: the leader keeps its lease, another policy can be changed, and those that are not accepted start no agents', async () => {
     const controller = await startController({}, hurried(1));
     try {
       await kubectl(['apply', '-f', '-'], JSON.stringify(aPolicy({ name: 'ours', limits: { maxEntries: 1 } })));
