@@ -223,7 +223,7 @@ export class CacheWorker implements FreeSpaceCache, Disposable {
 
   #count(report: PassReport): void {
     this.#purgeDueAtMs = report.purgeDueAtMs;
-    logPass(this.#options.log, { ...report, errors: this.#complaints.newIn(report.errors) });
+    logPass(this.#options.log, { ...report, errors: this.#complaints.newIn(report.errors), clockDoubt: this.#complaints.newDoubt(report.clockDoubt) });
     this.#record.count((totals) => countedUp(totals, report));
     releaseAfter(report);
   }
@@ -278,7 +278,7 @@ export class CacheWorker implements FreeSpaceCache, Disposable {
     this.#savedAtMs = Date.now();
     if (!this.isEnforced || !this.#cache.isWorthSaving(options)) return;
     try {
-      await this.#cache.save();
+      await this.#cache.save(options);
     } catch (error) {
       if (!(error instanceof OperatorError)) throw error;
       this.#options.log.info({ cache: this.#options.spec.name, code: error.code }, `what is remembered was not saved: ${error.message}`);

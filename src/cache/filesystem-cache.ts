@@ -19,7 +19,7 @@ import { holdersOf } from './holds/holders.ts';
 import { descriptionIn, readMetadata, writeMetadata } from './metadata-file.ts';
 import { openTrash, waitForPasses } from './own-folder.ts';
 import type { CacheOptions } from './pass-options.ts';
-import { Cache, passPatienceMs } from './pass.ts';
+import { Cache } from './pass.ts';
 import type { PassError } from './report.ts';
 import type { Clock } from './site.ts';
 import { systemClock } from './site.ts';
@@ -94,7 +94,7 @@ export class FilesystemCache implements CacheBackend {
     using staging = root.openDir(stagingName);
     try {
       const sizeBytes = await copyTree(source, staging, stagedTree);
-      using _passes = await waitForPasses(root, { timeoutMs: passPatienceMs });
+      using _passes = await waitForPasses(root);
       using _lock = await waitForLock(root, this.#format.lockName(name), { timeoutMs: entryPatienceMs });
       await this.#refuseHeld(root, name, key);
       const nowMs = this.#clock.now();

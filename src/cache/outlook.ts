@@ -17,7 +17,7 @@ export interface Outlook {
 }
 
 /** What a pass came to, without when and where. */
-export type PassOutcome = Omit<PassReport, 'cacheName' | 'root' | 'trigger' | 'mode' | 'startedAtMs' | 'finishedAtMs' | 'filesystem'>;
+export type PassOutcome = Omit<PassReport, 'cacheName' | 'root' | 'trigger' | 'mode' | 'startedAtMs' | 'finishedAtMs' | 'filesystem' | 'clockDoubt'>;
 
 /** A pass that ends with its plan. */
 export function lookedAt({ snapshot, holds, plan, errors }: Outlook): PassOutcome {

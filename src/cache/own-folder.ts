@@ -4,10 +4,12 @@ import { tryLock, waitForLock } from '../disk/lock.ts';
 import { shown } from '../disk/disk-error.ts';
 import { OperatorError } from '../errors.ts';
 
-/** What we keep below a cache root: `lock`, `state`, `index` (index-file.ts), `journal`, `trash/` and the reserve (reserve.ts). The runtime skips dot names. */
+/** What we keep below a cache root: `lock`, `state`, `clock` (clock-record.ts), `index` (index-file.ts), `journal`, `trash/` and the reserve (reserve.ts). The runtime skips dot names. */
 export const ownFolder = '.cachepolicy';
 export const trashFolder = 'trash';
 const lockName = 'lock';
+/** How long to wait for a pass, which settles twice. */
+const passPatienceMs = 60_000;
 /** Nobody else is led here: an entry stands in the cache's own directory for as long as its path leads to it. */
 export const folderMode = 0o700;
 
@@ -23,9 +25,9 @@ export function lockPasses(root: Dir): FileLock {
 }
 
 /** The same, waiting for a pass to end. */
-export async function waitForPasses(root: Dir, options: { timeoutMs: number; signal?: AbortSignal | undefined }): Promise<FileLock> {
+export async function waitForPasses(root: Dir): Promise<FileLock> {
   using own = openOwnFolder(root);
-  return await waitForLock(own, lockName, options);
+  return await waitForLock(own, lockName, { timeoutMs: passPatienceMs });
 }
 
 export function openTrash(root: Dir): Dir {

@@ -42,9 +42,6 @@ import { saveUses, withUsesSeen, writeUses } from './uses.ts';
 export const defaultSettleMs = 2_000;
 const defaultLeftoverAgeMs = 86_400_000;
 
-/** How long to wait for a pass, which settles twice. */
-export const passPatienceMs = 60_000;
-
 /**
  * One cache of a policy, for as long as its spec stands. Nothing but a watch of the root is open between two calls, and that only where
  * `remembers` is set; what is kept is which directory the last pass worked in, and what could not be evicted or deleted.
@@ -70,7 +67,7 @@ export class Cache implements Disposable {
     this.#spec = spec;
     this.#options = { settleMs: defaultSettleMs, restMs: defaultRestMs, leftoverAgeMs: defaultLeftoverAgeMs, mostAtOnce: Infinity, clock: systemClock, remembers: false, ...options };
     this.#format = openFormat(spec.format, { inTurns: this.#options.remembers });
-    this.#clockWatch = new ClockWatch(this.#options.clock);
+    this.#clockWatch = new ClockWatch(this.#options.clock, { ...options, root: spec.root });
     // A plain format remembers by itself, and not only until its root changes.
     this.index = this.#options.remembers && this.#format.kind === 'Store' ? new CacheIndex(this.#format, this.#options.clock) : undefined;
   }
@@ -82,19 +79,20 @@ export class Cache implements Disposable {
   }
 
   /** Saves what is remembered, for the next one that starts here. @throws ERR_ROOT_*, ERR_LOCK_BUSY, ERR_DISK_*; then what was saved before stands */
-  async save(): Promise<void> {
+  async save(options?: { least: number }): Promise<void> {
     const { allowedRoots, fault } = this.#options;
     // Without relief: the reserve of a full disk is there for what frees space.
     using root = openCacheRoot(this.#spec.root, this.#format, { allowedRoots, fault });
     this.#refuseOther(root, { isPass: false });
     using _lock = lockPasses(root);
-    await this.index?.save(root, new Slices());
+    if (this.index?.isWorthSaving(options) === true) await this.index.save(root, new Slices());
     writeUses(this.#format, root, this.#options.clock.now());
+    this.#clockWatch.save();
   }
 
   /** Whether anything is known by now that the next start would have to learn anew. */
   isWorthSaving(options?: { least: number }): boolean {
-    return this.#format.kind === 'Plain' || this.index?.isWorthSaving(options) === true;
+    return this.#format.kind === 'Plain' || this.index?.isWorthSaving(options) === true || this.#clockWatch.isSaveDue;
   }
 
   /** What lies there now. Reads only: takes no lock, writes nothing. */
@@ -152,7 +150,7 @@ export class Cache implements Disposable {
     this.#knownRoot.sawEntries(outcome.before.entries.length);
     return {
       cacheName: this.#spec.name, root: this.#spec.root, trigger: work.trigger, mode, startedAtMs, finishedAtMs: this.#options.clock.now(),
-      filesystem: filesystemOf(root), ...outcome,
+      filesystem: filesystemOf(root), clockDoubt: this.#clockWatch.whyDoubted, ...outcome,
     };
   }
 
@@ -185,7 +183,7 @@ export class Cache implements Disposable {
     if (name === undefined) throw new OperatorError('ERR_ENTRY_NAME', `${JSON.stringify(key)} is no key of ${this.#format.name}`);
     using root = this.#openRoot();
     if (root.statOf(name) === undefined && !hasMetadata(root, this.#format, name)) return;
-    using _passes = await waitForPasses(root, { timeoutMs: passPatienceMs });
+    using _passes = await waitForPasses(root);
     using trash = openTrash(root);
     await removeEntry(this.#siteAt(root, trash, {}), name, { key, restMs: this.#options.restMs, force });
   }
@@ -220,6 +218,7 @@ export class Cache implements Disposable {
     const stopped = work.signal?.aborted === true;
     const removed = stopped ? [] : await removeLeftovers(site, sweep);
     saveUses(site);
+    this.#clockWatch.saveWhereDue(site.errors);
     const dueAtMs = await purgeDueAtMs(site, { ...this.#rest, retryMs: 0, backoff: this.#backoff });
     // No purge will come that frees space for it.
     if (dueAtMs === null) writeBacklog(site);

@@ -60,6 +60,8 @@ export interface PassReport {
   readonly longestLockMs: number;
   readonly holdSources: readonly HoldSource[];
   readonly filesystem: Filesystem;
+  /** Why the wall clock is not trusted, so that nothing goes for its age and no pin expires; undefined where it is. */
+  readonly clockDoubt: string | undefined;
   readonly leftoversRemoved: number;
   readonly errors: readonly PassError[];
   /** When the trash of this pass may be purged, or null when there is none. */

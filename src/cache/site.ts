@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import { uptime } from 'node:os';
 import type { Dir } from '../disk/dir.ts';
 import type { Slices } from '../disk/slices.ts';
 import { OperatorError } from '../errors.ts';
@@ -17,6 +19,10 @@ export interface Clock {
   now(): number;
   /** A clock that never jumps, ms; only differences mean anything. */
   monotonicMs(): number;
+  /** Since the boot of the machine, ms, with the time in which it was suspended. */
+  uptimeMs(): number;
+  /** Differs from one boot to the next. */
+  bootId(): string;
   /** Waits, or ends early once the signal is aborted. Never rejects. */
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
 }
@@ -24,6 +30,8 @@ export interface Clock {
 export const systemClock: Clock = {
   now: () => Date.now(),
   monotonicMs: () => performance.now(),
+  uptimeMs: () => uptime() * 1000,
+  bootId: () => readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim(),
   sleep: (ms, signal) =>
     new Promise((resolve) => {
       if (signal?.aborted) return resolve();

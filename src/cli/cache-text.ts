@@ -17,9 +17,15 @@ import { bar, count, pad, printable } from './table.ts';
 import type { Target } from './targets.ts';
 
 /** `rootfs  /var/lib/a3s-box/home/cache/rootfs`, and what failed there. */
-export function headingText({ target, errors }: Outcome, title: string): string {
+export function headingText({ target, report, errors }: Outcome, title: string): string {
+  const clock = report?.clockDoubt === undefined ? '' : `  note: ${clockText(report.clockDoubt)}\n`;
   const lines = errors.map(({ entry, message }) => `  failed: ${entry === undefined ? '' : `${printable(entry)}: `}${printable(message)}\n`);
-  return `${title}  ${target.cache.root}\n${lines.join('')}`;
+  return `${title}  ${target.cache.root}\n${lines.join('')}${clock}`;
+}
+
+/** What follows from a clock that is doubted. */
+function clockText(why: string): string {
+  return `${printable(why)}, so nothing is evicted for maxIdle and no pin expires; after ten minutes and two runs the clock is believed`;
 }
 
 /** A line with a bar for each limit, as things stand in a snapshot. */

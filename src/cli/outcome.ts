@@ -33,6 +33,8 @@ export interface CacheJson {
   readonly damaged: readonly { readonly name: string; readonly reason: string; readonly message: string }[];
   readonly leftovers: readonly Pick<Leftover, 'name' | 'kind'>[];
   readonly unrecognised: readonly string[];
+  /** Why the wall clock is not trusted; null where it is. */
+  readonly clockDoubt: string | null;
   readonly errors: readonly PassError[];
 }
 
@@ -51,6 +53,7 @@ export function cacheJson({ target, report, errors }: Outcome): CacheJson {
     damaged: report?.after.damaged ?? [],
     leftovers: (report?.after.leftovers ?? []).map(({ name, kind }) => ({ name, kind })),
     unrecognised: report?.after.unrecognised ?? [],
+    clockDoubt: report?.clockDoubt ?? null,
     errors,
   };
 }

@@ -14,7 +14,7 @@ function aPass({ entries, limits = {}, evicted = [], after = {} }: PassInput): P
     cacheName: 'rootfs', root: '/x', trigger: 'Change', startedAtMs: now, finishedAtMs: now + second, before: snapshotOf(entries),
     after: { ...snapshotOf(entries.filter(({ key }) => !evicted.includes(key))), ...after }, plan,
     evicted: evicted.map((key) => ({ name: key as EntryName, key, description: '', sizeBytes: 100, freedBytes: 100, reason: 'MaxEntries', detail: '' })),
-    mode: 'Enforce', stopped: false, unfinished: false, revived: 0, raced: 0, failed: 0, longestLockMs: 0, holdSources: ['Box'], filesystem: { capacityBytes: 1000, availableBytes: 500 }, leftoversRemoved: 0, errors: [], purgeDueAtMs: null,
+    mode: 'Enforce', stopped: false, unfinished: false, revived: 0, raced: 0, failed: 0, longestLockMs: 0, holdSources: ['Box'], filesystem: { capacityBytes: 1000, availableBytes: 500 }, clockDoubt: undefined, leftoversRemoved: 0, errors: [], purgeDueAtMs: null,
   };
 }
 

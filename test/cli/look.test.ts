@@ -1,6 +1,7 @@
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it, vi } from 'vitest';
+import { systemClock } from '../../src/cache/site.ts';
 import { rootfsKeys } from '../fixtures/homes.ts';
 import { Machine } from './machine.ts';
 
@@ -10,7 +11,11 @@ const home = machine.home({ ageSeconds: 5 * 3600 + 60 });
 const damaged = new Machine();
 damaged.home({ damaged: true, ageSeconds: 5 * 3600 + 60 });
 
+// As on a machine that did not boot just now.
+vi.spyOn(systemClock, 'uptimeMs').mockReturnValue(30 * 86_400_000);
+
 afterAll(() => {
+  vi.restoreAllMocks();
   machine[Symbol.dispose]();
   damaged[Symbol.dispose]();
 });
