@@ -55,21 +55,23 @@ export function admit(policy: PolicyObject, { refusal, compiled, rootsInUse }: A
   return { accepted: { type: 'Accepted', status: 'True', reason: 'Accepted', message }, compiled, rootsInUse };
 }
 
-/**
- * What a policy keeps from others; undefined where it keeps nothing. One that is refused by itself keeps nothing. One under deletion, such as with a finalizer of somebody
- * else, keeps its directories until the last of its agents has ended, whatever older policies are changed to: nobody changes what those agents do any more.
- */
-export function claimOf({ metadata, spec, status }: PolicyObject, { refusal }: Assessment, runningAgents: number): Claim | undefined {
-  const { name, creationTimestamp = '', deletionTimestamp } = metadata;
-  if (refusal !== undefined) return undefined;
-  const refused = status?.conditions?.some((condition) => condition.type === 'Accepted' && condition.status === 'False') === true;
-  if (deletionTimestamp !== undefined && (runningAgents === 0 || refused)) return undefined;
+/** What a policy keeps from others; undefined where it keeps nothing, as one that cannot be in force by itself. */
+export function claimOf(policy: PolicyObject, { refusal }: Assessment, runningAgents: number): Claim | undefined {
+  const { name, creationTimestamp = '', deletionTimestamp } = policy.metadata;
+  const ending = deletionTimestamp !== undefined;
+  const keepsNothing = ending ? runningAgents === 0 || wasRefused(policy) : refusal !== undefined;
+  if (keepsNothing) return undefined;
   return {
     name,
-    creationTimestamp: deletionTimestamp === undefined ? creationTimestamp : '',
-    nodeSelector: spec.nodeSelector ?? {},
-    territories: spec.caches.map(placeOf),
+    // Nobody changes what agents of a policy under deletion do, such as one with a finalizer of somebody else: no older policy takes their directories from them before they have ended.
+    creationTimestamp: ending ? '' : creationTimestamp,
+    nodeSelector: policy.spec.nodeSelector ?? {},
+    territories: policy.spec.caches.map(placeOf),
   };
+}
+
+function wasRefused({ status }: PolicyObject): boolean {
+  return status?.conditions?.some(({ type, status: is }) => type === 'Accepted' && is === 'False') === true;
 }
 
 function compiledOrUnreadable(policy: PolicyObject): CompiledPolicy | OperatorError {

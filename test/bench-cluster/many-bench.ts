@@ -24,6 +24,7 @@ export interface ManyOptions {
 const cachesEach = 16;
 /** As a shell with a few `kubectl create` at once. More would measure how the API server shares its cores. */
 const intruderWidth = 4;
+const makingWidth = 8;
 
 export async function benchMany({ policies, changes, intruders }: ManyOptions, log: Log): Promise<Row[]> {
   await using stage = await openStage(log);
@@ -31,7 +32,7 @@ export async function benchMany({ policies, changes, intruders }: ManyOptions, l
   await holder(stage);
   const at = `${policies} policies, ${cachesEach} caches`;
   const startedAtMs = performance.now();
-  await onEach(Array.from({ length: policies }, (_, n) => manyPolicy(n)), (policy) => stage.admin.create(cachePolicies, policy));
+  await makeAll(stage, stage.controlPlane.adminToken, { policies: Array.from({ length: policies }, (_, n) => manyPolicy(n)), width: makingWidth });
   await allDecided(stage, policies);
   const seconds = (performance.now() - startedAtMs) / 1000;
   log(`${policies} policies are made and decided after ${seconds.toFixed(1)} s; ${changes} changes`);
@@ -77,14 +78,18 @@ function policyOf(name: string, nodeSelector: Record<string, string> | undefined
   return { apiVersion, kind: 'CachePolicy', metadata: { name }, spec: { ...(nodeSelector && { nodeSelector }), caches } } as PolicyObject;
 }
 
-/** As an account that may create policies and nothing else, with as many requests at once as a client has connections. */
+/** As an account that may create policies and nothing else. */
 async function intrude(stage: Stage, policies: readonly PolicyObject[]): Promise<void> {
   const account = 'intruder';
   const { kubectl } = stage.controlPlane;
   await kubectl(['-n', namespace, 'create', 'serviceaccount', account]);
   await kubectl(['create', 'clusterrole', account, '--verb=create', '--resource=cachepolicies.cache.a3s.dev']);
   await kubectl(['create', 'clusterrolebinding', account, `--clusterrole=${account}`, `--serviceaccount=${namespace}:${account}`]);
-  const transport = stage.transport(await stage.token(account), { maxSockets: intruderWidth });
+  await makeAll(stage, await stage.token(account), { policies, width: intruderWidth });
+}
+
+async function makeAll(stage: Stage, token: string, { policies, width }: { policies: readonly PolicyObject[]; width: number }): Promise<void> {
+  const transport = stage.transport(token, { maxSockets: width });
   try {
     const client = new KubeClient(transport);
     await onEach(policies, (policy) => client.create(cachePolicies, policy));

@@ -108,6 +108,15 @@ describe('a policy under deletion', () => {
     expect(winnerOver('p1')).toBe('p2');
   });
 
+  it('keeps them also where their allowed root was taken away meanwhile: its agents do not hear of it', async () => {
+    runningAgents = 1;
+    await shows(made(1, ['/var/cache/a'], { deletionTimestamp }), made(2, ['/var/cache/a/b']));
+    roots = ['/var/cache/a'];
+    standings.allowedRootsChanged();
+    await standings.settled();
+    expect(standings.of(policies.get('p2')!)?.winner?.metadata.name).toBe('p1');
+  });
+
   it('that was not in force keeps nothing', async () => {
     runningAgents = 1;
     const refused = { type: 'Accepted' as const, status: 'False' as const, reason: 'Conflicted', message: '', lastTransitionTime: deletionTimestamp };
