@@ -60,7 +60,7 @@ async function enforce(caches: readonly PrunedCache[], { signal }: PruneSettings
   for (const { caches: together } of byFilesystem(caches.filter(({ outcome }) => outcome?.report !== undefined))) {
     const keeper = new SpaceKeeper<PrunedCache>();
     await untilStopped(() => keeper.run(together, Date.now, signal));
-    for (const cache of together) await cache.addUnmet(keeper.unmetOf(cache));
+    for (const cache of together) await cache.finishFreeSpace(keeper.unmetOf(cache));
   }
 }
 

@@ -33,9 +33,11 @@ export class PrunedCache implements FreeSpaceCache, Disposable {
   readonly #cache: Cache;
   readonly #settings: PruneSettings;
   #outcome: Outcome;
-  /** Of the last pass alone. */
+  /** Of the last pass alone; undefined where it failed. */
   #lastPass: PassReport | undefined;
   #needsAnother = false;
+  #hasEvictedNothing = false;
+  #hasFreedSpace = false;
   #hasEnded = false;
 
   constructor(target: Target, settings: PruneSettings) {
@@ -47,11 +49,12 @@ export class PrunedCache implements FreeSpaceCache, Disposable {
 
   /** Undefined where it was stopped before there was anything to report. */
   get outcome(): Outcome | undefined {
-    return this.#hasEnded || this.#lastPass !== undefined ? this.#outcome : undefined;
+    return this.#hasEnded ? this.#outcome : undefined;
   }
 
   /** Applies the limits once. */
   async pass(): Promise<void> {
+    this.#lastPass = undefined;
     await this.#attempt(async (outcome) => {
       const report = await this.#cache.pass({ mode: 'Enforce', trigger: 'Manual', signal: this.#settings.signal, onProgress: this.#progress });
       this.#lastPass = report;
@@ -64,13 +67,17 @@ export class PrunedCache implements FreeSpaceCache, Disposable {
     const { signal, restMs } = this.#settings;
     const pass = this.#lastPass;
     this.#needsAnother = false;
-    if (pass === undefined || pass.purgeDueAtMs === null) return;
+    if (pass === undefined) return;
+    // An entry that was found to be in use is planned around by the next pass, but one that stays locked would race for ever.
+    const mayGoOn = pass.evicted.length > 0 || (pass.revived + pass.raced > 0 && !this.#hasEvictedNothing);
+    this.#hasEvictedNothing = pass.evicted.length === 0;
+    if (pass.purgeDueAtMs === null && !mayGoOn) return;
     await this.#attempt(async (outcome) => {
       // Until the last that was evicted has rested; `purgeDueAtMs` is when the first has.
-      await this.#rest(pass.finishedAtMs + restMs);
+      if (pass.purgeDueAtMs !== null) await this.#rest(pass.finishedAtMs + restMs);
       const purged = await this.#cache.purge({ signal, onProgress: this.#progress });
       const now = await this.#cache.plan({ signal });
-      this.#needsAnother = now.plan.evict.length > 0 && pass.evicted.length + pass.revived + pass.raced > 0;
+      this.#needsAnother = now.plan.evict.length > 0 && mayGoOn;
       const { report } = outcome;
       return { ...withPurge(outcome, purged), report: report && asItIsNow(report, purged, now) };
     });
@@ -106,9 +113,8 @@ export class PrunedCache implements FreeSpaceCache, Disposable {
     await this.#attempt(async (outcome) => {
       const report = await this.#cache.pass({ mode: 'Enforce', trigger: 'FreeSpace', planned, signal: this.#settings.signal, onProgress: this.#progress });
       gone = evictedTally(report);
-      const joined = withPass(outcome, report);
-      // The plan stays that of all limits; what free space took is among what was evicted.
-      return { ...joined, report: joined.report && { ...joined.report, plan: outcome.report?.plan ?? report.plan } };
+      this.#hasFreedSpace = true;
+      return withPass(outcome, report);
     });
     await this.purge();
     return gone;
@@ -118,13 +124,13 @@ export class PrunedCache implements FreeSpaceCache, Disposable {
     await this.#attempt(async (outcome) => withPurge(outcome, await this.#cache.purge({ signal: this.#settings.signal, now: true, onProgress: this.#progress })));
   }
 
-  /** What stays short on the filesystem. */
-  async addUnmet(unmet: readonly UnreachableLimit[]): Promise<void> {
-    await this.#attempt((outcome) => {
+  /** Once nothing more is evicted for free space. @param unmet what stays short on the filesystem */
+  async finishFreeSpace(unmet: readonly UnreachableLimit[]): Promise<void> {
+    await this.#attempt(async (outcome) => {
       const { report } = outcome;
       if (report === undefined) return outcome;
-      const plan = { ...report.plan, unreachable: [...report.plan.unreachable, ...unmet] };
-      return { ...outcome, report: { ...report, plan, filesystem: this.filesystem() } };
+      const { plan, snapshot: after } = this.#hasFreedSpace ? await this.#cache.plan({ signal: this.#settings.signal }) : { plan: report.plan, snapshot: report.after };
+      return { ...outcome, report: { ...report, after, plan: { ...plan, unreachable: [...plan.unreachable, ...unmet] }, filesystem: this.filesystem() } };
     });
   }
 

@@ -184,6 +184,17 @@ note: a3s-box: rootfs: the runtime itself keeps at most 10 entries and 10Gi; lim
     expect(standing()).toContain('postgres:17');
   });
 
+  it('evicts the next one in the same run where one turns out to be in use while it leaves', async () => {
+    const end = machine.run('prune', '--settle', '1s', '-f', machine.policy({ limits: '{maxEntries: 7}' }), '-o', 'json');
+    const wanted = rootfsKeys['postgres:17'];
+    await vi.waitFor(() => expect(readdirSync(rootfs)).not.toContain(`${wanted}.meta.json`), { timeout: 5_000, interval: 10 });
+    mkdirSync(join(home, 'boxes/new'));
+    writeFileSync(join(home, 'boxes/new/.rootfs-cache-key'), wanted);
+    const [cache] = cachesOf((await end).stdout);
+    expect(cache).toMatchObject({ evicted: [{ key: rootfsKeys['python:3.14-slim'] }], revived: 1, stats: { entryCount: 7 } });
+    expect(standing()).toContain('postgres:17');
+  });
+
   it('cuts no rest short of what somebody else evicted', async () => {
     using other = new Cache(
       { name: 'agent', format: 'a3s-rootfs', root: rootfs, home, limits: { ...noLimits, maxEntries: 7 }, protect: noProtection },
