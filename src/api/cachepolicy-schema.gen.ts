@@ -304,9 +304,10 @@ export const cachePolicySchema: unknown = {
                     "x-kubernetes-int-or-string": true,
                     "description": "Sum of the entries' sizes that may stay, a quantity such as 8Gi. Nothing is evicted for it while what is in use or kept is larger by itself: no eviction could meet it.",
                     "maxLength": 24,
+                    "pattern": "^[0-9]+([.][0-9]+)?([KMGTPE]i|[kMGTPE]|[eE][0-9]{1,2})?$",
                     "x-kubernetes-validations": [
                       {
-                        "rule": "type(self) == int ? (self >= 0 && self <= 9007199254740991) : (type(self) == string && self.matches('^[0-9]+([.][0-9]+)?([KMGTPE]i|[kMGTPE]|[eE][0-9]{1,2})?$') && quantity(self).compareTo(quantity('9007199254740991')) <= 0)",
+                        "rule": "type(self) in [int] ? (self >= 0 && self <= 9007199254740991) : [quantity(self)].all(q, q.compareTo(quantity('0')) >= 0 && q.compareTo(quantity('9007199254740991')) <= 0)",
                         "message": "maxBytes must be a quantity from 0 to less than 8Pi, a number with Ki, Mi, Gi or Ti, such as 10Gi"
                       }
                     ]
