@@ -1,5 +1,6 @@
 import { messageOf } from '../src/errors.ts';
 import { findBinaries } from './cluster/binaries.ts';
+import type { BinaryName } from './cluster/binary-sources.ts';
 import { stderrLog } from './cluster/log.ts';
 import { canBuildImage } from './cluster/image.ts';
 import { canRun as realNodes } from './cluster/real-nodes.ts';
@@ -11,10 +12,11 @@ export interface Suite {
 }
 
 const controlPlane = ['etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler', 'kubectl'] as const;
+const otherVersions = ['kube-apiserver@oldest', 'kube-apiserver@newest'] as const;
 const nodes = [...controlPlane, 'kubelet', 'containerd', 'containerd-shim-runc-v2', 'ctr', 'pause'] as const;
 
 /** Finds the binaries, or downloads or builds them, with progress. */
-async function lacks(names: readonly (typeof nodes)[number][]): Promise<string | undefined> {
+async function lacks(names: readonly BinaryName[]): Promise<string | undefined> {
   try {
     await findBinaries(names, stderrLog);
     return undefined;
@@ -25,6 +27,6 @@ async function lacks(names: readonly (typeof nodes)[number][]): Promise<string |
 
 export const suites: readonly Suite[] = [
   { name: 'unit', obstacle: async () => (process.platform === 'linux' ? undefined : 'the engine needs Linux') },
-  { name: 'integration', obstacle: () => lacks(controlPlane) },
+  { name: 'integration', obstacle: () => lacks([...controlPlane, ...otherVersions]) },
   { name: 'e2e', obstacle: async () => realNodes() ?? canBuildImage() ?? (await lacks(nodes)) },
 ];
