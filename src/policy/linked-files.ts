@@ -31,6 +31,9 @@ interface LinkedRow {
   readonly linked: LinkedFiles;
 }
 
+/** Of its size. An entry that gives back less is evicted in vain where bytes are short. */
+const leastFreedPart = 0.03;
+
 /**
  * The bytes of a cache while its entries go one after another. The size of an entry is its share: a file with several links counts by how
  * many of them lie in the entry. So an entry whose links are not the last takes less with it than its size, and the shares of the entries
@@ -63,10 +66,13 @@ export class RemainingBytes {
     return this.#files.size === 0 ? this.#freedBytes : Math.round(this.#freedBytes);
   }
 
-  /** False where every file of the entry has links outside of the cache, and it has nothing else. */
+  /** False where next to nothing of the entry can come free, whatever else is evicted: its files have links outside of the cache. */
   mayFree(row: number): boolean {
     const entry = this.#rows.get(row);
-    return entry === undefined || entry.ownBytes >= 1 || entry.linked.inodes.some((inode) => isAllInCache(this.#files.get(inode)!));
+    if (entry === undefined) return true;
+    const { ownBytes, linked: { inodes, linksHere, links, allocatedBytes } } = entry;
+    const sharedBytes = inodes.reduce((sum, inode, i) => sum + (isAllInCache(this.#files.get(inode)!) ? (allocatedBytes[i]! * linksHere[i]!) / links[i]! : 0), 0);
+    return ownBytes + sharedBytes >= leastFreedPart * this.#sizeBytes[row]!;
   }
 
   /** Takes an entry out. @returns what the filesystem gets back from it, after those that went before */

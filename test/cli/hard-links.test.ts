@@ -110,4 +110,17 @@ describe.runIf(asRoot)('entries of a directory that are hard links of one anothe
     expect(usedBytes()).toBeLessThanOrEqual(4 * Mi);
     expect(standing(path)).toBe('');
   });
+
+  it('stay where the filesystem would get nothing back, because their files have links outside of the cache', async () => {
+    const { machine, path, policy } = models();
+    mkdirSync(join(path, '../outside'));
+    for (const name of ['a', 'b', 'c']) {
+      writeFileSync(join(path, name), Buffer.alloc(4 * Mi, 1));
+      linkSync(join(path, name), join(path, '../outside', name));
+    }
+    const { code, stdout } = await machine.run('prune', '-f', policy('{minFree: 60Mi}'), '--settle', '0s');
+    expect(code).toBe(3);
+    expect(stdout).toMatch(/MinFree cannot be met: /);
+    expect(standing(path)).toBe('abc');
+  });
 });

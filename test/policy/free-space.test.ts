@@ -182,12 +182,12 @@ describe('entries that share files', () => {
     expect(share).toMatchObject({ wouldEvict: { entries: 3, bytes: 3_030 }, unmet: [], plan: { after: { entryCount: 0, totalBytes: 0 } } });
   });
 
-  it('stay short of what has links outside of the cache', () => {
-    expect(planFreeSpace(disk, [copies(4)])[0]!.unmet).toEqual([{ limit: 'MinFree', allowed: 2_000, remaining: 1_030 }]);
+  it('are not evicted where a link outside of the cache keeps their file, and it is said what stays short', () => {
+    expect(planFreeSpace(disk, [copies(4)])[0]).toMatchObject({ unmet: [{ limit: 'MinFree', allowed: 2_000, remaining: 1_000 }], wouldEvict: { entries: 0, bytes: 0 } });
   });
 
-  it('are not evicted for bytes where none come free: files that have another link outside of the cache', () => {
-    const entries = [a('linked', 9, 1_500), a('own', 8)];
+  it('are passed over where next to nothing of them comes free, beside entries that give more', () => {
+    const entries = [a('linked', 9, 1_510), a('own', 8)];
     const input = planInput(entries, { minIdleMs: 0, ...fifth });
     const plan = planEviction({ ...input, snapshot: { ...input.snapshot, linked: linked(2, ['linked']) } });
     const [share] = planFreeSpace(disk, [{ limits: input.limits, plan, trashBytes: 0 }]);
