@@ -20,8 +20,8 @@ export interface CacheOptions {
   readonly room?: Room | undefined;
   readonly clock?: Clock;
   /**
-   * For who goes on for long: keeps in memory what was found, so that the next scan reads only what changed, and measures the entries of a
-   * `directory` in turns, from what was measured before. Without it the first scan measures all of them. Default false.
+   * For a process that scans again and again: it keeps in memory what it found, so that the next scan reads only what changed, and measures
+   * the entries of a `directory` in turns, starting from saved measures. Without it the first scan measures every entry. Default false.
    */
   readonly remembers?: boolean;
   /** Called for each entry that a scan measures, with how many it has measured and how many it will: where that may take long. */

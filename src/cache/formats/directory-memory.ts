@@ -14,7 +14,7 @@ export interface Remembered {
   readonly writtenUs: number;
   /** Files and folders, the entry itself included. */
   readonly names: number;
-  /** When all of it was last looked through; 0 where whoever is asked for it has not done so yet. */
+  /** When all of it was last looked through; 0 where this process has not done so and does not believe what was saved. */
   readonly measuredAtMs: number;
   /** When it was last seen in use; 0 for never. */
   readonly usedAtMs: number;

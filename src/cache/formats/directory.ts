@@ -30,7 +30,7 @@ const besideItsUsers: readonly EvictionStep[] = ['LookAgain', 'ExchangeForLink',
  * seen in use.
  *
  * What is inside is measured when the entry's own stamp (inode, mtime, ctime) is another than before, and in turns (see
- * `defaultNamesInTurn`); all of it in the first scan of who does not go on, and what is about to be evicted once more, whole.
+ * `defaultNamesInTurn`). A process that scans once measures every entry; what is about to be evicted is measured once more, whole.
  */
 export class Directory implements PlainFormat {
   readonly kind = 'Plain';
@@ -47,7 +47,7 @@ export class Directory implements PlainFormat {
   #root: Stat | undefined;
   #savedAtMs = 0;
 
-  /** @param options inTurns: what an agent before this one measured is believed until its turn comes */
+  /** @param options inTurns: saved measures of an entry are believed until its turn comes */
   constructor({ namesInTurn = defaultNamesInTurn, inTurns = false }: { readonly namesInTurn?: number; readonly inTurns?: boolean } = {}) {
     this.#namesInTurn = namesInTurn;
     this.#inTurns = inTurns;

@@ -10,7 +10,7 @@ export const storeFormats: Readonly<Record<StoreFormatName, StoreFormat>> = {
 };
 
 export interface FormatOptions {
-  /** For who scans again and again: a scan may go by what was measured before, and measures a part of it anew. Default: the first scan measures everything. */
+  /** For a process that scans again and again: its first scan believes saved measures, and each measures a part. Default: the first scan measures every entry. */
   readonly inTurns?: boolean;
 }
 
