@@ -25,11 +25,10 @@ export class Backlog {
     this.#write = unlessFull(() => act(root)) ? undefined : act;
   }
 
-  /** The last attempt of a run. @throws ERR_DISK_IO, ERR_DISK_FULL; then the rest is kept */
+  /** The last attempt of a run. What is remembered may wait for longer: nothing is wrong without it. @throws ERR_DISK_IO, ERR_DISK_FULL for the journal */
   flush(root: Dir): void {
+    if (this.#write !== undefined) this.write(root, this.#write);
     this.#append(root, []);
-    this.#write?.(root);
-    this.#write = undefined;
   }
 
   #append(root: Dir, more: readonly JournalRecord[]): void {

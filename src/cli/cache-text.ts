@@ -95,6 +95,12 @@ const unforeseenText: Partial<Record<UnmetReason, string>> = {
   Meanwhile: 'what was to be evicted was used meanwhile, or more was added',
 };
 
+/** `  on the way out: 3 entries, 1Gi; …` Nothing where nothing is. */
+export function leavingText({ leaving }: Outcome): string {
+  if (leaving === undefined || leaving.entries === 0) return '';
+  return `  on the way out: ${tallyText(leaving)}; evicted, and not deleted yet: prune or an agent deletes them, or puts back what is in use\n`;
+}
+
 /** What is in the directory and is no entry. Nothing where there is nothing. */
 export function oddText({ root, after: { damaged, leftovers, unrecognised } }: PassReport): string {
   const kinds = new Map<string, number>();

@@ -47,7 +47,7 @@ function explainText(outcome: Outcome, title: string, { verdict, output }: Expla
   const { report } = outcome;
   if (report === undefined) return headingText(outcome, title);
   const entries = entryRows(report, output === 'wide');
-  const rows = verdict === undefined ? [...entries, ...otherRows(report)] : entries.filter((row) => row[verdictColumn] === verdict);
+  const rows = verdict === undefined ? [...entries, ...leavingRows(outcome), ...otherRows(report)] : entries.filter((row) => row[verdictColumn] === verdict);
   return `${headingText(outcome, title)}${table(heading, rows)}`;
 }
 
@@ -56,6 +56,15 @@ function entryRows({ plan, before }: PassReport, wholeKeys: boolean): string[][]
     wholeKeys ? entry.key : shortKey(entry.key), entry.description || '-', formatBytes(entry.sizeBytes),
     entry.clockAhead ? 'ahead' : `${formatDuration(idleMsOf(entry, before.takenAtMs))} ago`, verdict, `${reason}: ${detail}`,
   ]);
+}
+
+function leavingRows({ leaving }: Outcome): string[][] {
+  if (leaving === undefined) return [];
+  const rows = leaving.examples.map(({ key, description, sizeBytes }) => [
+    shortKey(key), description || '-', sizeBytes === null ? '-' : formatBytes(sizeBytes), '-', 'leaving', 'evicted, and not deleted yet',
+  ]);
+  const more = leaving.entries - rows.length;
+  return more === 0 ? rows : [...rows, [`${more} more`, '-', '-', '-', 'leaving', 'evicted, and not deleted yet']];
 }
 
 /** What is in the directory and is no entry: not counted, not evicted. */

@@ -1,3 +1,4 @@
+import type { Leaving } from '../cache/leaving.ts';
 import type { PassError, PassReport, PurgeReport } from '../cache/report.ts';
 import { isoSeconds } from '../policy/node-report.ts';
 import type { Plan, Tally } from '../policy/plan.ts';
@@ -16,6 +17,8 @@ export interface Outcome {
   readonly errors: readonly PassError[];
   /** What was deleted for good; undefined where there was nothing to delete. */
   readonly purged?: PurgeReport;
+  /** What is on its way out as things stand; undefined where it was not read. */
+  readonly leaving?: Leaving;
 }
 
 /** The part of JSON output that every command shares. The names are those of the NodeCache's status where it has the same. */
@@ -31,6 +34,8 @@ export interface CacheJson {
   readonly held: Plan['held'] | null;
   readonly expiredPins: readonly { readonly by: string; readonly pattern: string; readonly until: string; readonly reason: string }[];
   readonly damaged: readonly { readonly name: string; readonly reason: string; readonly message: string }[];
+  /** On the way out: evicted and not deleted yet, or half way out because a run was killed. Null where the cache could not be read. */
+  readonly leaving: Tally | null;
   readonly leftovers: readonly Pick<Leftover, 'name' | 'kind'>[];
   readonly unrecognised: readonly string[];
   /** Why the wall clock is not trusted; null where it is. */
@@ -38,7 +43,7 @@ export interface CacheJson {
   readonly errors: readonly PassError[];
 }
 
-export function cacheJson({ target, report, errors }: Outcome): CacheJson {
+export function cacheJson({ target, report, errors, leaving }: Outcome): CacheJson {
   const { cache, policyName, mode } = target;
   const stats = report && statsOf(report.after);
   return {
@@ -51,6 +56,7 @@ export function cacheJson({ target, report, errors }: Outcome): CacheJson {
     held: report?.plan.held ?? null,
     expiredPins: (report?.plan.expiredPins ?? []).map(({ by, pattern, untilMs, reason }) => ({ by, pattern, until: isoSeconds(untilMs ?? 0), reason })),
     damaged: report?.after.damaged ?? [],
+    leaving: leaving === undefined ? null : { entries: leaving.entries, bytes: leaving.bytes },
     leftovers: (report?.after.leftovers ?? []).map(({ name, kind }) => ({ name, kind })),
     unrecognised: report?.after.unrecognised ?? [],
     clockDoubt: report?.clockDoubt ?? null,

@@ -1,4 +1,5 @@
 import { byFilesystem, isShort, planTogether } from '../cache/free-space.ts';
+import { leavingFrom } from '../cache/leaving.ts';
 import type { Outlook } from '../cache/outlook.ts';
 import { Cache } from '../cache/pass.ts';
 import { OperatorError } from '../errors.ts';
@@ -32,7 +33,7 @@ export async function planAll(targets: readonly Target[], settings: CacheSetting
     const cache = caches[i]!;
     outcomes.push(await attempt({ target, report: undefined, errors: [] }, async () => {
       const report = await cache.pass({ mode: 'DryRun', trigger: 'Manual', planned: together.get(cache), signal });
-      return { target, report, errors: report.errors };
+      return { target, report, errors: report.errors, leaving: await leavingFrom(target.cache, { ...settings, signal }) };
     }));
   }
   return outcomes;

@@ -1,4 +1,4 @@
-import { headingText, heldText, limitsText, oddText, tallyText } from './cache-text.ts';
+import { headingText, heldText, leavingText, limitsText, oddText, tallyText } from './cache-text.ts';
 import type { ExitCode } from './exit.ts';
 import type { Io } from './io.ts';
 import { outJson } from './io.ts';
@@ -30,5 +30,5 @@ export function planText(outcome: Outcome, title: string): string {
   const heading = headingText(outcome, title);
   if (report === undefined) return heading;
   const would = `  would evict ${tallyText(tallyOf(notEvicted(report)))}; ${heldText(report.plan, unmetIn(outcome))}`;
-  return `${heading}${limitsText(target, report)}${would}${oddText(report)}`;
+  return `${heading}${limitsText(target, report)}${would}${leavingText(outcome)}${oddText(report)}`;
 }

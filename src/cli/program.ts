@@ -63,7 +63,7 @@ Honours spec.mode; ignores spec.schedule and spec.nodeSelector. Every policy of 
 
 -o json prints {"caches": [...]}, each with name, policy, root, mode, stats {entryCount, totalBytes} after the run, usage,
 evicted and wouldEvict [{key, sizeBytes, freedBytes, reason}] (freedBytes: less than sizeBytes where hard links elsewhere keep files), held {inUse, kept, recent} of {entries, bytes} each, expiredPins [{by, pattern, until, reason}], damaged [{name, reason, message}],
-leftovers [{name, kind}], unrecognised [name], clockDoubt (null, or why the clock is not believed: then nothing goes for maxIdle), errors [{code, message, entry}], revived, raced, failed, leftoversRemoved, purged {entries, bytes},
+leaving {entries, bytes}, leftovers [{name, kind}], unrecognised [name], clockDoubt (null, or why the clock is not believed: then nothing goes for maxIdle), errors [{code, message, entry}], revived, raced, failed, leftoversRemoved, purged {entries, bytes},
 unmet [{limit, allowed, remaining, because}]: the limits that are not met, because of Protected (in use, kept or recent), HeldAlone (the same,
 so that nothing is evicted for the limit), NotReclaimable, BeyondCapacity, Failed (could not be evicted), Meanwhile (used or added during the
 run) or Stopped. Exit status 3 says the same where nothing failed.

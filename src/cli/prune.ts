@@ -41,6 +41,7 @@ export async function prune(options: PruneOptions, io: Io): Promise<ExitCode> {
   const shown = targets.filter((target) => !mayEvict(target, options));
   const looked = await untilStopped(() => planAll(shown, settings, { io, signal })) ?? [];
   await enforce(caches, pruneSettings);
+  for (const cache of caches) await cache.addLeaving();
   progress.clear();
   const outcomes = targets.flatMap((target) => caches.find((cache) => cache.target === target)?.outcome ?? looked.find((outcome) => outcome.target === target) ?? []);
   if (options.output === 'json') outJson(io, { caches: outcomes.map(pruneJson) });

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Draft } from '../cache/draft.ts';
 import type { FilesystemView, FreeSpaceCache } from '../cache/free-space.ts';
+import { leavingFrom } from '../cache/leaving.ts';
 import type { Outlook } from '../cache/outlook.ts';
 import { Cache } from '../cache/pass.ts';
 import type { PassError, PassProgress, PassReport, PurgeReport } from '../cache/report.ts';
@@ -132,6 +133,11 @@ export class PrunedCache implements FreeSpaceCache, Disposable {
       const { plan, snapshot: after } = this.#hasFreedSpace ? await this.#cache.plan({ signal: this.#settings.signal }) : { plan: report.plan, snapshot: report.after };
       return { ...outcome, report: { ...report, after, plan: { ...plan, unreachable: [...plan.unreachable, ...unmet] }, filesystem: this.filesystem() } };
     });
+  }
+
+  /** What is still on its way out, also after a stop. */
+  async addLeaving(): Promise<void> {
+    if (this.#outcome.report !== undefined) this.#outcome = await attempt(this.#outcome, async () => ({ ...this.#outcome, leaving: await leavingFrom(this.target.cache, { allowedRoots: this.#settings.allowedRoots }) }));
   }
 
   [Symbol.dispose](): void {

@@ -11,7 +11,7 @@ import { exitCodeOf, planAll } from './passes.ts';
 import { printable, table } from './table.ts';
 import { openTargets, titleOf } from './targets.ts';
 
-const heading = ['CACHE', 'ENTRIES', 'SIZE', 'USAGE', 'HELD', 'DAMAGED', 'LEFTOVERS', 'ROOT'];
+const heading = ['CACHE', 'ENTRIES', 'SIZE', 'USAGE', 'HELD', 'DAMAGED', 'LEAVING', 'LEFTOVERS', 'ROOT'];
 
 /** Shows the figures of each cache; what is not known stands as `-`. */
 export async function stats(options: PolicyOptions, io: Io): Promise<ExitCode> {
@@ -29,12 +29,12 @@ function statsJson(outcome: Outcome) {
   return { ...cacheJson(outcome), filesystem: outcome.report === undefined ? null : figuresOf(outcome.report.filesystem) };
 }
 
-function row({ target, report }: Outcome, title: string): string[] {
-  if (report === undefined) return [title, '-', '-', '-', '-', '-', '-', target.cache.root];
+function row({ target, report, leaving }: Outcome, title: string): string[] {
+  if (report === undefined) return [title, '-', '-', '-', '-', '-', '-', '-', target.cache.root];
   const { entryCount, totalBytes } = statsOf(report.after);
   const { inUse, kept, recent } = report.plan.held;
   return [
     title, String(entryCount), formatBytes(totalBytes), usageText(target, report), String(inUse.entries + kept.entries + recent.entries),
-    String(report.after.damaged.length), String(report.after.leftovers.length), target.cache.root,
+    String(report.after.damaged.length), String(leaving?.entries ?? '-'), String(report.after.leftovers.length), target.cache.root,
   ];
 }

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { NoRoomToBegin } from '../../src/cache/first-space.ts';
 import { holdsProblem, problemOf } from '../../src/agent/problems.ts';
 import { OperatorError } from '../../src/errors.ts';
 import type { PassError, PassReport } from '../../src/cache/report.ts';
@@ -31,5 +32,13 @@ describe('the problem of a cache of which it is unknown what is in use', () => {
     const { message } = problemWith(error('secret-model'), error('other')) ?? expect.unreachable();
     expect(message).toMatch(/^of 2 entries it cannot be told/);
     expect(message).not.toContain('secret');
+  });
+});
+
+describe('the problem of a cache that has no room to begin', () => {
+  it('names no entry, which the agent logs', () => {
+    const error = new NoRoomToBegin('/c', '/c/secret-model');
+    expect(error.message).toMatch(/; delete \/c\/secret-model$/);
+    expect(problemOf(error)).toEqual({ reason: 'NoRoomToBegin', message: expect.stringMatching(/^nothing can be made in \/c: no space is left.*; the agent's log names a file to delete$/) as string });
   });
 });

@@ -76,7 +76,7 @@ describe('prune', () => {
       name: 'rootfs', policy: 'a3s-box', root: rootfs, mode: 'Enforce',
       stats: { entryCount: 7, totalBytes: 212_497 }, usage: '100%',
       expiredPins: [], held: { inUse: { entries: 1, bytes: 14_071 }, kept: nothing, recent: nothing },
-      damaged: [], leftovers: [], unrecognised: [], clockDoubt: null, errors: [],
+      damaged: [], leaving: nothing, leftovers: [], unrecognised: [], clockDoubt: null, errors: [],
       evicted: [{ key: rootfsKeys['postgres:17'], sizeBytes: 20_071, freedBytes: 20_071, reason: 'MaxEntries' }],
       wouldEvict: [], unmet: [], revived: 0, raced: 0, failed: 0, leftoversRemoved: 0, purged: { entries: 1, bytes: 20_071 },
     }]);

@@ -5,6 +5,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { deleteTree } from '../../src/disk/delete-tree.ts';
+import { diskError, errno } from '../../src/disk/disk-error.ts';
 import { Slices } from '../../src/disk/slices.ts';
 import { unpackHome } from '../fixtures/homes.ts';
 import { asRoot, makeDeep, mount, pin, scratchDir } from './scratch.ts';
@@ -175,6 +176,16 @@ describe('a large file', () => {
     const { box, tree } = layout();
     skip(!largeFile(join(tree, 'large')), 'the filesystem has no fallocate');
     expect(await truncations(box)).toBe(2);
+  });
+
+  test('that cannot be truncated, as on a full btrfs, goes by unlink, which is no failure', async ({ skip }) => {
+    const { box, tree } = layout();
+    skip(!largeFile(join(tree, 'large')), 'the filesystem has no fallocate');
+    const root = pin(box, (step) => {
+      if (step.startsWith('truncate ')) throw diskError(step, -errno.ENOSPC);
+    });
+    expect(await deleteTree(root, 'tree')).toMatchObject({ failed: 0, firstError: undefined });
+    expect(existsSync(tree)).toBe(false);
   });
 
   test('keeps its content where a hard link outside shares it', async ({ skip }) => {
