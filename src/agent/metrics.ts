@@ -43,7 +43,7 @@ const gauges: readonly CacheGauge[] = [
     samples: (state) => heldBy(state).map(([source, { bytes }]) => [bytes, { source }]),
   },
   { name: 'cache_would_evict_entries', help: 'Entries over a limit and free to go, as of the last look.', samples: ({ look }) => [[look?.wouldEvict.entries]] },
-  { name: 'cache_would_evict_bytes', help: 'Their sizes.', samples: ({ look }) => [[look?.wouldEvict.bytes]] },
+  { name: 'cache_would_evict_bytes', help: 'What the filesystem would get back from them.', samples: ({ look }) => [[look?.wouldEvict.bytes]] },
   {
     name: 'cache_limit_unreachable', help: '1 for each limit that stays exceeded, whatever goes.', labels: ['limit'],
     samples: ({ look }) => (look?.unreachable ?? []).map(({ limit }) => [1, { limit }]),

@@ -627,7 +627,7 @@ export const cachePolicySchema: unknown = {
         "evictedBytes": {
           "type": "integer",
           "format": "int64",
-          "description": "Bytes of those entries.",
+          "description": "What the filesystems get back from those entries; a file with hard links elsewhere counts with its last link.",
           "minimum": 0
         },
         "departed": {

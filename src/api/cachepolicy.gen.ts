@@ -315,7 +315,7 @@ export interface CachePolicy {
      */
     evictedEntries?: number;
     /**
-     * Bytes of those entries.
+     * What the filesystems get back from those entries; a file with hard links elsewhere counts with its last link.
      */
     evictedBytes?: number;
     /**

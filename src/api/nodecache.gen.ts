@@ -88,7 +88,7 @@ export interface NodeCache {
      */
     evictedEntries?: number;
     /**
-     * Bytes of those entries.
+     * What the filesystems get back from those entries; a file with hard links elsewhere counts with its last link.
      */
     evictedBytes?: number;
     /**
