@@ -27,6 +27,7 @@ export const errorKinds = {
   ERR_ROOT_NEAR_HOME: { audience: 'user', retry: false, hint: "give the cache a directory away from the runtime's, or govern its stores with a3sBox" },
   ERR_ROOT_KNOWN_LAYOUT: { audience: 'user', retry: true, hint: 'nothing is evicted there; name the directory that the message proposes, or leave the cache out' },
   ERR_ROOT_CROWDED: { audience: 'user', retry: true, hint: 'evict on the node with cachepolicy prune, or spread it over several directories, each with a policy and so an agent of its own' },
+  ERR_ROOT_UNSAFE: { audience: 'system', retry: true, hint: 'remove or rename what the message names, or let the user that it belongs to do so; nothing is evicted before that' },
   ERR_ROOT_UNSUPPORTED: { audience: 'user', retry: false, hint: 'keep the cache on a local filesystem such as ext4 or xfs' },
   ERR_LOCK_BUSY: { audience: 'system', retry: true, hint: 'another agent or prune works in this cache; wait for it to end' },
   ERR_HOLDS_UNREADABLE: { audience: 'system', retry: true, hint: 'nothing is evicted while it is unknown what is in use; mend what the message names' },

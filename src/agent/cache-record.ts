@@ -46,7 +46,8 @@ export class CacheRecord {
   }
 
   get #place(): MemoryPlace {
-    return { root: this.#options.spec.root, allowedRoots: this.#options.allowedRoots };
+    const { root, format } = this.#options.spec;
+    return { root, format, allowedRoots: this.#options.allowedRoots };
   }
 
   /** What was reported last, by this agent or by one before it: stands until the disk can be asked, and never falls. */

@@ -2,6 +2,8 @@ import type { Dir } from '../disk/dir.ts';
 import { OperatorError } from '../errors.ts';
 import type { JournalRecord } from './journal.ts';
 import { appendToJournal, maxRecords } from './journal.ts';
+import { openOwn } from './own-folder.ts';
+import type { OwnPlace } from './own-search.ts';
 
 /**
  * What a full disk did not take, in memory: records of the journal, and the last write of what is remembered of uses. They are written with the next
@@ -9,38 +11,43 @@ import { appendToJournal, maxRecords } from './journal.ts';
  */
 export class Backlog {
   #records: readonly JournalRecord[] = [];
-  #write: ((root: Dir) => void) | undefined;
+  #write: ((own: Dir) => void) | undefined;
 
   get isEmpty(): boolean {
     return this.#records.length === 0 && this.#write === undefined;
   }
 
   /** Writes these records after those that are left from before. On a full disk they are kept. @throws ERR_DISK_IO; then they are lost */
-  append(root: Dir, records: readonly JournalRecord[]): void {
-    unlessFull(() => this.#append(root, records));
+  append(place: OwnPlace, records: readonly JournalRecord[]): void {
+    unlessFull(() => this.#append(place, records));
   }
 
   /** Does it now or, on a full disk, with the next `flush`, in place of what was to be done then. @throws ERR_DISK_IO */
-  write(root: Dir, act: (root: Dir) => void): void {
-    this.#write = unlessFull(() => act(root)) ? undefined : act;
+  write(place: OwnPlace, act: (own: Dir) => void): void {
+    this.#write = unlessFull(() => inOwn(place, act)) ? undefined : act;
   }
 
   /** The last attempt of a run. What is remembered may wait for longer: nothing is wrong without it. @throws ERR_DISK_IO, ERR_DISK_FULL for the journal */
-  flush(root: Dir): void {
-    if (this.#write !== undefined) this.write(root, this.#write);
-    this.#append(root, []);
+  flush(place: OwnPlace): void {
+    if (this.#write !== undefined) this.write(place, this.#write);
+    this.#append(place, []);
   }
 
-  #append(root: Dir, more: readonly JournalRecord[]): void {
+  #append(place: OwnPlace, more: readonly JournalRecord[]): void {
     const records = [...this.#records, ...more].slice(-maxRecords);
     this.#records = [];
     try {
-      appendToJournal(root, records);
+      if (records.length > 0) inOwn(place, (own) => appendToJournal(own, records));
     } catch (error) {
       if (isFull(error)) this.#records = records;
       throw error;
     }
   }
+}
+
+function inOwn(place: OwnPlace, act: (own: Dir) => void): void {
+  using own = openOwn(place);
+  act(own);
 }
 
 /** @returns false where the disk is full */

@@ -7,6 +7,7 @@ import type { Stat } from '../disk/stat.ts';
 import { msOf } from '../disk/stat.ts';
 import type { Snapshot } from '../policy/snapshot.ts';
 import type { PreviousScan, ScanOptions, StoreFormat } from './formats/format.ts';
+import type { IndexPlace } from './index-file.ts';
 import { loadIndex, saveIndex } from './index-file.ts';
 import type { Clock } from './site.ts';
 
@@ -95,13 +96,13 @@ export class CacheIndex implements Disposable {
   }
 
   /** To be called under the pass lock. @throws ERR_DISK_IO, ERR_DISK_FULL; then what was saved before stands */
-  async save(root: Dir, slices: Slices): Promise<void> {
+  async save({ root, own }: IndexPlace, slices: Slices): Promise<void> {
     if (this.#snapshot === undefined || this.#root === undefined || !isSameRoot(this.#root, root.stat())) return;
     const unsaved = this.#unsaved;
     const { entries, damaged, leftovers, unrecognised } = this.#snapshot;
     const isAllEntries = damaged.length + leftovers.length + unrecognised.length === 0;
     const rootChangedNs = isAllEntries && this.#settledForMs >= settleMs ? this.#rootChangedNs : null;
-    await saveIndex(root, { format: this.#format.name, settledAtMs: this.#settledAtMs, entries, rootChangedNs }, slices);
+    await saveIndex({ root, own }, { format: this.#format.name, settledAtMs: this.#settledAtMs, entries, rootChangedNs }, slices);
     this.#unsaved -= unsaved;
   }
 
@@ -120,9 +121,9 @@ export class CacheIndex implements Disposable {
     this.#fullLookDueMs = 0;
   }
 
-  async #previous(root: Dir, stat: Stat, { slices, nowMs }: Omit<ScanOptions, 'previous'>): Promise<PreviousScan | undefined> {
+  async #previous(root: Dir, stat: Stat, { slices, nowMs, own }: Omit<ScanOptions, 'previous'>): Promise<PreviousScan | undefined> {
     const heard = this.#heard(root, stat);
-    if (this.#snapshot === undefined) return await savedScan(root, this.#format, { slices, nowMs, trustsRoot: false });
+    if (this.#snapshot === undefined) return await savedScan(root, this.#format, { slices, nowMs, own, trustsRoot: false });
     const isDue = this.#clock.monotonicMs() >= this.#fullLookDueMs;
     return { snapshot: this.#snapshot, settledAtMs: this.#settledAtMs, changed: isDue ? undefined : heard };
   }
@@ -151,10 +152,10 @@ export class CacheIndex implements Disposable {
  * writes. A metadata file that somebody wrote in place is not seen, so this is for commands that evict nothing; else every stamp is compared.
  */
 export async function savedScan(
-  root: Dir, format: StoreFormat, { slices, nowMs, trustsRoot }: Pick<ScanOptions, 'slices' | 'nowMs'> & { readonly trustsRoot: boolean },
+  root: Dir, format: StoreFormat, { slices, nowMs, own, trustsRoot }: Pick<ScanOptions, 'slices' | 'nowMs' | 'own'> & { readonly trustsRoot: boolean },
 ): Promise<PreviousScan | undefined> {
   const { changedNs } = root.stat();
-  const saved = await loadIndex(root, format.name, slices);
+  const saved = own && (await loadIndex({ root, own }, format.name, slices));
   if (saved === undefined) return undefined;
   const { entries, settledAtMs, rootChangedNs } = saved;
   const snapshot = { takenAtMs: nowMs, entries, damaged: [], leftovers: [], unrecognised: [], filesRead: 0 };

@@ -1,8 +1,9 @@
 import { openRoot } from '../disk/pinned-root.ts';
 import { readSmallFile, writeFileAtomically } from '../disk/small-file.ts';
 import type { ClockDoubt, ClockReading } from '../policy/clock-doubt.ts';
-import { openOwnFolder, ownFolder } from './own-folder.ts';
+import { openOwn } from './own-folder.ts';
 import type { MemoryPlace } from './state.ts';
+import { withOwn } from './state.ts';
 
 /** What of the clock outlives a process: the last reading, and whether the clock was doubted then. */
 export interface ClockRecord {
@@ -17,20 +18,18 @@ const tempName = 'clock.new';
 const maxBytes = 4096;
 
 /** Undefined where there is none, or one that cannot be read. @throws ERR_ROOT_* */
-export function readClockRecord({ root, allowedRoots }: MemoryPlace): ClockRecord | undefined {
-  using dir = openRoot(root, { allowedRoots });
-  const own = dir.openDirOrErrno(ownFolder);
-  if (typeof own === 'number') return undefined;
-  using opened = own;
-  const file = readSmallFile(opened, fileName, maxBytes);
-  return file.outcome === 'Read' ? parsed(file.bytes.toString()) : undefined;
+export function readClockRecord(place: MemoryPlace): ClockRecord | undefined {
+  return withOwn(place, (own) => {
+    const file = readSmallFile(own, fileName, maxBytes);
+    return file.outcome === 'Read' ? parsed(file.bytes.toString()) : undefined;
+  });
 }
 
 /** Under the pass lock. @throws ERR_ROOT_*, ERR_DISK_IO, ERR_DISK_FULL; then what was there before stands */
-export function writeClockRecord({ root, allowedRoots, fault }: MemoryPlace, record: ClockRecord): void {
+export function writeClockRecord({ root, allowedRoots, format, fault }: MemoryPlace, record: ClockRecord): void {
   // Without relief: the reserve of a full disk is there for what frees space.
   using dir = openRoot(root, { allowedRoots, fault });
-  using own = openOwnFolder(dir);
+  using own = openOwn({ root: dir, allowedRoots, format });
   // Left by a crash.
   own.unlink(tempName);
   writeFileAtomically(own, { name: fileName, tempName, content: `${JSON.stringify({ formatVersion, ...record })}\n`, mode: 0o600 });

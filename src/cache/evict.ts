@@ -10,7 +10,7 @@ import type { Eviction as Planned } from '../policy/verdicts.ts';
 import { isAsPlanned, isSameStamp } from './as-planned.ts';
 import type { EvictionStep } from './formats/format.ts';
 import { hasMetadata } from './metadata-file.ts';
-import { folderMode } from './own-folder.ts';
+import { ownMode } from './own-search.ts';
 import { drop, moveTreeIn } from './recover.ts';
 import type { PassError } from './report.ts';
 import { restore } from './restore.ts';
@@ -131,7 +131,7 @@ class Eviction implements EvictionResult {
     const item = newItemId(name);
     const aside = asideName(item);
     // A crash after it: an empty item, dropped.
-    trash.mkdir(item.id, folderMode);
+    trash.mkdir(item.id, ownMode);
     using dir = trash.openDir(item.id);
     try {
       dir.symlink(String(inode), itemInode);

@@ -17,7 +17,7 @@ import { storeFormats } from './formats/registry.ts';
 import type { Holders } from './holds/holders.ts';
 import { holdersOf } from './holds/holders.ts';
 import { descriptionIn, readMetadata, writeMetadata } from './metadata-file.ts';
-import { openTrash, waitForPasses } from './own-folder.ts';
+import { openOwn, openTrash, waitForPasses } from './own-folder.ts';
 import type { CacheOptions } from './pass-options.ts';
 import { Cache } from './pass.ts';
 import type { PassError } from './report.ts';
@@ -87,14 +87,15 @@ export class FilesystemCache implements CacheBackend {
     await this.#refuseHeld(root, name, key);
     using source = openSource(sourceDir);
     // Before the disk fills up: what cannot be finished goes there.
-    using trash = openTrash(root);
+    using own = openOwn({ root, allowedRoots: this.#options.allowedRoots, format: this.#store.format });
+    using trash = openTrash(own);
     const stagingName = this.#format.stagingName();
     // A crash from here on leaves a staging directory, which a pass removes once it is a day old.
     root.mkdir(stagingName, 0o700);
     using staging = root.openDir(stagingName);
     try {
       const sizeBytes = await copyTree(source, staging, stagedTree);
-      using _passes = await waitForPasses(root);
+      using _passes = await waitForPasses(own, root);
       using _lock = await waitForLock(root, this.#format.lockName(name), { timeoutMs: entryPatienceMs });
       await this.#refuseHeld(root, name, key);
       const nowMs = this.#clock.now();

@@ -10,7 +10,8 @@ import type { Victim } from './evict.ts';
 import type { HiddenTree } from './hidden.ts';
 import { deleteHidden, hideMetadata, hideTree, openHost, showMetadata, showTree } from './hidden.ts';
 import { hasMetadata } from './metadata-file.ts';
-import { ownFolder, trashFolder } from './own-folder.ts';
+import { trashFolder } from './own-folder.ts';
+import { findOwn } from './own-search.ts';
 import type { Ground } from './site.ts';
 import { lockEntry, note } from './site.ts';
 import { sweepHidden } from './sweep-hidden.ts';
@@ -50,9 +51,9 @@ function* batches<T>(all: readonly T[], size: number): Generator<readonly T[]> {
 
 /** Garbage of the trash, files whose writing was stopped, and what a process like this one left. */
 async function removeOwnLeftovers(ground: Ground, slices: Slices): Promise<boolean> {
-  const { root, format, errors } = ground;
+  const { format, errors } = ground;
   let { deleted } = await sweepHidden(ground, slices);
-  using own = root.openDirIfPresent(ownFolder);
+  using own = findOwn(ground.place);
   if (own === undefined) return deleted > 0;
   for (const name of namesIn(own)) if (name.endsWith('.new') && own.statOf(name)?.kind === 'File' && own.unlink(name)) deleted += 1;
   using trash = own.openDirIfPresent(trashFolder);

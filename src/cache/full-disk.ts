@@ -1,4 +1,3 @@
-import type { Dir } from '../disk/dir.ts';
 import { shown } from '../disk/disk-error.ts';
 import { Slices } from '../disk/slices.ts';
 import { OperatorError } from '../errors.ts';
@@ -7,7 +6,8 @@ import { fileToDelete, makeFirstSpace, NoRoomToBegin } from './first-space.ts';
 import { tellEvicted } from './journal.ts';
 import type { Outlook, PassOutcome } from './outlook.ts';
 import { lookedAt } from './outlook.ts';
-import { lockPasses } from './own-folder.ts';
+import { lockPasses, openOwn } from './own-folder.ts';
+import type { OwnPlace } from './own-search.ts';
 import type { EvictedEntry, Trigger } from './report.ts';
 import type { Reserve } from './reserve.ts';
 import type { Ground } from './site.ts';
@@ -78,8 +78,8 @@ export interface FullDisk {
 
 async function makeSpace({ ground, plan, reserve, mostAtOnce, trigger }: FullDisk, most: number): Promise<Space> {
   const { clock, settleMs, signal, root, errors } = ground;
-  using _lock = lockFullDisk(root);
-  reserve.remove(root);
+  using _lock = lockFullDisk(ground.place);
+  reserve.remove(ground.place);
   const outlook = await plan(ground);
   const slices = new Slices();
   const victims = await plannedVictims(outlook.plan, { most: mostAtOnce, isDue: () => true });
@@ -95,11 +95,12 @@ async function makeSpace({ ground, plan, reserve, mostAtOnce, trigger }: FullDis
 }
 
 /** Excludes every other pass and every other sweep (sweep-hidden.ts), as far as the lock of passes is there. @throws ERR_LOCK_BUSY */
-function lockFullDisk(root: Dir): Disposable {
+function lockFullDisk(place: OwnPlace): Disposable {
   using scope = new DisposableStack();
-  scope.use(lockSweep(root));
+  scope.use(lockSweep(place.root));
   try {
-    scope.use(lockPasses(root));
+    using own = openOwn(place);
+    scope.use(lockPasses(own, place.root));
   } catch (error) {
     if (!(error instanceof OperatorError) || error.code !== 'ERR_DISK_FULL') throw error;
   }

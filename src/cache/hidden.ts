@@ -8,7 +8,7 @@ import { msOf } from '../disk/stat.ts';
 import { OperatorError } from '../errors.ts';
 import type { EntryName } from '../policy/snapshot.ts';
 import type { Format } from './formats/format.ts';
-import { ownFolder } from './own-folder.ts';
+import { ownFolder } from './own-search.ts';
 import type { Ground } from './site.ts';
 
 /**

@@ -7,7 +7,6 @@ import { OperatorError } from '../errors.ts';
 import type { FormatName } from '../policy/compiled.ts';
 import { Columns } from '../policy/entry-columns.ts';
 import { EntryTable } from '../policy/entry-table.ts';
-import { openOwnFolder, ownFolder } from './own-folder.ts';
 
 /** What of a CacheIndex outlives the agent. */
 export interface SavedIndex {
@@ -18,8 +17,14 @@ export interface SavedIndex {
   readonly rootChangedNs: bigint | null;
 }
 
+export interface IndexPlace {
+  readonly root: Dir;
+  /** Our folder of it. */
+  readonly own: Dir;
+}
+
 /**
- * `<root>/.cachepolicy/index`: a line of JSON with version, format, root, lengths and checksum, and the columns of the table as they lie in
+ * `index` in our folder: a line of JSON with version, format, root, lengths and checksum, and the columns of the table as they lie in
  * memory (little-endian, as every machine this runs on). Of another version, of another root, or damaged, it is as good as none.
  */
 const fileName = 'index';
@@ -46,9 +51,8 @@ interface Header {
  * To be called under the pass lock. Nothing waits for the disk: what a power cut spoils, the checksum finds.
  * @throws ERR_DISK_IO, ERR_DISK_FULL; then the old one stands
  */
-export async function saveIndex(root: Dir, { format, settledAtMs, entries: { columns }, rootChangedNs }: SavedIndex, slices: Slices): Promise<void> {
+export async function saveIndex({ root, own }: IndexPlace, { format, settledAtMs, entries: { columns }, rootChangedNs }: SavedIndex, slices: Slices): Promise<void> {
   if (columns.length > maxRows) return;
-  using own = openOwnFolder(root);
   const pieces = columns.pieces();
   const header = { formatVersion, format, root: markOf(root), settledAtMs, rootChangedNs: rootChangedNs?.toString() ?? null, rows: columns.length, textBytes: columns.textBytes };
   const text = JSON.stringify({ ...header, checksum: checksumOf(header, pieces) } satisfies Header);
@@ -75,8 +79,8 @@ async function writeAll(file: OpenFile, bytes: Uint8Array, { dir, tempName, slic
 }
 
 /** @returns undefined where there is none of this version, format and root, or it cannot be read whole: it is a hint, and nothing is decided by its absence */
-export async function loadIndex(root: Dir, format: FormatName, slices: Slices): Promise<SavedIndex | undefined> {
-  const opened = root.openFileOrErrno(`${ownFolder}/${fileName}`, constants.O_RDONLY | constants.O_NONBLOCK);
+export async function loadIndex({ root, own }: IndexPlace, format: FormatName, slices: Slices): Promise<SavedIndex | undefined> {
+  const opened = own.openFileOrErrno(fileName, constants.O_RDONLY | constants.O_NONBLOCK);
   if (typeof opened === 'number') return undefined;
   using file = opened;
   const stat = fstatSync(file.fd);

@@ -1,19 +1,18 @@
 import { constants, ftruncateSync, writeSync } from 'node:fs';
 import type { Dir, OpenFile } from '../disk/dir.ts';
 import { asDiskError, diskError, errno } from '../disk/disk-error.ts';
-import { openRoot } from '../disk/pinned-root.ts';
 import { readSmallFile, writeFileAtomically } from '../disk/small-file.ts';
 import { OperatorError } from '../errors.ts';
 import type { EntryName } from '../policy/snapshot.ts';
 import { readMetadata } from './metadata-file.ts';
-import { openOwnFolder, ownFolder } from './own-folder.ts';
 import type { EvictedEntry, Trigger } from './report.ts';
 import type { Ground, Site } from './site.ts';
 import { note } from './site.ts';
 import type { MemoryPlace } from './state.ts';
+import { withOwn } from './state.ts';
 
 /**
- * What left a cache, and what came back: `<root>/.cachepolicy/journal`, a line of JSON each, the last 1,000 kept. It only tells:
+ * What left a cache, and what came back: `journal` in our folder, a line of JSON each, the last 1,000 kept. It only tells:
  * nothing is ever decided by it, and a crash may lose the lines of its last pass.
  *
  * A line is its own: one that a crash has torn spoils no other, because each begins with the line break.
@@ -59,20 +58,20 @@ export function tellRevived(site: Site, names: readonly EntryName[]): void {
   tell(site, revivalRecords(site, names));
 }
 
-function tell({ root, errors, backlog }: Ground, records: readonly JournalRecord[]): void {
+function tell({ place, errors, backlog }: Ground, records: readonly JournalRecord[]): void {
   try {
-    backlog.append(root, records);
+    backlog.append(place, records);
   } catch (error) {
     note(errors, error);
   }
 }
 
 /** The last attempt of a run to write what a full disk did not take before; what fails is noted. @param lock takes the pass lock, where the caller has it not */
-export function writeBacklog({ root, errors, backlog }: Ground, lock: () => Disposable = () => new DisposableStack()): void {
+export function writeBacklog({ place, errors, backlog }: Ground, lock: () => Disposable = () => new DisposableStack()): void {
   if (backlog.isEmpty) return;
   try {
     using _lock = lock();
-    backlog.flush(root);
+    backlog.flush(place);
   } catch (error) {
     note(errors, error);
   }
@@ -88,9 +87,8 @@ function revivalRecords({ root, format, clock }: Site, names: readonly EntryName
 }
 
 /** @throws ERR_DISK_IO, ERR_DISK_FULL; then none of these records stands, and all earlier ones do */
-export function appendToJournal(root: Dir, records: readonly JournalRecord[]): void {
+export function appendToJournal(own: Dir, records: readonly JournalRecord[]): void {
   if (records.length === 0) return;
-  using own = openOwnFolder(root);
   const newest = records.slice(-maxRecords);
   const sizeBytes = append(own, newest.map(lineOf).join(''));
   if (sizeBytes === undefined) rewrite(own, newest);
@@ -158,10 +156,8 @@ function lineOf({ atMs, event, key, description, sizeBytes, reason, trigger }: J
  * Reads the journal of a cache; empty where there is none yet.
  * @throws ERR_JOURNAL_UNREADABLE, ERR_PATH_NOT_ALLOWED, ERR_ROOT_*
  */
-export function readJournal({ root, allowedRoots }: MemoryPlace): Journal {
-  using dir = openRoot(root, { allowedRoots });
-  using own = dir.openDirIfPresent(ownFolder);
-  const file = own && readSmallFile(own, fileName, maxBytes);
+export function readJournal(place: MemoryPlace): Journal {
+  const file = withOwn(place, (own) => readSmallFile(own, fileName, maxBytes));
   if (file === undefined || file.outcome === 'Absent') return { records: [], strangeLines: 0 };
   if (file.outcome !== 'Read') throw new OperatorError('ERR_JOURNAL_UNREADABLE', file.message);
   const { records, strangeLines } = parse(file.bytes.toString('utf8'));

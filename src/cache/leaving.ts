@@ -1,4 +1,3 @@
-import type { Dir } from '../disk/dir.ts';
 import { Slices } from '../disk/slices.ts';
 import type { CompiledCache } from '../policy/compiled.ts';
 import type { EntryName } from '../policy/snapshot.ts';
@@ -9,7 +8,8 @@ import { lookAtEntry } from './entry-look.ts';
 import { openFormat } from './formats/registry.ts';
 import { entryHidden, hiddenIn } from './hidden.ts';
 import { holdersOf } from './holds/holders.ts';
-import { ownFolder, trashFolder } from './own-folder.ts';
+import type { OwnDirs } from './own-folder.ts';
+import { findTrash } from './own-folder.ts';
 import { fateOf, look } from './recover.ts';
 import type { Ground, Site } from './site.ts';
 import { atTree, systemClock } from './site.ts';
@@ -44,17 +44,18 @@ export interface LeavingOptions {
 export async function leavingFrom({ root: path, home, format: formatName }: CompiledCache, { allowedRoots, signal }: LeavingOptions): Promise<Leaving> {
   const format = openFormat(formatName);
   using root = openCacheRoot(path, format, { allowedRoots });
-  using trash = root.openDirIfPresent(`${ownFolder}/${trashFolder}`);
+  const place = { root, allowedRoots, format: formatName };
+  using ours = findTrash(place, { unnamed: true });
   const holders = holdersOf({ root, home, allowedRoots }, format);
-  return await leavingIn({ root, format, holders, signal, clock: systemClock, settleMs: 0, onProgress: () => {}, backlog: new Backlog(), errors: [], longestLockMs: 0 }, trash);
+  return await leavingIn({ root, place, format, holders, signal, clock: systemClock, settleMs: 0, onProgress: () => {}, backlog: new Backlog(), errors: [], longestLockMs: 0 }, ours);
 }
 
-/** @param trash undefined where there is none yet */
-async function leavingIn(ground: Ground, trash: Dir | undefined): Promise<Leaving> {
+/** @param ours undefined where there is none yet */
+async function leavingIn(ground: Ground, ours: OwnDirs | undefined): Promise<Leaving> {
   const examples: LeavingEntry[] = [];
   let entries = 0;
   let bytes = 0;
-  for await (const { name, entry } of leavingEntries(ground, trash)) {
+  for await (const { name, entry } of leavingEntries(ground, ours)) {
     const row = entry?.outcome === 'Read' ? entry.row : undefined;
     entries += 1;
     bytes += row?.sizeBytes ?? 0;
@@ -68,15 +69,16 @@ interface Found {
   readonly entry: EntryLook | undefined;
 }
 
-async function* leavingEntries(ground: Ground, trash: Dir | undefined): AsyncGenerator<Found, void, undefined> {
+async function* leavingEntries(ground: Ground, ours: OwnDirs | undefined): AsyncGenerator<Found, void, undefined> {
   const { root, format, holders, signal } = ground;
   const slices = new Slices(signal);
   for (const { hiddenName } of hiddenIn(root, undefined)) {
     const name = entryHidden(hiddenName, format);
     if (name !== undefined) yield { name, entry: format.kind === 'Plain' ? await lookAtEntry(format, { parent: root, name: hiddenName }, name, slices) : undefined };
   }
-  if (trash === undefined) return;
-  const site = { ...ground, trash };
+  if (ours === undefined) return;
+  const { own, trash } = ours;
+  const site = { ...ground, own, trash };
   const { holds } = holders.read();
   for await (const item of itemsIn(trash, format, slices)) {
     const found = look(site, item, holds);

@@ -23,7 +23,10 @@ import { tellEvicted, writeBacklog } from './journal.ts';
 import { abandonedDirectories, removeLeftovers } from './leftovers.ts';
 import { hasMetadata } from './metadata-file.ts';
 import { openCacheRoot } from './cache-root.ts';
-import { lockPasses, openTrash, ownFolder, trashFolder, waitForPasses } from './own-folder.ts';
+import { takeOver } from './old-places.ts';
+import type { OwnDirs } from './own-folder.ts';
+import { findTrash, lockPasses, openLocked, waitForLocked } from './own-folder.ts';
+import { findOwn } from './own-search.ts';
 import type { Outlook, PassOutcome } from './outlook.ts';
 import type { CacheOptions, PassOptions, PlanOptions, PurgeOptions, WorkOptions } from './pass-options.ts';
 import { freeSpaceOnly, lookedAt } from './outlook.ts';
@@ -36,7 +39,7 @@ import { removeEntry } from './remove-entry.ts';
 import type { PassReport, PurgeReport } from './report.ts';
 import type { Ground, Site } from './site.ts';
 import { systemClock } from './site.ts';
-import { proveExchange } from './trash.ts';
+import { ExchangeProof } from './trash.ts';
 import { saveUses, withUsesSeen, writeUses } from './uses.ts';
 
 export const defaultSettleMs = 2_000;
@@ -59,7 +62,7 @@ export class Cache implements Disposable {
   readonly #knownRoot = new KnownRoot();
   /** What is remembered between two scans; undefined where nothing is. */
   readonly index: CacheIndex | undefined;
-  #canExchange = false;
+  readonly #exchange = new ExchangeProof();
   readonly #reserve = new Reserve();
   readonly #backlog = new Backlog();
 
@@ -67,7 +70,7 @@ export class Cache implements Disposable {
     this.#spec = spec;
     this.#options = { settleMs: defaultSettleMs, restMs: defaultRestMs, leftoverAgeMs: defaultLeftoverAgeMs, mostAtOnce: Infinity, clock: systemClock, remembers: false, ...options };
     this.#format = openFormat(spec.format, { inTurns: this.#options.remembers });
-    this.#clockWatch = new ClockWatch(this.#options.clock, { ...options, root: spec.root });
+    this.#clockWatch = new ClockWatch(this.#options.clock, { ...options, root: spec.root, format: spec.format });
     // A plain format remembers by itself, and not only until its root changes.
     this.index = this.#options.remembers && this.#format.kind === 'Store' ? new CacheIndex(this.#format, this.#options.clock) : undefined;
   }
@@ -84,9 +87,9 @@ export class Cache implements Disposable {
     // Without relief: the reserve of a full disk is there for what frees space.
     using root = openCacheRoot(this.#spec.root, this.#format, { allowedRoots, fault });
     this.#refuseOther(root, { isPass: false });
-    using _lock = lockPasses(root);
-    if (this.index?.isWorthSaving(options) === true) await this.index.save(root, new Slices());
-    writeUses(this.#format, root, this.#options.clock.now());
+    using ours = openLocked(this.#placeOf(root));
+    if (this.index?.isWorthSaving(options) === true) await this.index.save({ root, own: ours.own }, new Slices());
+    writeUses(this.#format, ours.own, this.#options.clock.now());
     this.#clockWatch.save();
   }
 
@@ -126,8 +129,8 @@ export class Cache implements Disposable {
   /** Bytes of what was evicted before, and that a purge will give because nobody wants it. Reads only. */
   async restingBytes(): Promise<number> {
     using root = this.#openRoot();
-    using trash = root.openDirIfPresent(`${ownFolder}/${trashFolder}`);
-    return trash === undefined ? 0 : await restingBytes(this.#siteAt(root, trash, {}));
+    using found = findTrash(this.#placeOf(root));
+    return found === undefined ? 0 : await restingBytes(this.#siteAt(root, found, {}));
   }
 
   /** The filesystem as it is now. Reads only. */
@@ -161,13 +164,13 @@ export class Cache implements Disposable {
   async purge({ now = false, ...work }: PurgeOptions = {}): Promise<PurgeReport> {
     using root = this.#openRoot();
     this.#refuseOther(root, { isPass: false });
-    using trash = root.openDirIfPresent(`${ownFolder}/${trashFolder}`);
-    if (trash === undefined) return { purgedEntries: 0, purgedBytes: 0, revived: 0, revivedNames: [], nextDueAtMs: null, errors: [] };
-    const site = this.#siteAt(root, trash, work);
+    using found = findTrash(this.#placeOf(root));
+    if (found === undefined) return { purgedEntries: 0, purgedBytes: 0, revived: 0, revivedNames: [], nextDueAtMs: null, errors: [] };
+    const site = this.#siteAt(root, found, work);
     const rest = { ...this.#rest, isShort: now || this.#rest.isShort };
     const report = await purgeInTurns(site, () => this.#doom(site, rest), { ...this.#rest, backoff: this.#backoff });
     // Before the reserve, which takes all that there is.
-    writeBacklog(site, () => lockPasses(root));
+    writeBacklog(site, () => lockPasses(site.own, root));
     if (this.#reserve.isShort) await this.#reserve.fill(site);
     if (report.purgedEntries > 0 && this.#format.kind === 'Plain') this.#format.sawPurge();
     return report;
@@ -183,9 +186,8 @@ export class Cache implements Disposable {
     if (name === undefined) throw new OperatorError('ERR_ENTRY_NAME', `${JSON.stringify(key)} is no key of ${this.#format.name}`);
     using root = this.#openRoot();
     if (root.statOf(name) === undefined && !hasMetadata(root, this.#format, name)) return;
-    using _passes = await waitForPasses(root);
-    using trash = openTrash(root);
-    await removeEntry(this.#siteAt(root, trash, {}), name, { key, restMs: this.#options.restMs, force });
+    using ours = await waitForLocked(this.#placeOf(root));
+    await removeEntry(this.#siteAt(root, ours, {}), name, { key, restMs: this.#options.restMs, force });
   }
 
   async #enforceOnAnyDisk(root: Dir, work: Omit<PassOptions, 'mode' | 'planned'>, planned: Outlook | undefined): Promise<PassOutcome> {
@@ -196,20 +198,19 @@ export class Cache implements Disposable {
   }
 
   async #enforce(root: Dir, work: Omit<PassOptions, 'mode' | 'planned'>, planned: Outlook | undefined): Promise<PassOutcome> {
-    using _lock = lockPasses(root);
-    using trash = openTrash(root);
-    const site = this.#siteAt(root, trash, work);
+    using ours = openLocked(this.#placeOf(root));
+    const site = this.#siteAt(root, ours, work);
     await this.#reserve.fill(site);
-    const revived = await recover(site, site.holders.read().holds);
+    const revived = (await takeOver(site)) + (await recover(site, site.holders.read().holds));
     const outlook = planned ?? (await this.#planAlone(root, site.holders, work));
     const sweep = { ...outlook, leftoverAgeMs: this.#options.leftoverAgeMs };
     const isDue = (name: EntryName) => this.#evictions.isDue(site, name);
     const { mostAtOnce } = this.#options;
     const first = await plannedVictims(outlook.plan, { most: mostAtOnce, isDue });
     const victims = [...first, ...abandonedDirectories(site, sweep).filter(({ name }) => isDue(name)).slice(0, mostAtOnce - first.length)];
-    if (victims.length > 0) this.#refuseWithoutExchange(trash);
+    if (victims.length > 0) this.#exchange.require(ours.trash);
     const result = await evict(site, victims);
-    const failed = await this.#evictions.keep(result, { trash, nowMs: this.#options.clock.now() });
+    const failed = await this.#evictions.keep(result, { trash: ours.trash, nowMs: this.#options.clock.now() });
     const slices = new Slices();
     const evicted = await evictedOf(result, outlook.snapshot, slices);
     await slices.yield();
@@ -231,7 +232,7 @@ export class Cache implements Disposable {
   }
 
   async #doom(site: Site, rest: Rest) {
-    using _lock = lockPasses(site.root);
+    using _lock = lockPasses(site.own, site.root);
     return await doomItems(site, { ...rest, most: this.#options.mostAtOnce });
   }
 
@@ -250,7 +251,8 @@ export class Cache implements Disposable {
 
   async #scan(root: Dir, { signal, stamped }: { readonly signal: AbortSignal | undefined; readonly stamped: boolean }): Promise<Snapshot> {
     const { clock, leftoverAgeMs, room, onMeasured } = this.#options;
-    const options = { nowMs: clock.now(), leftoverAgeMs, room, slices: new Slices(signal) };
+    using own = findOwn(this.#placeOf(root));
+    const options = { nowMs: clock.now(), leftoverAgeMs, room, own, slices: new Slices(signal) };
     if (this.index !== undefined) return await this.index.scan(root, options);
     if (this.#format.kind === 'Plain') return await this.#format.scan(root, { ...options, onMeasured });
     return await this.#format.scan(root, { ...options, stamped, previous: await savedScan(root, this.#format, { ...options, trustsRoot: !stamped }) });
@@ -263,7 +265,7 @@ export class Cache implements Disposable {
   #openRoot(): Dir {
     const { allowedRoots, fault, room } = this.#options;
     try {
-      const root = openCacheRoot(this.#spec.root, this.#format, { allowedRoots, fault, relief: () => this.#reserve.spend(root) });
+      const root = openCacheRoot(this.#spec.root, this.#format, { allowedRoots, fault, relief: () => this.#reserve.spend(() => findOwn(this.#placeOf(root))) });
       return root;
     } catch (error) {
       // What is still heard of the directory that was there is no reason to look again.
@@ -278,22 +280,21 @@ export class Cache implements Disposable {
     try {
       this.#knownRoot.check(root, by);
     } catch (error) {
-      this.#canExchange = false;
+      this.#exchange.forget();
       throw error;
     }
   }
 
-  #refuseWithoutExchange(trash: Dir): void {
-    if (!this.#canExchange) proveExchange(trash);
-    this.#canExchange = true;
+  #placeOf(root: Dir) {
+    return { root, allowedRoots: this.#options.allowedRoots, format: this.#spec.format };
   }
 
-  #siteAt(root: Dir, trash: Dir, work: WorkOptions): Site {
-    return { ...this.#groundAt(root, work), trash };
+  #siteAt(root: Dir, { own, trash }: OwnDirs, work: WorkOptions): Site {
+    return { ...this.#groundAt(root, work), own, trash };
   }
 
   #groundAt(root: Dir, { signal, onProgress = () => {} }: WorkOptions): Ground {
     const { clock, settleMs } = this.#options;
-    return { root, format: this.#format, clock, settleMs, holders: this.#holdersAt(root), signal, onProgress, backlog: this.#backlog, errors: [], longestLockMs: 0 };
+    return { root, place: this.#placeOf(root), format: this.#format, clock, settleMs, holders: this.#holdersAt(root), signal, onProgress, backlog: this.#backlog, errors: [], longestLockMs: 0 };
   }
 }

@@ -6,7 +6,8 @@ import { asDiskError } from '../disk/disk-error.ts';
 import { filesystemOf } from '../disk/pinned-root.ts';
 import { Slices } from '../disk/slices.ts';
 import { OperatorError } from '../errors.ts';
-import { ownFolder } from './own-folder.ts';
+import type { OwnPlace } from './own-search.ts';
+import { findOwn } from './own-search.ts';
 import type { Site } from './site.ts';
 import { note } from './site.ts';
 import { lockSweep, sweepHidden } from './sweep-hidden.ts';
@@ -38,29 +39,33 @@ export class Reserve {
   /**
    * Fills it as far as the disk lets it. A crash leaves a part, and the rest comes with the next call; two at once come to the same end.
    * While it is there nothing is hidden outside of our folder, so what is hidden is swept before it is made.
-   * @throws ERR_LOCK_BUSY
    */
   async fill(site: Site): Promise<void> {
-    this.#isSwept ||= isThere(site.root) || (await this.#sweep(site));
+    this.#isSwept ||= isThere(site.own) || (await this.#sweep(site));
     if (this.#isSwept) this.#fill(site);
   }
 
   /** Removes what is left of it, once all of it was spent in vain: from here on something may be hidden. */
-  remove(root: Dir): void {
+  remove(place: OwnPlace): void {
     this.#isSwept = false;
-    using own = root.openDirIfPresent(ownFolder);
+    using own = findOwn(place);
     own?.unlink(reserveFile);
   }
 
   async #sweep(site: Site): Promise<boolean> {
-    using _lock = lockSweep(site.root);
-    return (await sweepHidden(site, new Slices(site.signal))).isClean;
+    try {
+      // Whoever may read the cache's directory may hold this lock, for ever: then nothing is kept for a full disk, and the pass goes on.
+      using _lock = lockSweep(site.root);
+      return (await sweepHidden(site, new Slices(site.signal))).isClean;
+    } catch (error) {
+      note(site.errors, error);
+      return false;
+    }
   }
 
-  #fill({ root, errors }: Site): void {
+  #fill({ root, own, errors }: Site): void {
     this.#isWorking = true;
     try {
-      using own = root.openDir(ownFolder);
       fillSpares(own);
       fillFile(own);
       this.#isShort = filesystemOf(root).availableBytes < reserveBytes;
@@ -72,14 +77,14 @@ export class Reserve {
     }
   }
 
-  /** Gives back a part of it, for what has just failed for want of space to be tried once more. @returns false where nothing is left */
-  spend(root: Dir): boolean {
+  /** Gives back a part of it, for what has just failed for want of space to be tried once more. @param find our folder, to be closed then @returns false where nothing is left */
+  spend(find: () => Dir | undefined): boolean {
     // Its own steps must not eat it.
     if (this.#isWorking) return false;
     this.#isWorking = true;
     this.#isShort = true;
     try {
-      using own = root.openDirIfPresent(ownFolder);
+      using own = find();
       return own !== undefined && [shrinkFile(own), removeSpare(own)].includes(true);
     } finally {
       this.#isWorking = false;
@@ -87,9 +92,16 @@ export class Reserve {
   }
 }
 
-function isThere(root: Dir): boolean {
-  using own = root.openDirIfPresent(ownFolder);
-  return own?.statOf(reserveFile) !== undefined;
+function isThere(own: Dir): boolean {
+  return own.statOf(reserveFile) !== undefined;
+}
+
+/** In a folder that is given up. */
+export function removeReserve(own: Dir): void {
+  own.unlink(reserveFile);
+  using spare = own.openDirIfPresent(spareFolder);
+  for (const name of spareNames) spare?.rmdir(name);
+  own.rmdir(spareFolder);
 }
 
 function fillSpares(own: Dir): void {

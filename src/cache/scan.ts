@@ -82,7 +82,7 @@ class Scan {
     this.#options.room?.take(this.#root.path, this.#foundSoFar);
     this.#others.freeRows();
     for (const { name, kind } of this.#unfinished) await this.#measureAge(name, kind);
-    this.#leftovers.push(...(await leftInTrash(this.#root, this.#format, this.#options.slices)));
+    this.#leftovers.push(...(await leftInTrash(this.#options.own, this.#format, this.#options.slices)));
     // These are shown to people; entries may be 100,000, and the plan sorts them anyway.
     this.#damaged.sort(byName);
     this.#leftovers.sort(byName);

@@ -9,6 +9,7 @@ import type { Format } from './formats/format.ts';
 import type { Holders } from './holds/holders.ts';
 import type { Backlog } from './backlog.ts';
 import { tryEntryLock } from './metadata-file.ts';
+import type { OwnPlace } from './own-search.ts';
 import type { PassError, PassProgress } from './report.ts';
 import type { ItemId } from './trash.ts';
 import { asideName, asideOf, holdsTree, itemTree } from './trash.ts';
@@ -48,6 +49,9 @@ export const systemClock: Clock = {
 /** What every step of a pass over one cache works with, while the pass lock is held. */
 export interface Site {
   readonly root: Dir;
+  /** The cache, as far as it decides where our folder is. */
+  readonly place: OwnPlace;
+  readonly own: Dir;
   readonly trash: Dir;
   readonly format: Format;
   readonly clock: Clock;
@@ -63,7 +67,7 @@ export interface Site {
 }
 
 /** The same where there is no trash yet, because a full disk has no space for one. */
-export type Ground = Omit<Site, 'trash'>;
+export type Ground = Omit<Site, 'own' | 'trash'>;
 
 /** Under it no metadata is written. @returns undefined where another process has it */
 export function lockEntry(site: Ground, name: EntryName): Disposable | undefined {

@@ -6,7 +6,8 @@ import type { Stat } from '../disk/stat.ts';
 import { msOf } from '../disk/stat.ts';
 import type { EntryName, Leftover } from '../policy/snapshot.ts';
 import type { Format } from './formats/format.ts';
-import { ownFolder, trashFolder } from './own-folder.ts';
+import { trashFolder } from './own-folder.ts';
+import { ownFolder } from './own-search.ts';
 
 /**
  * Where entries go on their way out: `trash/<id>/` in our folder, `<id>` being `<random>.<name of the entry>`, with
@@ -23,8 +24,6 @@ import { ownFolder, trashFolder } from './own-folder.ts';
  * takes its place: whoever sees the cache's directory alone, such as a pod that mounts it, reaches the whole tree by its old path.
  * The item is made first. So a name of that kind is believed only where an item of ours names it.
  */
-/** From the root. */
-export const trashPath: readonly string[] = [ownFolder, trashFolder];
 export const itemMetadata = 'meta';
 export const itemTree = 'd';
 export const itemInode = 'of';
@@ -61,9 +60,17 @@ export function asideName({ id }: ItemId): string {
   return bytes.toString('utf8', 0, end);
 }
 
-/** The item that a name aside belongs to, as far as the name itself tells; undefined where it is no such name. */
-export function itemAside(name: string, format: Format): ItemId | undefined {
-  return name.startsWith(asidePrefix) ? itemIdOf(name.slice(asidePrefix.length), format) : undefined;
+/** The item that a name aside belongs to; undefined where it is no such name. @param trash asked for the whole of a name that may be cut */
+export function itemAside(name: string, format: Format, trash: Dir | undefined): ItemId | undefined {
+  if (!name.startsWith(asidePrefix)) return undefined;
+  const id = name.slice(asidePrefix.length);
+  const isWhole = trash === undefined || Buffer.byteLength(name) < maxFileNameBytes - 3;
+  return itemIdOf(isWhole ? id : (beginningWith(trash, id) ?? id), format);
+}
+
+function beginningWith(trash: Dir, id: string): string | undefined {
+  for (const batch of batchesOf(trash)) for (const { bytes } of batch) if (bytes.toString().startsWith(id)) return bytes.toString();
+  return undefined;
 }
 
 /** What stands at the name aside of an item. Tree: the one that the item was made for. Stranger: another directory or file. */
@@ -105,7 +112,7 @@ function isOurs({ uid }: Stat): boolean {
  * A crash leaves garbage.
  * @throws ERR_ROOT_UNSUPPORTED
  */
-export function proveExchange(trash: Dir): void {
+function proveExchange(trash: Dir): void {
   const [one, other] = [newGarbageName(), newGarbageName()];
   try {
     trash.mkdir(one, 0o700);
@@ -114,6 +121,21 @@ export function proveExchange(trash: Dir): void {
   } finally {
     trash.rmdir(one);
     trash.rmdir(other);
+  }
+}
+
+/** The same, once for as long as nothing says that it may be another filesystem. */
+export class ExchangeProof {
+  #isProven = false;
+
+  forget(): void {
+    this.#isProven = false;
+  }
+
+  /** @throws ERR_ROOT_UNSUPPORTED */
+  require(trash: Dir): void {
+    if (!this.#isProven) proveExchange(trash);
+    this.#isProven = true;
   }
 }
 
@@ -141,7 +163,8 @@ export async function* garbageIn(trash: Dir, format: Format, slices: Slices): As
   for await (const id of idsIn(trash, slices)) if (itemIdOf(id, format) === undefined && !id.includes('.')) yield id;
 }
 
-async function* idsIn(trash: Dir, slices: Slices): AsyncGenerator<string, void, undefined> {
+/** Every name in it, also of what is not recognised. */
+export async function* idsIn(trash: Dir, slices: Slices): AsyncGenerator<string, void, undefined> {
   for (const batch of batchesOf(trash)) {
     // As texts: the bytes of a batch are gone with the next.
     yield* batch.map(({ bytes }) => bytes.toString());
@@ -152,15 +175,15 @@ async function* idsIn(trash: Dir, slices: Slices): AsyncGenerator<string, void, 
 /** More garbage is as good as so much: it is told to people. */
 const mostLeftovers = 1_000;
 
-/** What a purge could not delete, or has not yet. Nothing where the trash cannot be looked into: a scan needs no trash. */
-export async function leftInTrash(root: Dir, format: Format, slices: Slices): Promise<Leftover[]> {
-  const opened = root.openDirOrErrno(`${ownFolder}/${trashFolder}`);
-  if (typeof opened === 'number') return [];
+/** What a purge could not delete, or has not yet. Nothing where the trash cannot be looked into: a scan needs no trash. @param own our folder, where there is one */
+export async function leftInTrash(own: Dir | undefined, format: Format, slices: Slices): Promise<Leftover[]> {
+  const opened = own?.openDirOrErrno(trashFolder);
+  if (opened === undefined || typeof opened === 'number') return [];
   using trash = opened;
   const leftovers: Leftover[] = [];
   for await (const name of garbageIn(trash, format, slices)) {
     const stat = trash.statOf(name);
-    if (stat !== undefined) leftovers.push({ name: `${ownFolder}/${trashFolder}/${name}`, kind: 'Trash', changedAtMs: msOf(stat.changedNs), removable: true });
+    if (stat !== undefined) leftovers.push({ name: `${trash.path}/${name}`, kind: 'Trash', changedAtMs: msOf(stat.changedNs), removable: true });
     if (leftovers.length === mostLeftovers) break;
   }
   return leftovers;

@@ -4,7 +4,6 @@ import { mergeHolds, noHolds } from '../policy/holds.ts';
 import type { Plan } from '../policy/plan.ts';
 import type { EntryName } from '../policy/snapshot.ts';
 import type { Format } from './formats/format.ts';
-import { ownFolder } from './own-folder.ts';
 import type { Ground } from './site.ts';
 import { note } from './site.ts';
 
@@ -25,19 +24,17 @@ export function noteUse(format: Format, name: EntryName, { hold, nowMs }: { hold
 }
 
 /** What a format remembers beyond the disk outlives the agent. Under the pass lock. On a full disk it is written later. */
-export function saveUses({ format, root, errors, backlog, clock }: Ground): void {
+export function saveUses({ format, place, errors, backlog, clock }: Ground): void {
   const nowMs = clock.now();
   if (format.kind === 'Store' || !format.isSaveDue(nowMs)) return;
   try {
-    backlog.write(root, (there) => writeUses(format, there, nowMs));
+    backlog.write(place, (own) => writeUses(format, own, nowMs));
   } catch (error) {
     note(errors, error);
   }
 }
 
 /** The same at once. @throws ERR_DISK_IO, ERR_DISK_FULL */
-export function writeUses(format: Format, root: Dir, nowMs: number): void {
-  if (format.kind === 'Store') return;
-  using own = root.openDir(ownFolder);
-  format.save(own, nowMs);
+export function writeUses(format: Format, own: Dir, nowMs: number): void {
+  if (format.kind === 'Plain') format.save(own, nowMs);
 }

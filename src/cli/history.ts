@@ -55,7 +55,7 @@ function choose(targets: readonly Target[], names: readonly string[]): readonly 
 }
 
 function eventsOf(target: Target, { allowedRoot }: HistoryOptions, io: Io): Event[] {
-  const { records, strangeLines } = readJournal({ root: target.cache.root, allowedRoots: allowedRoot });
+  const { records, strangeLines } = readJournal({ ...target.cache, allowedRoots: allowedRoot });
   if (strangeLines > 0) io.err(`note: ${target.cache.name}: ${count(strangeLines, 'line', 'lines')} of the journal cannot be read and ${strangeLines === 1 ? 'is' : 'are'} left out\n`);
   return records.map((record) => ({ target, record }));
 }

@@ -106,6 +106,18 @@ export class Dir implements Disposable {
     return fd < 0 ? fd : new Dir(fd, `${this.path}/${typeof name === 'string' ? name : Buffer.from(name).toString()}`, this.#hooks);
   }
 
+  /** This very directory by a handle of its own, to be closed by itself. */
+  reopen(): Dir {
+    const fd = libc.openat2(this.fd, '.', { flags: libc.openDirFlags, resolve: libc.resolve.sameMount });
+    if (fd < 0) throw diskError(`open ${shown(this.path)}`, fd);
+    return this.sibling(fd, this.path);
+  }
+
+  /** Another open directory, with the hooks of this one. */
+  sibling(fd: number, path: string): Dir {
+    return new Dir(fd, path, this.#hooks);
+  }
+
   /** @param flags of node:fs constants; O_NOFOLLOW and O_CLOEXEC are implied. @returns the file, or a negated errno */
   openFileOrErrno(name: Name, flags: number, mode = 0): OpenFile | number {
     const open = () => libc.openat2(this.fd, name, { flags: flags | constants.O_NOFOLLOW, mode, resolve: libc.resolve.sameMount });

@@ -70,11 +70,11 @@ function openLockFile(dir: Dir, name: string, mode: number): OpenFile {
  * Takes the lock, looking every few milliseconds until it is free: a flock that waits would stop the whole process.
  * @throws ERR_LOCK_BUSY after `timeoutMs`; an AbortError once the signal is aborted
  */
-export async function waitForLock(dir: Dir, name: string, { timeoutMs, signal }: { timeoutMs: number; signal?: AbortSignal | undefined }): Promise<FileLock> {
+export async function waitForLock(dir: Dir, name: string, { timeoutMs, signal, mode }: { timeoutMs: number; signal?: AbortSignal | undefined; mode?: number }): Promise<FileLock> {
   const giveUpAt = performance.now() + timeoutMs;
   for (let pauseMs = 1; ; pauseMs = Math.min(50, pauseMs * 2)) {
     signal?.throwIfAborted();
-    const lock = tryLock(dir, name);
+    const lock = tryLock(dir, name, mode);
     if (lock !== undefined) return lock;
     if (performance.now() >= giveUpAt) throw new OperatorError('ERR_LOCK_BUSY', `the lock ${dir.pathOf(name)} was held by another process for ${timeoutMs} ms`);
     await sleep(pauseMs, undefined, { signal });

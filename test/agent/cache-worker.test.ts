@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { CacheWorker } from '../../src/agent/cache-worker.ts';
 import type { Witness } from '../../src/agent/metrics.ts';
-import { lockPasses } from '../../src/cache/own-folder.ts';
 import type { PassReport } from '../../src/cache/report.ts';
 import { Room } from '../../src/cache/room.ts';
 import { readMemory } from '../../src/cache/state.ts';
+import { lockStore } from '../cache/store.ts';
 import { openRoot } from '../../src/disk/pinned-root.ts';
 import { silentLog } from '../../src/observe/log.ts';
 import type { CompiledPolicy } from '../../src/policy/compiled.ts';
@@ -56,11 +56,11 @@ it('adds to what another worker in the same cache has written since it started, 
   const home = unpackHome(dir);
   using worker = aWorker({ home });
   using other = aWorker({ home, maxEntries: 1 });
-  const evicted = () => readMemory({ root: join(home, 'cache/rootfs'), allowedRoots: [dir] })?.totals.evictedEntries;
+  const evicted = () => readMemory({ root: join(home, 'cache/rootfs'), format: 'a3s-rootfs', allowedRoots: [dir] })?.totals.evictedEntries;
   // Both know the cache as it was before either evicts.
   using held = openRoot(join(home, 'cache/rootfs'), { allowedRoots: [dir] });
   {
-    using _busy = lockPasses(held);
+    using _busy = lockStore(held);
     await other.tick(Date.now(), signal);
   }
   await worker.tick(Date.now(), signal);
@@ -242,7 +242,7 @@ describe('what a worker has counted', () => {
 describe('a worker beside another process that evicts', () => {
   function lockedOut(): Disposable {
     using root = openRoot(join(dir, 'home/cache/rootfs'), { allowedRoots: [dir] });
-    return lockPasses(root);
+    return lockStore(root);
   }
 
   it('goes on reporting, says so only when it does not end, and catches up when it does', async () => {

@@ -11,7 +11,7 @@ const minutes = (n: number) => n * 60_000;
 function watchOn(clock: SteppedClock): ClockWatch {
   const allowedRoot = scratchDir();
   mkdirSync(join(allowedRoot, 'cache'));
-  return new ClockWatch(clock, { root: join(allowedRoot, 'cache'), allowedRoots: [allowedRoot] });
+  return new ClockWatch(clock, { root: join(allowedRoot, 'cache'), format: 'a3s-rootfs', allowedRoots: [allowedRoot] });
 }
 
 describe('the wall clock', () => {

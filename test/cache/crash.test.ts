@@ -14,7 +14,7 @@ import { unpackHome } from '../fixtures/homes.ts';
 import { tree } from './contract.ts';
 import { SteppedClock } from './stepped-clock.ts';
 import { StoppingDisk, stops } from './stopping-disk.ts';
-import { key, StoreOnDisk } from './store.ts';
+import { key, openStoreOwn, StoreOnDisk } from './store.ts';
 
 const [a, b, c] = [key('a'), key('b'), key('c')];
 const aDay = 86_400_000;
@@ -40,7 +40,7 @@ function eachWholeOrMissing(store: StoreOnDisk): void {
     if (store.isServed(name) || existsSync(join(store.root, name))) expect(store.isWhole(name), `${name[0]} is whole`).toBe(true);
   }
   expect(store.isServed(c)).toBe(true);
-  expect(readJournal({ root: store.root, allowedRoots: [dirname(store.home)] }).strangeLines).toBe(0);
+  expect(readJournal({ root: store.root, format: 'a3s-rootfs', allowedRoots: [dirname(store.home)] }).strangeLines).toBe(0);
 }
 
 /** a and b are evicted, rest in the trash, and then a box wants a. */
@@ -213,7 +213,7 @@ async function oldOrNew<T>(store: StoreOnDisk, write: (fault: Fault) => void, re
 
 test('wherever the disk stops while the state is saved, the old one is read or the new one', async () => {
   const store = three();
-  const place = { root: store.root, allowedRoots: [dirname(store.home)] };
+  const place = { root: store.root, format: 'a3s-rootfs', allowedRoots: [dirname(store.home)] } as const;
   const memory = (generation: number) => ({ policy: { uid: 'uid', generation }, totals: { ...noTotals, evictedEntries: generation } });
   writeMemory(place, memory(1));
   const seen = await oldOrNew(store, (fault) => writeMemory({ ...place, fault }, memory(2)), () => readMemory(place)?.totals.evictedEntries);
@@ -244,16 +244,18 @@ test('wherever the disk stops while the index is saved, the next start finds wha
 
 test('wherever the disk stops while the journal is shortened, every line is one that was written, and none of the last thousand is missing', async () => {
   const store = three();
-  const place = { root: store.root, allowedRoots: [dirname(store.home)] };
+  const place = { root: store.root, format: 'a3s-rootfs', allowedRoots: [dirname(store.home)] } as const;
   const record = (n: number): JournalRecord => ({ atMs: n, event: 'Evicted', key: `${n}`.padEnd(200, '.'), description: '', sizeBytes: n, reason: null, trigger: null });
   using whole = openRoot(store.root, place);
+  using wholeOwn = openStoreOwn(whole);
   let n = 0;
   const more = () => Array.from({ length: 150 }, () => record((n += 1)));
   // As many as it holds; the next ones make it too long.
-  for (let i = 0; i < 10; i += 1) appendToJournal(whole, more());
+  for (let i = 0; i < 10; i += 1) appendToJournal(wholeOwn, more());
   const write = (fault: Fault) => {
     using root = openRoot(store.root, { ...place, fault });
-    appendToJournal(root, more());
+    using own = openStoreOwn(root);
+    appendToJournal(own, more());
   };
   const seen = await oldOrNew(store, write, () => readJournal(place));
   expect(seen.length).toBeGreaterThan(5);

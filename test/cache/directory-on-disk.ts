@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { CacheOptions } from '../../src/cache/pass-options.ts';
 import { Cache } from '../../src/cache/pass.ts';
@@ -12,9 +12,10 @@ import { noProtection } from '../../src/policy/limits.ts';
 export class DirectoryOnDisk {
   readonly root: string;
 
-  constructor(dir = scratchDir()) {
-    this.root = join(dir, 'models');
-    mkdirSync(this.root);
+  /** @param parent a folder of its own by default */
+  constructor(parent = scratchDir()) {
+    this.root = join(parent, 'models');
+    mkdirSync(this.root, { recursive: true });
   }
 
   /** A folder with two files, one of them a folder deeper. @param usedSecondsAgo of everything inside, 1,000 by default */
@@ -53,8 +54,21 @@ export class DirectoryOnDisk {
     return readdirSync(this.root).filter((name) => name !== '.cachepolicy').toSorted();
   }
 
+  /** Our folder of it: outside, or in itself where no place outside serves. Undefined where there is none. */
+  get own(): string | undefined {
+    const outside = join(dirname(this.root), '.cachepolicy');
+    const prefix = `${statSync(this.root).ino}-`;
+    const found = existsSync(outside) ? readdirSync(outside).find((name) => name.startsWith(prefix)) : undefined;
+    if (found !== undefined) return join(outside, found);
+    return existsSync(join(this.root, '.cachepolicy')) ? join(this.root, '.cachepolicy') : undefined;
+  }
+
+  /** A path in our folder. */
+  inOwn(...path: string[]): string {
+    return join(this.own ?? '/nonexistent', ...path);
+  }
+
   get trash(): string[] {
-    const trash = join(this.root, '.cachepolicy', 'trash');
-    return existsSync(trash) ? readdirSync(trash) : [];
+    return existsSync(this.inOwn('trash')) ? readdirSync(this.inOwn('trash')) : [];
   }
 }

@@ -224,7 +224,7 @@ describe('a pass over a directory', () => {
     open(disk.root, 'a', 'config.json');
     const dry = await disk.cache({ maxEntries: 1 }).pass({ mode: 'DryRun', trigger: 'Manual' });
     expect(disk.names).toEqual(['a', 'b', 'c']);
-    expect(existsSync(join(disk.root, '.cachepolicy'))).toBe(false);
+    expect(disk.own).toBe(undefined);
     const real = await disk.cache({ maxEntries: 1 }).pass(enforce);
     const told = ({ plan }: typeof dry) => [...plan.verdicts].map(({ entry, verdict, reason }) => [entry.key, verdict, reason]);
     expect(told(real)).toEqual(told(dry));
@@ -334,7 +334,7 @@ describe('an entry of a directory comes back whole', () => {
     using cache = disk.cache({ maxEntries: 2 });
     expect((await cache.pass(enforce)).evicted).toHaveLength(1);
     const [item = ''] = disk.trash;
-    open(disk.root, '.cachepolicy', 'trash', item, 'd', 'config.json');
+    open(disk.inOwn('trash', item, 'd', 'config.json'));
     expect(await cache.purge()).toMatchObject({ purgedEntries: 0, revived: 1, revivedNames: ['a'] });
     expect([disk.names, disk.isWhole('a')]).toEqual([['a', 'b', 'c'], true]);
   });
@@ -344,7 +344,7 @@ describe('an entry of a directory comes back whole', () => {
     using cache = disk.cache({ maxEntries: 2 });
     await cache.pass(enforce);
     const [item = ''] = disk.trash;
-    const close = open(disk.root, '.cachepolicy', 'trash', item, 'd', 'config.json');
+    const close = open(disk.inOwn('trash', item, 'd', 'config.json'));
     disk.folder('a', { usedSecondsAgo: 1 });
     expect(await cache.purge()).toMatchObject({ purgedEntries: 0, revived: 0 });
     expect(disk.trash).toEqual([item]);
@@ -401,7 +401,7 @@ test('what is remembered is read again by the next agent, and one that cannot be
   const used = async (cache: Cache) => [...(await cache.scan()).entries].find(({ name }) => name === 'a')?.lastAccessedAtMs;
   expect(await used(disk.cache({}, { clock }))).toBe(clock.now() - hourMs);
   for (const broken of ['', '{"formatVersion":99}\n["a",1,2]\n', '{"formatVersion":1}\nnonsense\n["a"]\n[1]\n', `${'x'.repeat(1000)}\n`]) {
-    writeFileSync(join(disk.root, '.cachepolicy', 'measures'), broken);
+    writeFileSync(disk.inOwn('measures'), broken);
     expect(await used(disk.cache({}, { clock }))).toBeLessThan(clock.now() - 2 * hourMs);
   }
 });
@@ -457,7 +457,7 @@ test('what was seen in a look is kept where that is asked for, and else a look w
   const close = open(disk.root, 'a', 'config.json');
   using agent = disk.cache({}, { clock });
   await agent.pass({ mode: 'DryRun', trigger: 'Change' });
-  expect(existsSync(join(disk.root, '.cachepolicy'))).toBe(false);
+  expect(disk.own).toBe(undefined);
   expect(agent.isWorthSaving()).toBe(true);
   await agent.save();
   close();

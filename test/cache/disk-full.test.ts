@@ -115,7 +115,7 @@ describe.runIf(asRoot).each(fullDisks)('on a %s without any %s left', (_, of, di
     expect(await cache.purge()).toMatchObject({ purgedEntries: 2, errors: [], nextDueAtMs: null });
     expect(statfsSync(store.home).ffree).toBeGreaterThan(before.ffree);
     // Written once the purge had freed some space.
-    const { records } = readJournal({ root: store.root, allowedRoots: [store.home] });
+    const { records } = readJournal({ root: store.root, format: 'a3s-rootfs', allowedRoots: [store.home] });
     expect(records.map(({ event, key: evicted }) => [event, evicted])).toEqual([['Evicted', a], ['Evicted', b]]);
     expect(store.names).toEqual([c, `${c}.meta.json`]);
     expect(store.isServed(c) && store.isWhole(c)).toBe(true);
@@ -151,7 +151,7 @@ describe.runIf(asRoot).each(fullDisks)('on a %s without any %s left', (_, of, di
   });
 
   test('a state that cannot be saved leaves the old one, and takes nothing of the reserve', async ({ skip }) => {
-    const place = (store: StoreOnDisk) => ({ root: store.root, allowedRoots: [store.home] });
+    const place = (store: StoreOnDisk) => ({ root: store.root, format: 'a3s-rootfs', allowedRoots: [store.home] }) as const;
     const memory = (evictedEntries: number) => ({ policy: { uid: 'u', generation: 1 }, totals: { evictedEntries, evictedBytes: 0, revived: 0, raced: 0, lastEvictionAtMs: null } });
     const store = onSmallDisk(disk, skip);
     writeMemory(place(store), memory(1));

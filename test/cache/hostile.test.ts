@@ -257,7 +257,7 @@ describe('in our own folder', () => {
     const canary = new Canary();
     const store = new StoreOnDisk().entry(b);
     const folder = join(store.root, '.cachepolicy');
-    mkdirSync(folder);
+    mkdirSync(folder, 0o700);
     if (!(await prepare(skip, () => makeIt(folder, canary)))) return;
     const cache = store.cache({ maxEntries: 0 }, { remembers: true });
     const pass = cache.pass(enforce);

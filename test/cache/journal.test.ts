@@ -7,7 +7,7 @@ import { appendToJournal, maxRecords, readJournal } from '../../src/cache/journa
 import type { PassOptions } from '../../src/cache/pass-options.ts';
 import { openRoot } from '../../src/disk/pinned-root.ts';
 import { SteppedClock } from './stepped-clock.ts';
-import { key, StoreOnDisk } from './store.ts';
+import { openStoreOwn, key, StoreOnDisk } from './store.ts';
 
 const [a, b, c] = [key('a'), key('b'), key('c')];
 const enforce: PassOptions = { mode: 'Enforce', trigger: 'Change' };
@@ -18,11 +18,12 @@ beforeEach(() => {
 });
 
 const file = () => join(store.root, '.cachepolicy', 'journal');
-const read = (): Journal => readJournal({ root: store.root, allowedRoots: [dirname(store.home)] });
+const read = (): Journal => readJournal({ root: store.root, format: 'a3s-rootfs', allowedRoots: [dirname(store.home)] });
 
 function append(...records: JournalRecord[]): void {
   using root = openRoot(store.root, { allowedRoots: [dirname(store.home)] });
-  appendToJournal(root, records);
+  using own = openStoreOwn(root);
+  appendToJournal(own, records);
 }
 
 function aRecord(but: Partial<JournalRecord> = {}): JournalRecord {
@@ -69,7 +70,7 @@ describe('a pass', () => {
 
   it('whose journal cannot be written reports that, and has evicted all the same', async () => {
     store.entry(a);
-    mkdirSync(join(file(), 'in-the-way'), { recursive: true });
+    mkdirSync(join(file(), 'in-the-way'), { recursive: true, mode: 0o700 });
     const report = await store.cache({ maxEntries: 0 }).pass(enforce);
     expect(report.evicted.map((entry) => entry.key)).toEqual([a]);
     expect(report.errors).toMatchObject([{ code: 'ERR_DISK_IO', message: expect.stringContaining('journal') }]);
@@ -133,7 +134,7 @@ describe('the journal', () => {
     ['a symbolic link', () => symlinkSync(join(store.home, 'outside'), file())],
     ['the file of another name, too', () => linkSync(join(store.home, 'outside'), file())],
   ])('never writes through %s, but takes its place', (_, make) => {
-    mkdirSync(dirname(file()));
+    mkdirSync(dirname(file()), 0o700);
     writeFileSync(join(store.home, 'outside'), 'untouched');
     make();
     append(aRecord());
@@ -148,7 +149,7 @@ describe('the journal', () => {
     ['a symbolic link', () => symlinkSync('/etc/passwd', file())],
     ['a file of many GiB', () => { writeFileSync(file(), ''); truncateSync(file(), 2 ** 34); }],
   ])('is said to be unreadable where %s lies in its place', (_, make) => {
-    mkdirSync(dirname(file()));
+    mkdirSync(dirname(file()), 0o700);
     make();
     expect(read).toThrow(expect.objectContaining({ code: 'ERR_JOURNAL_UNREADABLE', message: expect.stringContaining('.cachepolicy/journal') }));
   });

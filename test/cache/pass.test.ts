@@ -449,7 +449,7 @@ describe('a root', () => {
     const store = three();
     const elsewhere = scratchDir();
     symlinkSync(elsewhere, join(store.root, '.cachepolicy'));
-    await expect(store.cache({ maxEntries: 0 }).pass(enforce)).rejects.toMatchObject({ code: 'ERR_DISK_IO' });
+    await expect(store.cache({ maxEntries: 0 }).pass(enforce)).rejects.toMatchObject({ code: 'ERR_ROOT_UNSAFE' });
     expect(readdirSync(elsewhere)).toEqual([]);
     expect(store.isServed(a)).toBe(true);
   });

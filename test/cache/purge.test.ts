@@ -3,14 +3,13 @@ import { existsSync, mkdirSync, readFileSync, readdirSync, rmdirSync, utimesSync
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { storeFormats } from '../../src/cache/formats/registry.ts';
-import { lockPasses } from '../../src/cache/own-folder.ts';
 import type { CacheOptions } from '../../src/cache/pass-options.ts';
 import type { PassProgress } from '../../src/cache/report.ts';
 import { itemsIn } from '../../src/cache/trash.ts';
 import { Slices } from '../../src/disk/slices.ts';
 import { asRoot, pin } from '../disk/scratch.ts';
 import { SteppedClock } from './stepped-clock.ts';
-import { key, StoreOnDisk } from './store.ts';
+import { key, lockStore, StoreOnDisk } from './store.ts';
 
 const [a, b, c] = [key('a'), key('b'), key('c')];
 const enforce = { mode: 'Enforce', trigger: 'Manual' } as const;
@@ -157,7 +156,7 @@ test('without trash there is nothing to do, and nothing is written', async () =>
 
 test('nothing is decided while a pass runs', async () => {
   const { store, cache } = await evicted();
-  using lock = lockPasses(pin(store.root));
+  using lock = lockStore(pin(store.root));
   expect(lock).toBeDefined();
   await expect(cache.purge()).rejects.toMatchObject({ code: 'ERR_LOCK_BUSY' });
 });
@@ -199,7 +198,7 @@ describe('where more rests than may be kept in mind at once', () => {
 
   test('it ends for now where a pass begins between two turns, and the next purge goes on', async () => {
     let lock: Disposable | undefined;
-    const { store, cache } = await seven({ fault: (step) => { if (step.startsWith('rmdir')) lock ??= lockPasses(pin(store.root)); } });
+    const { store, cache } = await seven({ fault: (step) => { if (step.startsWith('rmdir')) lock ??= lockStore(pin(store.root)); } });
     const purged = await cache.purge();
     expect(purged).toMatchObject({ purgedEntries: 2, errors: [{ code: 'ERR_LOCK_BUSY' }] });
     expect(purged.nextDueAtMs).not.toBeNull();

@@ -76,7 +76,7 @@ describe('a read-only folder of the user who is not root', () => {
     using cache = disk.cache({ maxEntries: 1 }, { restMs: 60_000 });
     expect((await cache.pass(enforce)).evicted).toHaveLength(1);
     const [item = ''] = disk.trash;
-    const fd = openSync(join(disk.root, '.cachepolicy/trash', item, 'd/config.json'), 'r');
+    const fd = openSync(disk.inOwn('trash', item, 'd/config.json'), 'r');
     onTestFinished(() => closeSync(fd));
     expect(await cache.purge({ now: true })).toMatchObject({ revivedNames: ['text@v0.1'], errors: [] });
     expect(listing(disk.root).filter((line) => !line.startsWith('.cachepolicy'))).toEqual(before);

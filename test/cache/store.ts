@@ -2,8 +2,10 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { CacheOptions } from '../../src/cache/pass-options.ts';
+import { lockPasses, openOwn } from '../../src/cache/own-folder.ts';
 import { Cache } from '../../src/cache/pass.ts';
 import type { Store } from '../../src/cache/filesystem-cache.ts';
+import type { Dir } from '../../src/disk/dir.ts';
 import type { CompiledCache } from '../../src/policy/compiled.ts';
 import { scratchDir } from '../disk/scratch.ts';
 import { SteppedClock } from './stepped-clock.ts';
@@ -14,6 +16,17 @@ export { noLimits };
 /** A key by one letter: 64 times. */
 export function key(letter: string): string {
   return letter.repeat(64);
+}
+
+/** Our folder of a store. */
+export function openStoreOwn(root: Dir): Dir {
+  return openOwn({ root, allowedRoots: [], format: 'a3s-rootfs' });
+}
+
+/** The lock of a store's passes, as another process has it. */
+export function lockStore(root: Dir): Disposable {
+  using own = openStoreOwn(root);
+  return lockPasses(own, root);
 }
 
 /** A home with a rootfs store, filled as the runtime fills it. */

@@ -34,7 +34,7 @@ async function until(what: () => boolean): Promise<void> {
 test('of two agents in one cache each waits for the other: nothing is evicted or counted twice', async () => {
   using machine = new Machine();
   const root = join(machine.home(), 'cache/rootfs');
-  const place = { root, allowedRoots: [machine.allowedRoot] };
+  const place = { root, format: 'a3s-rootfs', allowedRoots: [machine.allowedRoot] } as const;
   const policyWith = (maxEntries: number) => machine.policy({ limits: `{maxEntries: ${maxEntries}}` });
   const counted = () => (existsSync(join(root, '.cachepolicy')) ? readMemory(place)?.totals.evictedEntries : undefined);
   const entries = () => readdirSync(root).filter((name) => name.endsWith('.meta.json')).length;

@@ -43,7 +43,7 @@ async function main({ home, sources, images, maxEntries, seed }: DoomedOptions):
     },
     async () => await backend.invalidate(image().key),
     async () => await backend.get(image().key),
-    async () => writeMemory({ root, allowedRoots }, { policy: { uid: 'uid', generation: random.below(1_000) }, totals: { evictedEntries: 1, evictedBytes: 2, revived: 3, raced: 4, lastEvictionAtMs: null } }),
+    async () => writeMemory({ root, format: 'a3s-rootfs', allowedRoots }, { policy: { uid: 'uid', generation: random.below(1_000) }, totals: { evictedEntries: 1, evictedBytes: 2, revived: 3, raced: 4, lastEvictionAtMs: null } }),
   ];
   process.send?.('at work');
   for (;;) {

@@ -96,7 +96,7 @@ class KilledCache {
     const harm = harmIn(join(this.#root, this.#held.key), this.#held);
     if (harm !== undefined || this.#sizeServed(this.#held.key) === undefined) this.wrongs.push(`${when}: what is in use is not served whole: ${harm}`);
     if (readFileSync(this.#canary, 'utf8') !== 'canary' || readdirSync(dirname(this.#canary)).length !== 3) this.wrongs.push(`${when}: something outside was touched`);
-    const place = { root: this.#root, allowedRoots: [dirname(this.#home)] };
+    const place = { root: this.#root, format: 'a3s-rootfs', allowedRoots: [dirname(this.#home)] } as const;
     if (existsSync(join(this.#root, '.cachepolicy', 'state')) && readMemory(place) === undefined) this.wrongs.push(`${when}: the state is lost`);
   }
 

@@ -4,7 +4,7 @@ import type { FormatName } from '../../policy/compiled.ts';
 import type { HoldSource } from '../../policy/holds.ts';
 import type { EntryName } from '../../policy/snapshot.ts';
 import { isKey } from '../backend.ts';
-import { ownFolder } from '../own-folder.ts';
+import { ownFolder } from '../own-search.ts';
 import { scan } from '../scan.ts';
 import type { Damage, EvictionStep, Metadata, Role, StoreFormat } from './format.ts';
 import { PlainMetadataReader } from './plain-metadata.ts';

@@ -6,7 +6,7 @@ import { measureTree } from '../../disk/measure-tree.ts';
 import type { EntryRow } from '../../policy/entry-table.ts';
 import type { Hold } from '../../policy/holds.ts';
 import type { EntryName, Snapshot } from '../../policy/snapshot.ts';
-import { ownFolder } from '../own-folder.ts';
+import { ownFolder } from '../own-search.ts';
 import { leftInTrash } from '../trash.ts';
 import { defaultNamesInTurn, DirectoryLook, isEntryName, isTree, rememberedOf, rowOf } from './directory-look.ts';
 import { DirectoryMemory } from './directory-memory.ts';
@@ -63,7 +63,7 @@ export class Directory implements PlainFormat {
   }
 
   async scan(root: Dir, options: ScanOptions): Promise<Snapshot> {
-    this.#load(root, options.room?.most);
+    this.#load(root, options);
     const look = new DirectoryLook(root, this.#memory, { ...options, namesInTurn: this.#namesInTurn, linked: this.#linked, isAfterPurge: this.#isAfterPurge });
     const snapshot = await look.run().catch((error: unknown) => {
       // What is remembered outlives a look that fails.
@@ -72,7 +72,7 @@ export class Directory implements PlainFormat {
     });
     this.usesSeen = look.usesSeen;
     this.#isAfterPurge = false;
-    return { ...snapshot, leftovers: await leftInTrash(root, this, options.slices) };
+    return { ...snapshot, leftovers: await leftInTrash(options.own, this, options.slices) };
   }
 
   nameOf(key: string): EntryName | undefined {
@@ -122,15 +122,12 @@ export class Directory implements PlainFormat {
   }
 
   /** Before the first look at a directory: what an agent before this one knew of it. */
-  #load(root: Dir, most?: number): void {
+  #load(root: Dir, { own, room }: ScanOptions): void {
     const stat = root.stat();
     if (this.#root !== undefined && isSameFile(this.#root, stat)) return;
     this.#root = stat;
     this.#memory = new DirectoryMemory();
     this.#linked = new LinkedMemory();
-    const own = root.openDirOrErrno(ownFolder);
-    if (typeof own === 'number') return;
-    using opened = own;
-    this.#memory.load(opened, { most, isMeasured: this.#inTurns });
+    if (own !== undefined) this.#memory.load(own, { most: room?.most, isMeasured: this.#inTurns });
   }
 }

@@ -39,6 +39,8 @@ export interface ScanOptions {
   /** A leftover that nothing has changed for this long belongs to nobody any more. */
   readonly leftoverAgeMs: number;
   readonly slices: Slices;
+  /** Our folder of this cache, where there is one. */
+  readonly own?: Dir | undefined;
   /** What has to hold all that is found, if anything has to. */
   readonly room?: Room | undefined;
   /** Called for each entry that is measured, with how many were, and how many will be in this scan. */
