@@ -215,7 +215,7 @@ describe('admission, with the tokens of real pods', () => {
         await admin().delete(daemonSets, { namespace, name: 'cachepolicy-test' });
       }
       await eventually(async () => expect(await at('/srv')).toMatch(/^403 /));
-    }, 60_000);
+    }, 180_000);
 
     it.each([
       ['a path beyond the allowed roots', { hostPath: '/etc' }],
