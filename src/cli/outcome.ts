@@ -1,4 +1,5 @@
 import type { Leaving } from '../cache/leaving.ts';
+import type { OtherBytes } from '../cache/other-bytes.ts';
 import type { PassError, PassReport, PurgeReport } from '../cache/report.ts';
 import { isoSeconds } from '../policy/node-report.ts';
 import type { Plan, Tally } from '../policy/plan.ts';
@@ -19,6 +20,8 @@ export interface Outcome {
   readonly purged?: PurgeReport;
   /** What is on its way out as things stand; undefined where it was not read. */
   readonly leaving?: Leaving;
+  /** What takes space besides entries; undefined where it was not measured. */
+  readonly others?: OtherBytes;
 }
 
 /** The part of JSON output that every command shares. The names are those of the NodeCache's status where it has the same. */

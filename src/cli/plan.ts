@@ -3,6 +3,7 @@ import type { ExitCode } from './exit.ts';
 import type { Io } from './io.ts';
 import { outJson } from './io.ts';
 import { tellNotes } from './notes.ts';
+import { onDiskJson, onDiskText, withOthers } from './on-disk.ts';
 import type { PolicyOptions } from './options.ts';
 import type { Outcome } from './outcome.ts';
 import { cacheJson, goingJson, notEvicted, tallyOf, unmetIn } from './outcome.ts';
@@ -13,7 +14,8 @@ import { openTargets, titleOf } from './targets.ts';
 export async function plan(options: PolicyOptions, io: Io): Promise<ExitCode> {
   const { targets, policies } = await openTargets(options);
   tellNotes(policies, { scheduleIgnored: true }, io);
-  const outcomes = await planAll(targets, { allowedRoots: options.allowedRoot }, { io });
+  const signal = io.stopSignal();
+  const outcomes = await withOthers(await planAll(targets, { allowedRoots: options.allowedRoot }, { io, signal }), { allowedRoots: options.allowedRoot, signal });
   if (options.output === 'json') outJson(io, { caches: outcomes.map(planJson) });
   else io.out(outcomes.map((outcome) => planText(outcome, titleOf(outcome.target, targets))).join('\n'));
   return exitCodeOfLimits(outcomes);
@@ -22,7 +24,7 @@ export async function plan(options: PolicyOptions, io: Io): Promise<ExitCode> {
 /** Also what prune prints where it may evict nothing. */
 export function planJson(outcome: Outcome) {
   const { report } = outcome;
-  return { ...cacheJson(outcome), unmet: unmetIn(outcome), evicted: goingJson(report?.evicted ?? []), wouldEvict: goingJson(report ? notEvicted(report) : []) };
+  return { ...cacheJson(outcome), ...onDiskJson(outcome), unmet: unmetIn(outcome), evicted: goingJson(report?.evicted ?? []), wouldEvict: goingJson(report ? notEvicted(report) : []) };
 }
 
 export function planText(outcome: Outcome, title: string): string {
@@ -30,5 +32,5 @@ export function planText(outcome: Outcome, title: string): string {
   const heading = headingText(outcome, title);
   if (report === undefined) return heading;
   const would = `  would evict ${tallyText(tallyOf(notEvicted(report)))}; ${heldText(report.plan, unmetIn(outcome))}`;
-  return `${heading}${limitsText(target, report)}${would}${leavingText(outcome)}${oddText(report)}`;
+  return `${heading}${limitsText(target, report)}${onDiskText(outcome)}${would}${leavingText(outcome)}${oddText(report)}`;
 }

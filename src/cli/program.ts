@@ -61,7 +61,8 @@ function addPolicyCommands(program: Command, io: Io, done: Done): void {
     .addHelpText('after', `
 Honours spec.mode; ignores spec.schedule and spec.nodeSelector. Every policy of every file is checked before any cache is touched.
 
--o json prints {"caches": [...]}, each with name, policy, root, mode, stats {entryCount, totalBytes} after the run, usage,
+-o json prints {"caches": [...]}, each with name, policy, root, mode, stats {entryCount, totalBytes} after the run, usage, otherBytes {damaged, leftovers, unrecognised, own, unmeasured} of what is
+no entry, bytesInAll, to be compared with du,
 evicted and wouldEvict [{key, sizeBytes, freedBytes, reason}] (freedBytes: less than sizeBytes where hard links elsewhere keep files), held {inUse, kept, recent} of {entries, bytes} each, expiredPins [{by, pattern, until, reason}], damaged [{name, reason, message}],
 leaving {entries, bytes}, leftovers [{name, kind}], unrecognised [name], clockDoubt (null, or why the clock is not believed: then nothing goes for maxIdle), errors [{code, message, entry}], revived, raced, failed, leftoversRemoved, purged {entries, bytes},
 unmet [{limit, allowed, remaining, because}]: the limits that are not met, because of Protected (in use, kept or recent), HeldAlone (the same,

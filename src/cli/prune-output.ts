@@ -1,6 +1,7 @@
 import { formatBytes } from '../api/quantity.ts';
 import type { PassReport } from '../cache/report.ts';
 import { headingText, heldText, leavingText, limitsText, oddText, shortKey, tallyText } from './cache-text.ts';
+import { onDiskText } from './on-disk.ts';
 import type { Outcome } from './outcome.ts';
 import { tallyOf, unmetIn } from './outcome.ts';
 import { planJson, planText } from './plan.ts';
@@ -24,7 +25,7 @@ export function pruneText(outcome: Outcome, { title, mayEvict }: { title: string
   const heading = headingText(outcome, title);
   if (report === undefined) return heading;
   const evicted = `  evicted ${tallyText(tallyOf(report.evicted))}; ${heldText(report.plan, unmetIn(outcome))}`;
-  return `${heading}${evictedTable(report)}${evicted}${exceptionsText(report)}${limitsText(target, report)}${leavingText(outcome)}${oddText(report)}`;
+  return `${heading}${evictedTable(report)}${evicted}${exceptionsText(report)}${limitsText(target, report)}${onDiskText(outcome)}${leavingText(outcome)}${oddText(report)}`;
 }
 
 function evictedTable({ evicted }: PassReport): string {

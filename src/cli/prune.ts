@@ -7,6 +7,7 @@ import type { Io } from './io.ts';
 import { outJson } from './io.ts';
 import { showMeasuring } from './measuring.ts';
 import { tellNotes } from './notes.ts';
+import { withOthers } from './on-disk.ts';
 import type { PolicyOptions } from './options.ts';
 import { exitCodeOfLimits, planAll } from './passes.ts';
 import { ProgressLine } from './progress.ts';
@@ -43,7 +44,8 @@ export async function prune(options: PruneOptions, io: Io): Promise<ExitCode> {
   await enforce(caches, pruneSettings);
   for (const cache of caches) await cache.addLeaving();
   progress.clear();
-  const outcomes = targets.flatMap((target) => caches.find((cache) => cache.target === target)?.outcome ?? looked.find((outcome) => outcome.target === target) ?? []);
+  const ended = targets.flatMap((target) => caches.find((cache) => cache.target === target)?.outcome ?? looked.find((outcome) => outcome.target === target) ?? []);
+  const outcomes = await untilStopped(() => withOthers(ended, { allowedRoots: options.allowedRoot, signal })) ?? ended;
   if (options.output === 'json') outJson(io, { caches: outcomes.map(pruneJson) });
   else io.out(outcomes.map((outcome) => pruneText(outcome, { title: titleOf(outcome.target, targets), mayEvict: mayEvict(outcome.target, options) })).join('\n'));
   return signal.aborted ? tellStopped(io) : exitCodeOfLimits(outcomes);

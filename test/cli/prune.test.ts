@@ -77,6 +77,7 @@ describe('prune', () => {
       stats: { entryCount: 7, totalBytes: 212_497 }, usage: '100%',
       expiredPins: [], held: { inUse: { entries: 1, bytes: 14_071 }, kept: nothing, recent: nothing },
       damaged: [], leaving: nothing, leftovers: [], unrecognised: [], clockDoubt: null, errors: [],
+      otherBytes: { damaged: 0, leftovers: 0, unrecognised: 0, own: expect.any(Number) as number, unmeasured: 0 }, bytesInAll: expect.any(Number) as number,
       evicted: [{ key: rootfsKeys['postgres:17'], sizeBytes: 20_071, freedBytes: 20_071, reason: 'MaxEntries' }],
       wouldEvict: [], unmet: [], revived: 0, raced: 0, failed: 0, leftoversRemoved: 0, purged: { entries: 1, bytes: 20_071 },
     }]);
