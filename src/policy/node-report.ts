@@ -1,5 +1,6 @@
 import type { Finding } from '../api/conditions.ts';
 import { formatDuration } from '../api/duration.ts';
+import { plainText } from '../api/plain-text.ts';
 import { formatBytes } from '../api/quantity.ts';
 import type { ErrorCode } from '../errors.ts';
 import type { Filesystem } from './filesystem.ts';
@@ -104,6 +105,9 @@ export interface RefusedPolicy {
 
 export type NodeReport = ReturnType<typeof nodeReport>;
 
+/** As the CRD bounds it. */
+const mostProblemWords = 256;
+
 function cacheStatus(state: CacheState) {
   const { look, lastRun, totals } = state;
   const { lastEvictionAtMs: _, ...counts } = totals;
@@ -132,7 +136,7 @@ function cacheStatus(state: CacheState) {
       },
     }),
     totals: counts,
-    ...(state.problem && { problem: { reason: state.problem.reason, message: state.problem.message.slice(0, 256) } }),
+    ...(state.problem && { problem: { reason: state.problem.reason, message: plainText(state.problem.message, mostProblemWords) } }),
   };
 }
 

@@ -78,6 +78,7 @@ describe('the report of a node', () => {
   it('cuts a long problem to what the API takes', () => {
     const report = nodeReport([failing('a', 'x'.repeat(300))]);
     expect(report.caches[0]?.problem?.message).toHaveLength(256);
+    expect(nodeReport([failing('a', 'a name with\na line break and \u202e')]).caches[0]?.problem?.message).toBe('a name with a line break and \ufffd');
   });
 
   it('stays small: 1 KiB and 768 bytes a cache at most, with 100,000 entries and 10Ti in each', () => {
