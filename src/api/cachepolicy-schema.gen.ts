@@ -167,7 +167,7 @@ export const cachePolicySchema: unknown = {
             },
             "jitter": {
               "type": "string",
-              "description": "Spreads the nodes over this time after each due moment, so that they do not all start at once. Default 0s.",
+              "description": "Spreads the nodes over this time after each due moment, so that they do not all start at once. At most the shortest time between two runs. Default 0s.",
               "maxLength": 40,
               "default": "0s",
               "x-kubernetes-validations": [

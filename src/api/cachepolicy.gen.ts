@@ -73,7 +73,7 @@ export interface CachePolicy {
        */
       timeZone: string;
       /**
-       * Spreads the nodes over this time after each due moment, so that they do not all start at once. Default 0s.
+       * Spreads the nodes over this time after each due moment, so that they do not all start at once. At most the shortest time between two runs. Default 0s.
        */
       jitter: string;
     };

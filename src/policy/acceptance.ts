@@ -3,6 +3,7 @@ import type { conditionReasons } from '../api/conditions.ts';
 import type { Territory } from '../api/paths.ts';
 import { placeOf } from '../api/cache-place.ts';
 import { allowedRootOf, contains, overlap } from '../api/paths.ts';
+import { parseDuration } from '../api/duration.ts';
 import { parseQuantity } from '../api/quantity.ts';
 
 /** Why a policy that the API server took is not in force. */
@@ -23,7 +24,7 @@ async function scheduleRefusals({ schedule }: CachePolicy['spec']): Promise<Refu
   if (schedule === undefined) return [];
   // Costs 7 MiB, so only where there is one.
   const { scheduleProblem } = await import('./schedule.ts');
-  const problem = scheduleProblem(schedule);
+  const problem = scheduleProblem({ ...schedule, jitterMs: parseDuration(schedule.jitter) ?? 0 });
   return problem ? [{ reason: 'InvalidSchedule', field: `spec.schedule.${problem.field}`, message: problem.message }] : [];
 }
 

@@ -105,18 +105,64 @@ describe('a schedule is refused', () => {
     ['0 0 31 2 *', 'day of month'],
     ['0 0 31 4,6 *', 'day of month'],
   ])('for %s', (cron, told) => {
-    expect(scheduleProblem({ cron, timeZone: 'UTC' })).toMatchObject({ field: 'cron', message: expect.stringContaining(told) });
+    expect(scheduleProblem({ cron, timeZone: 'UTC', jitterMs: 0 })).toMatchObject({ field: 'cron', message: expect.stringContaining(told) });
   });
 
   it('for a zone that is none', () => {
-    expect(scheduleProblem({ cron: '* * * * *', timeZone: 'Mars/Olympus' })).toEqual({
+    expect(scheduleProblem({ cron: '* * * * *', timeZone: 'Mars/Olympus', jitterMs: 0 })).toEqual({
       field: 'timeZone', message: '"Mars/Olympus": timeZone must be an IANA time zone name, such as Europe/Berlin',
     });
   });
 
   it('for nothing else', () => {
     for (const cron of ['*/15 * * * *', '30 2 * * 1-5', '0 0 1 JAN,jul *', '0 0 * * 7', '0 0 29 2 *', '0  0  *  *  sun']) {
-      expect(scheduleProblem({ cron, timeZone: 'Europe/Berlin' })).toBeUndefined();
+      expect(scheduleProblem({ cron, timeZone: 'Europe/Berlin', jitterMs: 0 })).toBeUndefined();
     }
+  });
+});
+
+describe('a list that names a value twice', () => {
+  it.each([
+    ['1,1,1 * * * *', '1 * * * *'],
+    ['1,1-3 * * * *', '1-3 * * * *'],
+    ['*/15,0 * * * *', '*/15 * * * *'],
+    ['0 5,5,4-6/2 * * *', '0 4,5,6 * * *'],
+    ['0 0 * * 0,7', '0 0 * * SUN'],
+    ['0 0 * * MON,1,mon-tue', '0 0 * * MON,TUE'],
+    ['0 0 1,1 * 1,1', '0 0 1 * 1'],
+    ['*,* * * * *', '* * * * *'],
+    ['0 0 * JAN,1-2 *', '0 0 * 1,2 *'],
+  ])('%s means %s', (cron, same) => {
+    expect(scheduleProblem({ cron, timeZone: 'UTC', jitterMs: 0 })).toBeUndefined();
+    expect(runs(cron, 'Europe/Berlin', '2026-01-10T12:00:00Z', 12)).toEqual(runs(same, 'Europe/Berlin', '2026-01-10T12:00:00Z', 12));
+  });
+
+  it.each(['1,,2 * * * *', ', * * * *', '1, * * * *', '1,60 * * * *', '0 0 * * 1,8'])('is not made right by that: %s', (cron) => {
+    expect(scheduleProblem({ cron, timeZone: 'UTC', jitterMs: 0 })).toMatchObject({ field: 'cron' });
+  });
+});
+
+describe('a jitter', () => {
+  const [minute, hour, day] = [60_000, 3_600_000, 86_400_000];
+
+  it.each<[string, number]>([
+    ['* * * * *', minute],
+    ['*/15 * * * *', 15 * minute],
+    ['*/7 * * * *', 4 * minute],
+    ['0 3 * * *', day],
+    ['0 3,4 * * *', hour],
+    ['0 0 * * SAT,SUN', day],
+    ['0 0 1 * *', 28 * day],
+    ['0 0 1,31 * *', day],
+    ['0 23 31 12 *', 365 * day],
+  ])('of %s is at most the shortest time between two runs', (cron, gapMs) => {
+    expect(scheduleProblem({ cron, timeZone: 'UTC', jitterMs: gapMs })).toBeUndefined();
+    expect(scheduleProblem({ cron, timeZone: 'UTC', jitterMs: gapMs + 1_000 })).toMatchObject({ field: 'jitter' });
+  });
+
+  it('that is too long is refused with what may be written', () => {
+    expect(scheduleProblem({ cron: '*/15 * * * *', timeZone: 'UTC', jitterMs: 2 * hour })).toEqual({
+      field: 'jitter', message: 'jitter 2h is longer than the 15m between two runs of "*/15 * * * *"; write at most 15m',
+    });
   });
 });
