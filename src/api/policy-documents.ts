@@ -16,7 +16,7 @@ export interface LineProblem extends Problem {
 /** kubectl's YAML knows no dates and no numbers in base 60: both are text there. */
 const unknownToKubectl = new Set(['tag:yaml.org,2002:timestamp', 'TIME']);
 
-/** Reads YAML 1.1 (and so JSON), as kubectl does, with any number of documents; empty ones are skipped. */
+/** Reads YAML 1.1 (and so JSON), as kubectl does, with any number of documents; empty ones are skipped, and a list is the objects in it. */
 export function parsePolicyDocuments(text: string): { readonly documents: readonly PolicyDocument[]; readonly problems: readonly LineProblem[] } {
   const lines = new LineCounter();
   const parsed = parseAllDocuments(text, {
@@ -36,12 +36,19 @@ export function parsePolicyDocuments(text: string): { readonly documents: readon
     const lineOf = (path: FieldPath): number => lines.linePos(offsetOf(document, path)).line;
     try {
       const value: unknown = document.toJS({ maxAliasCount: 100 });
-      if (value !== null) documents.push({ value, lineOf });
+      if (value !== null) documents.push(...objectsIn({ value, lineOf }));
     } catch (problem) {
       problems.push({ line: lineOf([]), path: [], message: `this is not YAML: ${String((problem as Error).message)}` });
     }
   }
   return { documents, problems };
+}
+
+/** `kubectl get -o yaml` writes several objects as one `kind: List`, the API server as one `kind: CachePolicyList`. */
+function objectsIn(document: PolicyDocument): readonly PolicyDocument[] {
+  const { kind, items } = document.value as { readonly kind?: unknown; readonly items?: unknown };
+  if (typeof kind !== 'string' || !kind.endsWith('List') || !Array.isArray(items)) return [document];
+  return items.map((value: unknown, i) => ({ value, lineOf: (path) => document.lineOf(['items', i, ...path]) }));
 }
 
 function offsetOf(document: Document, path: FieldPath): number {

@@ -17,6 +17,18 @@ describe('a text of policies', () => {
     expect(parsePolicyDocuments('---\n---\n# only comments\n')).toEqual({ documents: [], problems: [] });
   });
 
+  it.each(['List', 'CachePolicyList'])('a %s is the objects in it, each with the lines of its own fields', (kind) => {
+    const { documents } = parsePolicyDocuments(`apiVersion: v1\nkind: ${kind}\nitems:\n- spec:\n    a: 1\n- spec:\n    b: 2\nmetadata: {}\n---\nkind: CachePolicy\n`);
+    expect(documents.map(({ value }) => value)).toEqual([{ spec: { a: 1 } }, { spec: { b: 2 } }, { kind: 'CachePolicy' }]);
+    expect(documents.map(({ lineOf }) => lineOf(['spec', 'b']))).toEqual([4, 7, 10]);
+  });
+
+  it('an empty list holds nothing, and a list of another shape is an object like any other', () => {
+    expect(parsePolicyDocuments('kind: List\nitems: []\n').documents).toEqual([]);
+    expect(only('kind: List\nitems: {a: 1}\n').value).toEqual({ kind: 'List', items: { a: 1 } });
+    expect(only('kind: CachePolicy\nitems: [1]\n').value).toEqual({ kind: 'CachePolicy', items: [1] });
+  });
+
   it('may be JSON', () => {
     expect(only('{"kind": "CachePolicy", "spec": {"caches": []}}').value).toEqual({ kind: 'CachePolicy', spec: { caches: [] } });
   });

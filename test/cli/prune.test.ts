@@ -296,6 +296,20 @@ spec: {caches: [{name: ${name}, a3sBox: {home: ${home}, store: ${store}}, limits
     expect(stdout).toMatch(/^one\/one {2}[^]*\ntwo\/two {2}/);
   });
 
+  it('reads what `kubectl get cachepolicies -o yaml` writes: a list, with what the API server adds', async () => {
+    const child = start('-f', '-', '--settle', '0s', '-o', 'json');
+    const item = (name: string, store: string) => `- apiVersion: cache.a3s.dev/v1alpha1
+  kind: CachePolicy
+  metadata: {name: ${name}, uid: 7f1c, generation: 3, resourceVersion: "17", creationTimestamp: "2026-11-01T10:00:00Z", annotations: {a: b}}
+  spec: {caches: [{name: ${name}, a3sBox: {home: ${home}, store: ${store}}, limits: {maxEntries: 1}}]}
+  status: {observedGeneration: 3, reporting: 1/1}
+`;
+    child.stdin.end(`apiVersion: v1\nkind: List\nitems:\n${item('one', 'Rootfs')}${item('two', 'Layers')}metadata: {resourceVersion: ""}\n`);
+    const { stdout, stderr } = await ended(child);
+    expect(stderr).not.toContain('Unsupported value');
+    expect((JSON.parse(stdout) as { caches: { name: string }[] }).caches.map(({ name }) => name)).toEqual(['one', 'two']);
+  });
+
   it('ends with status 2 and one line, and no stack, where the input is wrong', async () => {
     const child = start('-f', machine.policy({ limits: '{maxBytes: 10Gx}' }));
     child.stdin.end();
