@@ -31,6 +31,7 @@ export const errorKinds = {
   ERR_ROOT_UNSUPPORTED: { audience: 'user', retry: false, hint: 'keep the cache on a local filesystem such as ext4 or xfs' },
   ERR_LOCK_BUSY: { audience: 'system', retry: true, hint: 'another agent or prune works in this cache; wait for it to end' },
   ERR_HOLDS_UNREADABLE: { audience: 'system', retry: true, hint: 'nothing is evicted while it is unknown what is in use; mend what the message names' },
+  ERR_ENTRY_PINNED: { audience: 'user', retry: false, hint: 'remove the pin from protect.keep of the policy, or pass --force' },
   ERR_ENTRY_IN_USE: { audience: 'user', retry: true, hint: 'stop what uses the entry, or pass --force' },
   ERR_ENTRY_NAME: { audience: 'user', retry: false, hint: 'a key is one path component' },
   ERR_ENTRY_MISSING: { audience: 'user', retry: false, hint: 'list the keys with: cachepolicy entry list' },

@@ -177,17 +177,17 @@ export class Cache implements Disposable {
   }
 
   /**
-   * Takes one entry out because somebody asks for it. Does nothing where it is absent.
-   * @param options force: also an entry that is in use; whoever uses it may fail
-   * @throws ERR_ENTRY_NAME, ERR_ENTRY_IN_USE, ERR_ENTRY_DAMAGED, ERR_LOCK_BUSY
+   * Takes one entry out because somebody asks for it. @returns false where there is none
+   * @param options force: also an entry that is pinned, or in use; whoever uses it may fail
+   * @throws ERR_ENTRY_NAME, ERR_ENTRY_PINNED, ERR_ENTRY_IN_USE, ERR_ENTRY_DAMAGED, ERR_LOCK_BUSY
    */
-  async remove(key: string, { force }: { force: boolean }): Promise<void> {
+  async remove(key: string, { force }: { force: boolean }): Promise<boolean> {
     const name = this.#format.nameOf(key);
     if (name === undefined) throw new OperatorError('ERR_ENTRY_NAME', `${JSON.stringify(key)} is no key of ${this.#format.name}`);
     using root = this.#openRoot();
-    if (root.statOf(name) === undefined && !hasMetadata(root, this.#format, name)) return;
+    if (root.statOf(name) === undefined && !hasMetadata(root, this.#format, name)) return false;
     using ours = await waitForLocked(this.#placeOf(root));
-    await removeEntry(this.#siteAt(root, ours, {}), name, { key, restMs: this.#options.restMs, force });
+    return await removeEntry(this.#siteAt(root, ours, {}), name, { key, restMs: this.#options.restMs, pins: this.#spec.protect.keep, force });
   }
 
   async #enforceOnAnyDisk(root: Dir, work: Omit<PassOptions, 'mode' | 'planned'>, planned: Outlook | undefined): Promise<PassOutcome> {

@@ -1,7 +1,9 @@
+import { isUtf8 } from 'node:buffer';
 import { DirNames } from '../disk/dir-entries.ts';
 import type { Dir } from '../disk/dir.ts';
 import { asDiskError } from '../disk/disk-error.ts';
 import { FileReader } from '../disk/file-reader.ts';
+import { nameText } from '../disk/name-text.ts';
 import type { FileKind } from '../disk/stat.ts';
 import { msOf } from '../disk/stat.ts';
 import { newestChangeMs } from '../disk/tree-age.ts';
@@ -105,7 +107,9 @@ class Scan {
           const role = kind === 'Unknown' ? undefined : plain.roleOf(buffer, start, end);
           if (role === 'Entry') this.#add(treeBit(kind), buffer, start, plain.end, plain.hash);
           else if (role === 'Metadata') this.#add(kind === 'File' ? hasMetadata : hasMetadata | isOddMetadata, buffer, start, plain.end, plain.hash);
-          else if (role !== 'Lock' || kind !== 'File') this.#sort(buffer.toString('utf8', start, end), kind);
+          else if (role === 'Lock' && kind === 'File') continue;
+          else if (isUtf8(names.name)) this.#sort(buffer.toString('utf8', start, end), kind);
+          else this.#unrecognised.push(nameText(names.name));
         }
         this.#takeRoom();
         if (slices.over) await slices.yield();

@@ -13,7 +13,7 @@ import { beyondCapacityText } from '../policy/node-report.ts';
 import type { UnmetLimit, UnmetReason } from '../policy/unmet-limits.ts';
 import { fillOf, formatUsage } from '../policy/usage.ts';
 import type { Outcome } from './outcome.ts';
-import { bar, count, pad, printable } from './table.ts';
+import { bar, count, pad, printable, shortened } from './table.ts';
 import type { Target } from './targets.ts';
 
 /** `rootfs  /var/lib/a3s-box/home/cache/rootfs`, and what failed there. */
@@ -106,10 +106,19 @@ export function oddText({ root, after: { damaged, leftovers, unrecognised } }: P
   const kinds = new Map<string, number>();
   for (const { kind } of leftovers) kinds.set(kind, (kinds.get(kind) ?? 0) + 1);
   return [
-    ...damaged.map(({ name, reason, message }) => `  damaged ${printable(shortKey(name))}: ${reason}: ${printable(within(root, message))}\n`),
+    ...damaged.slice(0, mostExamples).map(({ name, reason, message }) => `  damaged ${printable(shortKey(name))}: ${reason}: ${printable(within(root, message))}\n`),
+    ...(damaged.length > mostExamples ? [`  and ${damaged.length - mostExamples} more damaged; cachepolicy explain lists all\n`] : []),
     ...(leftovers.length > 0 ? [`  ${count(leftovers.length, 'leftover', 'leftovers')}: ${[...kinds].map(([kind, n]) => `${n} ${kind}`).join(', ')}\n`] : []),
-    ...(unrecognised.length > 0 ? [`  not recognised, never touched: ${unrecognised.map(printable).join(', ')}\n`] : []),
+    ...(unrecognised.length > 0 ? [`  not recognised, never touched: ${examplesText(unrecognised)}\n`] : []),
   ].join('');
+}
+
+/** How many names of one kind are shown; a directory may hold 100,000 that are no entries. */
+const mostExamples = 10;
+
+function examplesText(names: readonly string[]): string {
+  const examples = names.slice(0, mostExamples).map((name) => shortened(printable(name))).join(', ');
+  return names.length > mostExamples ? `${names.length} names, such as ${examples}; cachepolicy explain lists all` : examples;
 }
 
 /** Without the directory, where it stands in the heading already. */
@@ -121,8 +130,8 @@ export function tallyText({ entries, bytes }: Tally): string {
   return `${count(entries, 'entry', 'entries')}, ${formatBytes(bytes)}`;
 }
 
-/** The beginning of a key, enough to tell entries apart. */
+/** A part of a key, enough to tell entries apart: the beginning of a digest, both ends of a long name. */
 export function shortKey(key: string): string {
   const digest = /^(sha256:)?([0-9a-f]{64})$/.exec(key);
-  return digest === null ? key : `${digest[1] ?? ''}${digest[2]?.slice(0, 12)}`;
+  return digest === null ? shortened(key) : `${digest[1] ?? ''}${digest[2]?.slice(0, 12)}`;
 }

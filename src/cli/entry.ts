@@ -15,7 +15,7 @@ import type { Io, OutputFormat } from './io.ts';
 import { outJson } from './io.ts';
 import { showMeasuring } from './measuring.ts';
 import { ProgressLine } from './progress.ts';
-import { count, table } from './table.ts';
+import { count, entryTable, printable } from './table.ts';
 
 /** Lists the entries, least recently used first, with whole keys: they are what the other commands take. */
 export async function listEntries(options: EntryOptions & { output: OutputFormat }, io: Io): Promise<ExitCode> {
@@ -47,13 +47,14 @@ export async function putEntry(key: string, dir: string, options: EntryOptions &
   return exitCodes.done;
 }
 
-/** Removes an entry for good. @throws ERR_ENTRY_IN_USE unless forced */
+/** Removes an entry for good, where there is one. @throws ERR_ENTRY_IN_USE, ERR_ENTRY_PINNED unless forced */
 export async function invalidateEntry(key: string, options: EntryOptions & { force?: boolean; settle: number }, io: Io): Promise<ExitCode> {
   // Whoever asks for one entry to go wants it gone, not resting.
   using cache = new Cache(await entryTarget(options), { allowedRoots: options.allowedRoot, settleMs: options.settle, restMs: 0 });
   using progress = new ProgressLine(io);
   if (options.settle > 0) progress.show(`waiting ${formatDuration(2 * options.settle)} for a sign that ${key} is wanted`);
-  await cache.remove(key, { force: options.force ?? false });
+  const removed = await cache.remove(key, { force: options.force ?? false });
+  if (!removed) io.err(`note: there is no entry ${printable(key)}, so nothing was removed; cachepolicy entry list shows what there is\n`);
   return exitCodes.done;
 }
 
@@ -75,7 +76,7 @@ function listText({ entries, takenAtMs }: Snapshot): string {
     entry.key, entry.description, formatBytes(entry.sizeBytes), `${formatDuration(takenAtMs - entry.cachedAtMs)} ago`,
     entry.clockAhead ? 'ahead' : `${formatDuration(idleMsOf(entry, takenAtMs))} ago`,
   ]);
-  return table(['KEY', 'DESCRIPTION', 'SIZE', 'CACHED', 'USED'], rows);
+  return entryTable(['KEY', 'DESCRIPTION', 'SIZE', 'CACHED', 'USED'], rows);
 }
 
 function leastRecentlyUsedFirst(entries: EntryTable, takenAtMs: number): Entry[] {

@@ -11,7 +11,7 @@ import type { PolicyOptions } from './options.ts';
 import type { Outcome } from './outcome.ts';
 import { cacheJson } from './outcome.ts';
 import { exitCodeOf, planAll } from './passes.ts';
-import { table } from './table.ts';
+import { entryTable, shortened } from './table.ts';
 import { openTargets, titleOf } from './targets.ts';
 
 const heading = ['KEY', 'DESCRIPTION', 'SIZE', 'USED', 'VERDICT', 'REASON'];
@@ -48,12 +48,12 @@ function explainText(outcome: Outcome, title: string, { verdict, output }: Expla
   if (report === undefined) return headingText(outcome, title);
   const entries = entryRows(report, output === 'wide');
   const rows = verdict === undefined ? [...entries, ...leavingRows(outcome), ...otherRows(report)] : entries.filter((row) => row[verdictColumn] === verdict);
-  return `${headingText(outcome, title)}${table(heading, rows)}`;
+  return `${headingText(outcome, title)}${entryTable(heading, rows)}`;
 }
 
 function entryRows({ plan, before }: PassReport, wholeKeys: boolean): string[][] {
   return [...plan.verdicts].map(({ entry, verdict, reason, detail }) => [
-    wholeKeys ? entry.key : shortKey(entry.key), entry.description || '-', formatBytes(entry.sizeBytes),
+    wholeKeys ? entry.key : shortKey(entry.key), wholeKeys ? entry.description || '-' : shortened(entry.description || '-'), formatBytes(entry.sizeBytes),
     entry.clockAhead ? 'ahead' : `${formatDuration(idleMsOf(entry, before.takenAtMs))} ago`, verdict, `${reason}: ${detail}`,
   ]);
 }
@@ -75,6 +75,6 @@ function otherRows({ root, before: { damaged, leftovers, unrecognised } }: PassR
       const fate = removable ? 'old enough, the next pass removes it' : 'too young to be sure that it is one';
       return [shortKey(name), '-', '-', '-', 'leftover', `${kind}: ${fate}`];
     }),
-    ...unrecognised.map((name) => [name, '-', '-', '-', 'unknown', 'not recognised, never touched']),
+    ...unrecognised.map((name) => [shortKey(name), '-', '-', '-', 'unknown', 'not recognised, never touched']),
   ];
 }

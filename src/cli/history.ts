@@ -9,7 +9,7 @@ import { exitCodes, InputError } from './exit.ts';
 import type { Io } from './io.ts';
 import { outJson } from './io.ts';
 import type { PolicyOptions } from './options.ts';
-import { count, printable, table } from './table.ts';
+import { count, entryTable, printable, shortened } from './table.ts';
 import type { Target } from './targets.ts';
 import { openTargets, titleOf } from './targets.ts';
 
@@ -77,9 +77,9 @@ function eventsTable(events: readonly Event[], targets: readonly Target[], whole
   const nowMs = Date.now();
   const rows = events.map(({ target, record: { atMs, event, key, description, sizeBytes, reason, trigger } }) => [
     timeText(atMs, nowMs), ...(several ? [titleOf(target, targets)] : []), event === 'Evicted' ? 'evicted' : 'came back', wholeKeys ? key : shortKey(key),
-    description === '' ? '-' : description, sizeBytes === null ? '-' : formatBytes(sizeBytes), reason ?? '-', trigger ?? '-',
+    description === '' ? '-' : wholeKeys ? description : shortened(description), sizeBytes === null ? '-' : formatBytes(sizeBytes), reason ?? '-', trigger ?? '-',
   ]);
-  return table(['TIME', ...(several ? ['CACHE'] : []), 'EVENT', 'KEY', 'DESCRIPTION', 'SIZE', 'REASON', 'TRIGGER'], rows);
+  return entryTable(['TIME', ...(several ? ['CACHE'] : []), 'EVENT', 'KEY', 'DESCRIPTION', 'SIZE', 'REASON', 'TRIGGER'], rows);
 }
 
 /** `2026-11-23 14:25:59 (3m20s ago)`, in the time zone of who asks. */

@@ -9,6 +9,21 @@ export function table(heading: readonly string[], rows: readonly (readonly strin
   return all.map((row) => `${indent}${row.map((cell, i) => pad(cell, i === row.length - 1 ? 0 : (widths[i] ?? 0))).join(columnGap)}\n`).join('');
 }
 
+/** The same for entries, without their DESCRIPTION where it only repeats the KEY, as in a directory cache. */
+export function entryTable(heading: readonly string[], rows: readonly (readonly string[])[]): string {
+  const [key, description] = [heading.indexOf('KEY'), heading.indexOf('DESCRIPTION')];
+  const repeats = rows.some((row) => row[description] === row[key]) && rows.every((row) => row[description] === row[key] || row[description] === '-');
+  return repeats ? table(heading.toSpliced(description, 1), rows.map((row) => row.toSpliced(description, 1))) : table(heading, rows);
+}
+
+/** The beginning and the end of a text that would make a table too wide. `-o wide` and JSON have it whole. */
+export function shortened(text: string): string {
+  const characters = [...text];
+  return characters.length <= mostCharacters ? text : `${characters.slice(0, mostCharacters - 21).join('')}…${characters.slice(-20).join('')}`;
+}
+/** As wide as the longest image names; a file name may have 255 bytes. */
+const mostCharacters = 72;
+
 /** `████████▌ 43%` in 20 cells; what is over the limit fills them all. */
 export function bar(ratio: number): string {
   const cells = 20;

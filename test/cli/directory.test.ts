@@ -42,9 +42,9 @@ describe('a directory on the command line', () => {
     mkdirSync(join(path, '.hidden'));
     const { code, stdout, stderr } = await machine.run('explain', '-f', file);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-    expect(stdout.replaceAll(machine.allowedRoot, '/allowed')).toMatch(/^models {2}\/allowed\/models\nKEY +DESCRIPTION +SIZE +USED +VERDICT +REASON\n/);
-    expect(stdout).toMatch(/^llama\.gguf +llama\.gguf +64Ki +0s ago +keep +InUse: a process that has llama\.gguf open$/m);
-    expect(stdout).toMatch(/^mistral\.gguf +mistral\.gguf +64Ki +3h1m ago +evict +MaxBytes: /m);
+    expect(stdout.replaceAll(machine.allowedRoot, '/allowed')).toMatch(/^models {2}\/allowed\/models\nKEY +SIZE +USED +VERDICT +REASON\n/);
+    expect(stdout).toMatch(/^llama\.gguf +64Ki +0s ago +keep +InUse: a process that has llama\.gguf open$/m);
+    expect(stdout).toMatch(/^mistral\.gguf +64Ki +3h1m ago +evict +MaxBytes: /m);
   });
 
   it('is planned and pruned the same, and what is open stays, also without a time in which it is protected', async () => {

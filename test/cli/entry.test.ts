@@ -1,6 +1,6 @@
 import { mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { images, rootfsKeys } from '../fixtures/homes.ts';
 import { Machine } from './machine.ts';
 
@@ -95,8 +95,27 @@ describe('entry invalidate', () => {
     expect(readdirSync(join(rootfs, '.cachepolicy/trash'))).toEqual([]);
   });
 
-  it('takes one that is absent as done', async () => {
-    expect(await invalidate('0'.repeat(64))).toEqual({ code: 0, stdout: '', stderr: '' });
+  it('says that there is none, and is done', async () => {
+    const absent = '0'.repeat(64);
+    expect(await invalidate(absent)).toEqual({ code: 0, stdout: '', stderr: `note: there is no entry ${absent}, so nothing was removed; cachepolicy entry list shows what there is\n` });
+  });
+
+  it.each([
+    ['description', '"docker.io/library/postgres:*"'],
+    ['key', `"${rootfsKeys['postgres:17']}"`],
+  ])('refuses one that the policy pins by %s, unless forced', async (by, pattern) => {
+    const pinned = new Machine();
+    onTestFinished(() => pinned[Symbol.dispose]());
+    const own = join(pinned.home(), 'cache/rootfs');
+    const key = rootfsKeys['postgres:17'];
+    const policy = pinned.policy({ minIdle: `60s, keep: [{${by}: ${pattern}, reason: sale weekend}]` });
+    const remove = async (...args: string[]) => await pinned.run('entry', 'invalidate', key, '-f', policy, '--settle', '0s', ...args);
+    const refused = await remove();
+    expect(refused.code).toBe(1);
+    expect(refused.stderr).toBe(`${key} is pinned by ${by} "${pattern.replaceAll('"', '')}": sale weekend (remove the pin from protect.keep of the policy, or pass --force)\n`);
+    expect(readdirSync(own)).toContain(key);
+    expect(await remove('--force')).toMatchObject({ code: 0, stderr: '' });
+    expect(readdirSync(own)).not.toContain(key);
   });
 
   it('refuses one in use, unless forced', async () => {

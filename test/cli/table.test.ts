@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { bar, printable, table } from '../../src/cli/table.ts';
+import { bar, printable, table, entryTable, shortened } from '../../src/cli/table.ts';
 
 describe('a table', () => {
   it('is aligned, with nothing behind the last column', () => {
@@ -44,5 +44,26 @@ describe('a bar', () => {
   ])('of %d is %j', (ratio, drawn) => {
     expect(bar(ratio)).toBe(drawn);
     expect([...bar(ratio)]).toHaveLength(20);
+  });
+});
+
+describe('a name as long as a file name may be', () => {
+  it('leaves its two ends in a table', () => {
+    const name = `${'a'.repeat(200)}-v1.0.safetensors`;
+    expect(shortened(name)).toBe(`${'a'.repeat(51)}…${name.slice(-20)}`);
+    expect(shortened('a'.repeat(72))).toBe('a'.repeat(72));
+  });
+});
+
+describe('a table of entries', () => {
+  const heading = ['KEY', 'DESCRIPTION', 'SIZE'];
+
+  it('has no DESCRIPTION where it only repeats the KEY', () => {
+    expect(entryTable(heading, [['a', 'a', '1'], ['odd', '-', '-']])).toBe('KEY   SIZE\na     1\nodd   -\n');
+  });
+
+  it('has one where any says more, and where no entry has one', () => {
+    expect(entryTable(heading, [['a', 'a', '1'], ['b', 'image', '2']])).toContain('DESCRIPTION');
+    expect(entryTable(heading, [['a', '-', '1']])).toContain('DESCRIPTION');
   });
 });

@@ -2,6 +2,7 @@ import { isUtf8 } from 'node:buffer';
 import { batchesOf } from '../../disk/dir-entries.ts';
 import type { Dir } from '../../disk/dir.ts';
 import { asDiskError, diskError, errno, shown } from '../../disk/disk-error.ts';
+import { nameText } from '../../disk/name-text.ts';
 import type { Measure } from '../../disk/measure-tree.ts';
 import { measureTree } from '../../disk/measure-tree.ts';
 import type { FileKind, Stat } from '../../disk/stat.ts';
@@ -105,7 +106,8 @@ export class DirectoryLook {
           if (bytes[0] === dot) continue;
           const stat = statAt(this.#root.fd, bytes);
           if (stat === -errno.ENOENT) continue;
-          const name = bytes.toString();
+          // Of a name that is no UTF-8 a text for people: no file is reached by it.
+          const name = nameText(bytes);
           if (typeof stat === 'number') {
             this.#hidden.add(name);
             this.#damaged.push({ name, reason: 'EntryUnreadable', message: diskError(`look at ${this.#root.pathOf(bytes)}`, stat).message });
@@ -117,7 +119,7 @@ export class DirectoryLook {
           } else {
             // An entry that another process is evicting may come back, as it was.
             this.#hidden.add(name);
-            if (!isEntryName(name) || !isEvictionLink(this.#root, name)) this.#unrecognised.push(name);
+            if (!isUtf8(bytes) || !isEntryName(name) || !isEvictionLink(this.#root, name)) this.#unrecognised.push(name);
           }
         }
         this.#takeRoom();
