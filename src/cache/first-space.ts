@@ -106,7 +106,8 @@ class Removal {
     }
     await this.#settle(hidden.length);
     for (const { victim, tree } of hidden) await this.#finish(victim, tree);
-    for (const victim of waiting) this.#attempt(victim, () => showMetadata(this.#ground, victim.name));
+    // Of all of them: a run that is aborted in the middle has hidden some.
+    for (const victim of batch) this.#attempt(victim, () => showMetadata(this.#ground, victim.name));
     return this.gone.length > 0;
   }
 

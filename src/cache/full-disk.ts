@@ -8,7 +8,7 @@ import type { Outlook, PassOutcome } from './outlook.ts';
 import { lookedAt } from './outlook.ts';
 import { lockPasses, openOwn } from './own-folder.ts';
 import type { OwnPlace } from './own-search.ts';
-import type { EvictedEntry, Trigger } from './report.ts';
+import type { EvictedEntry, PassError, Trigger } from './report.ts';
 import type { Reserve } from './reserve.ts';
 import type { Ground } from './site.ts';
 import { lockSweep } from './sweep-hidden.ts';
@@ -17,6 +17,7 @@ import { lockSweep } from './sweep-hidden.ts';
 interface Space {
   readonly isAny: boolean;
   readonly evicted: readonly EvictedEntry[];
+  readonly errors: readonly PassError[];
   /** The cache as it stands now, without what is gone. */
   readonly outcome: PassOutcome;
   /** Why there is none, where victims there are. */
@@ -28,30 +29,38 @@ interface Space {
  * @throws ERR_NO_ROOM_TO_BEGIN, ERR_DISK_FULL; and what enforcing throws
  */
 export async function enforceOnAnyDisk(enforce: () => Promise<PassOutcome>, fullDisk: () => FullDisk): Promise<PassOutcome> {
-  const evicted: EvictedEntry[] = [];
+  const before: Before = { evicted: [], errors: [] };
   let last: PassOutcome | undefined;
   for (let most = 1; ; most *= 2) {
     const attempt = await unlessFull(enforce);
-    if (!(attempt instanceof OperatorError)) return await joined(evicted, attempt);
+    if (!(attempt instanceof OperatorError)) return await joined(before, attempt);
     const disk = fullDisk();
     const space = await makeSpace(disk, most);
     if (last === undefined && !space.isAny) disk.ground.signal?.throwIfAborted();
-    evicted.push(...space.evicted);
+    before.evicted.push(...space.evicted);
+    before.errors.push(...space.errors);
     if (space.isAny) {
       last = space.outcome;
       continue;
     }
     const { code, message } = space.stuck ?? attempt;
     if (last === undefined) throw space.stuck ?? attempt;
-    return { ...last, evicted, errors: [...last.errors, ...space.outcome.errors, { code, message }] };
+    return { ...last, evicted: before.evicted, errors: [...last.errors, ...before.errors, { code, message }] };
   }
 }
 
-/** What was planned before all of it may still have the first ones. */
-async function joined(first: readonly EvictedEntry[], then: PassOutcome): Promise<PassOutcome> {
-  if (first.length === 0) return then;
-  const gone = first.map(({ name }) => ({ name, entry: undefined }));
-  return { ...then, evicted: [...first, ...then.evicted], after: await without(then.after, { gone, leftoversGone: new Set(), slices: new Slices() }) };
+/** What came of making space, before the ordinary order. */
+interface Before {
+  readonly evicted: EvictedEntry[];
+  readonly errors: PassError[];
+}
+
+/** What was planned before the space was made may still have the first ones. */
+async function joined({ evicted, errors }: Before, then: PassOutcome): Promise<PassOutcome> {
+  if (evicted.length + errors.length === 0) return then;
+  const gone = evicted.map(({ name }) => ({ name, entry: undefined }));
+  const after = await without(then.after, { gone, leftoversGone: new Set(), slices: new Slices() });
+  return { ...then, evicted: [...evicted, ...then.evicted], errors: [...errors, ...then.errors], after };
 }
 
 /** @returns the error where the disk was too full for anything to begin */
@@ -91,7 +100,7 @@ async function makeSpace({ ground, plan, reserve, mostAtOnce, trigger }: FullDis
   if (isAny) await clock.sleep(settleMs, signal);
   const after = await without(outlook.snapshot, { gone, leftoversGone: new Set(), slices });
   const stuck = isAny || signal?.aborted || victims[0] === undefined ? undefined : new NoRoomToBegin(shown(root.path), fileToDelete(ground, victims[0]));
-  return { isAny, evicted, outcome: { ...lookedAt(outlook), after, stopped: signal?.aborted === true, errors: [...outlook.errors, ...errors] }, stuck };
+  return { isAny, evicted, errors, outcome: { ...lookedAt(outlook), after, stopped: signal?.aborted === true }, stuck };
 }
 
 /** Excludes every other pass and every other sweep (sweep-hidden.ts), as far as the lock of passes is there. @throws ERR_LOCK_BUSY */

@@ -5,6 +5,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import type { Cache } from '../../src/cache/pass.ts';
 import { readJournal } from '../../src/cache/journal.ts';
 import type { Fault } from '../../src/disk/dir.ts';
+import { diskError, errno } from '../../src/disk/disk-error.ts';
 import { OperatorError } from '../../src/errors.ts';
 import type { SmallDisk } from '../disk/scratch.ts';
 import { asRoot, smallDisk } from '../disk/scratch.ts';
@@ -176,6 +177,24 @@ function takeSlack(path: string): void {
   }
 }
 
+// It renames nothing without space.
+test.runIf(asRoot)('a btrfs without blocks evicts single files, and names what to delete where there are only folders', async ({ skip }) => {
+  const btrfs: FullDisk = { kind: 'btrfs', of: 'bytes', sizeMiB: 128 };
+  const dir = emptyDisk(btrfs, skip);
+  const cache = new DirectoryOnDisk(dir);
+  cache.folder('a', { usedSecondsAgo: 20_000, bytes: 1_024 * Ki }).folder('b', { usedSecondsAgo: 19_000, bytes: 1_024 * Ki });
+  fill(dir, btrfs);
+  await expect(cache.cache({ maxEntries: 1 }).pass(enforce)).rejects.toMatchObject({ code: 'ERR_NO_ROOM_TO_BEGIN', message: expect.stringMatching(/; delete \/\S+\/a$/) as string });
+  expect(cache.isWhole('a') && cache.isWhole('b')).toBe(true);
+  rmSync(join(dir, 'many'), { recursive: true });
+  execFileSync('sync', ['-f', dir]);
+  for (let i = 0; i < 8; i += 1) cache.file(`file-${i}`, { usedSecondsAgo: 30_000 - i, bytes: 2_048 * Ki });
+  fill(dir, btrfs);
+  const report = await pruned(cache.cache({ maxEntries: 1 }));
+  expect({ names: cache.names, evicted: evictedBy(report).length }).toEqual({ names: ['b'], evicted: 9 });
+  isTidy(cache.root);
+}, 60_000);
+
 test.runIf(asRoot)('a folder is moved into another that has to go where its own directory has no slack', async ({ skip }) => {
   const dir = emptyDisk(ext4, skip);
   const cache = new DirectoryOnDisk(dir);
@@ -208,10 +227,12 @@ test.runIf(asRoot)('an aborted run puts everything back, and rejects with the re
   const store = storeWith(dir);
   const before = execFileSync('find', [store.root, '-printf', '%P %i %m %l\n'], { encoding: 'utf8' }).split('\n').toSorted();
   fill(dir, tmpfs);
-  for (const waits of [1, 2]) {
+  for (const waits of [0, 1, 2]) {
     const stop = new AbortController();
+    // Before the first wait: as soon as one entry has its metadata moved.
+    const fault = (step: string) => void (waits === 0 && /^rename \S+\.meta\.json$/.test(step) && stop.abort());
     const acts = Array.from({ length: waits }, (_, i) => () => (i === waits - 1 ? stop.abort() : undefined));
-    const cache = store.cache({ maxEntries: 1 }, { clock: new SteppedClock(...acts) });
+    const cache = store.cache({ maxEntries: 1 }, { clock: new SteppedClock(...acts), fault });
     await expect(cache.pass({ ...enforce, signal: stop.signal })).rejects.toMatchObject({ name: 'AbortError' });
     expect(execFileSync('find', [store.root, '-printf', '%P %i %m %l\n'], { encoding: 'utf8' }).split('\n').toSorted()).toEqual(before);
   }
@@ -303,4 +324,17 @@ describe.runIf(asRoot)('a sweep', () => {
     expect(errors).toMatchObject([{ code: 'ERR_ENTRY_IN_USE', entry: 'model' }]);
     expect(cache.names).toEqual(['a', 'b']);
   });
+});
+
+test.runIf(asRoot)('a folder that cannot be deleted is reported by the run that moved it, which goes on', async ({ skip }) => {
+  const dir = emptyDisk(tmpfs, skip);
+  const store = storeWith(dir);
+  fill(dir, tmpfs);
+  const fault = (step: string) => {
+    if (/^unlink \S+\.a{64}\/data$/.test(step)) throw diskError(step, -errno.EIO);
+  };
+  const { evicted, errors } = await store.cache({ maxEntries: 1 }, { fault }).pass(enforce);
+  expect(evictedBy({ evicted })).toContain(names[1]);
+  expect(errors[0]).toMatchObject({ code: 'ERR_DISK_IO', entry: names[0], message: expect.stringContaining('(EIO)') as string });
+  expect(store.isServed(names[2]!) && store.isWhole(names[2]!)).toBe(true);
 });

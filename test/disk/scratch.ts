@@ -65,7 +65,7 @@ for level in range(${levels}):
 }
 
 /** What kind of small filesystem a test has to itself. */
-export type SmallDisk = 'tmpfs' | 'ext4' | 'xfs';
+export type SmallDisk = 'tmpfs' | 'ext4' | 'xfs' | 'btrfs';
 
 /** A small filesystem mounted for the time of the test; undefined where this machine cannot make one of the kind. xfs has 300 MiB at least. Needs root. */
 export function smallDisk(kind: SmallDisk, { sizeMiB, inodes, reservedPercent = 0 }: { sizeMiB: number; inodes?: number | undefined; reservedPercent?: number }): string | undefined {
@@ -77,7 +77,8 @@ export function smallDisk(kind: SmallDisk, { sizeMiB, inodes, reservedPercent = 
   const image = join(scratchDir(), 'image');
   try {
     execFileSync('truncate', ['-s', `${sizeMiB}M`, image], { stdio: 'pipe' });
-    if (kind === 'xfs') execFileSync('mkfs.xfs', ['-q', image], { stdio: 'pipe' });
+    if (kind === 'btrfs') execFileSync('mkfs.btrfs', ['-q', '-M', image], { stdio: 'pipe' });
+    else if (kind === 'xfs') execFileSync('mkfs.xfs', ['-q', image], { stdio: 'pipe' });
     else execFileSync('mkfs.ext4', ['-q', '-F', '-m', `${reservedPercent}`, ...(inodes === undefined ? [] : ['-N', `${inodes}`]), image], { stdio: 'pipe' });
     mount('-o', 'loop', image, dir);
     return dir;
