@@ -137,11 +137,30 @@ interface Deleted {
  * @throws the signal's reason once it is aborted
  */
 export async function deleteGarbage(site: Site, doomed: Doomed, { backoff, ...rest }: Rest & { backoff: Backoff }): Promise<PurgeReport> {
-  const { trash, format, clock, signal, errors } = site;
-  const due: string[] = [];
-  for await (const name of garbageIn(trash, format, new Slices(signal))) if (backoff.nextTryAtMs(name) <= clock.now()) due.push(name);
-  const deleted = await deleteEach(site, due, { doomed, backoff });
+  const { errors } = site;
+  const deleted = { purgedEntries: 0, purgedBytes: 0 };
+  for (let isAll = false; !isAll && errors.length < mostErrors; ) {
+    const due = await dueGarbage(site, backoff);
+    const { purgedEntries, purgedBytes } = await deleteEach(site, due, { doomed, backoff });
+    deleted.purgedEntries += purgedEntries;
+    deleted.purgedBytes += purgedBytes;
+    isAll = due.length < mostNamesInTurn;
+  }
   return { ...deleted, revived: doomed.revived.length, revivedNames: doomed.revived, nextDueAtMs: await purgeDueAtMs(site, { ...rest, retryMs, backoff }), errors };
+}
+
+/** A stopped prune may have left 1,000,000 names of 255 bytes, which are more than an agent has memory for. */
+const mostNamesInTurn = 10_000;
+/** Where each deletion fails the purge ends, and the next one goes on behind those that failed. */
+const mostErrors = 1_000;
+
+async function dueGarbage({ trash, format, clock, signal }: Site, backoff: Backoff): Promise<string[]> {
+  const due: string[] = [];
+  for await (const name of garbageIn(trash, format, new Slices(signal))) {
+    if (backoff.nextTryAtMs(name) <= clock.now()) due.push(name);
+    if (due.length === mostNamesInTurn) break;
+  }
+  return due;
 }
 
 async function deleteEach({ trash, clock, signal, errors, onProgress }: Site, names: readonly string[], { doomed, backoff }: { doomed: Doomed; backoff: Backoff }): Promise<Deleted> {
@@ -149,6 +168,7 @@ async function deleteEach({ trash, clock, signal, errors, onProgress }: Site, na
   let purgedEntries = 0;
   let purgedBytes = 0;
   for (const [done, name] of names.entries()) {
+    if (errors.length >= mostErrors) break;
     if (slices.over) await slices.yield();
     onProgress({ step: 'Purge', done, total: names.length });
     const { sizeBytes, isLinked = false } = doomed.garbage.get(name) ?? {};

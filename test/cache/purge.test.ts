@@ -231,6 +231,14 @@ describe('where more rests than may be kept in mind at once', () => {
   });
 });
 
+test('more garbage than one turn takes is deleted by one purge', async () => {
+  const { store, cache } = await evicted();
+  const trash = join(store.root, '.cachepolicy/trash');
+  for (let i = 0; i < 10_001; i += 1) writeFileSync(join(trash, `gone-${'x'.repeat(200)}${i}`), '');
+  expect(await cache.purge({ now: true })).toMatchObject({ purgedEntries: 2, errors: [], nextDueAtMs: null });
+  expect(readdirSync(trash)).toEqual([]);
+});
+
 test('names in the trash that are not ours are left alone', async () => {
   const { store, clock, cache } = await evicted();
   const foreign = join(store.root, '.cachepolicy/trash/x..hidden');
