@@ -288,9 +288,11 @@ describe('an index on the disk', () => {
       const store = await saved();
       const names = vi.spyOn(await import('../../src/disk/dir-entries.ts'), 'DirNames');
       const { filesRead, content } = await dryRun(store);
-      expect({ filesRead, namesRead: names.mock.calls.length }).toEqual({ filesRead: 0, namesRead: 0 });
+      const ofStore = names.mock.calls.filter(([dir]) => dir.path === store.root);
+      expect({ filesRead, listings: ofStore.length }).toEqual({ filesRead: 0, listings: 0 });
       expect(content.entries).toHaveLength(200);
       expect(content).toEqual(await withoutIndex(store));
+      expect(names.mock.calls.some(([dir]) => dir.path === store.root)).toBe(true);
     });
 
     const changes: [string, number, (store: StoreOnDisk) => void][] = [
