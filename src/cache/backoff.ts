@@ -11,6 +11,7 @@ const maxWaitMs = 3_600_000;
 /** What failed is tried again after 1 min, 2 min, … up to an hour. Kept between passes, by name. */
 export class Backoff {
   readonly #failures = new Map<string, Failure>();
+  #forgotAtMs = -Infinity;
 
   failed(name: string, error: PassError, nowMs: number): void {
     this.#forgetGone(nowMs);
@@ -20,6 +21,9 @@ export class Backoff {
 
   /** What was due for so long and has neither failed nor succeeded is not there any more. */
   #forgetGone(nowMs: number): void {
+    // Not for each of thousands that fail one after the other.
+    if (Math.abs(nowMs - this.#forgotAtMs) < 60_000) return;
+    this.#forgotAtMs = nowMs;
     for (const [name, { nextTryAtMs }] of this.#failures) if (nextTryAtMs + 2 * maxWaitMs < nowMs) this.#failures.delete(name);
   }
 

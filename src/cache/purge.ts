@@ -1,6 +1,9 @@
+import type { DeleteOptions, Deletion } from '../disk/delete-tree.ts';
 import { deleteTree } from '../disk/delete-tree.ts';
+import type { Dir } from '../disk/dir.ts';
 import { Slices } from '../disk/slices.ts';
 import { msOf } from '../disk/stat.ts';
+import { OperatorError } from '../errors.ts';
 import type { EntryName } from '../policy/snapshot.ts';
 import type { Backoff } from './backoff.ts';
 import { lookAtEntry } from './entry-look.ts';
@@ -129,6 +132,8 @@ async function doom(site: Site, item: ItemId, begun: Map<string, Garbage>, slice
 interface Deleted {
   readonly purgedEntries: number;
   readonly purgedBytes: number;
+  /** Names that are gone or that the backoff remembers. Where there are none, the same names would be due again. */
+  readonly settled: number;
 }
 
 /**
@@ -141,10 +146,10 @@ export async function deleteGarbage(site: Site, doomed: Doomed, { backoff, ...re
   const deleted = { purgedEntries: 0, purgedBytes: 0 };
   for (let isAll = false; !isAll && errors.length < mostErrors; ) {
     const due = await dueGarbage(site, backoff);
-    const { purgedEntries, purgedBytes } = await deleteEach(site, due, { doomed, backoff });
+    const { purgedEntries, purgedBytes, settled } = await deleteEach(site, due, { doomed, backoff });
     deleted.purgedEntries += purgedEntries;
     deleted.purgedBytes += purgedBytes;
-    isAll = due.length < mostNamesInTurn;
+    isAll = due.length < mostNamesInTurn || settled === 0;
   }
   return { ...deleted, revived: doomed.revived.length, revivedNames: doomed.revived, nextDueAtMs: await purgeDueAtMs(site, { ...rest, retryMs, backoff }), errors };
 }
@@ -167,12 +172,14 @@ async function deleteEach({ trash, clock, signal, errors, onProgress }: Site, na
   const slices = new Slices(signal);
   let purgedEntries = 0;
   let purgedBytes = 0;
+  let settled = 0;
   for (const [done, name] of names.entries()) {
     if (errors.length >= mostErrors) break;
     if (slices.over) await slices.yield();
     onProgress({ step: 'Purge', done, total: names.length });
     const { sizeBytes, isLinked = false } = doomed.garbage.get(name) ?? {};
-    const { firstError, freedBytes } = await deleteTree(trash, name, { slices, totalBytes: sizeBytes, countsFreed: isLinked });
+    const { removed, firstError, freedBytes } = await deleteItem(trash, name, { slices, totalBytes: sizeBytes, countsFreed: isLinked });
+    if (removed > 0 || firstError !== undefined) settled += 1;
     if (firstError !== undefined) {
       backoff.failed(name, note(errors, firstError), clock.now());
       continue;
@@ -182,7 +189,17 @@ async function deleteEach({ trash, clock, signal, errors, onProgress }: Site, na
     purgedEntries += 1;
     purgedBytes += freedBytes ?? sizeBytes;
   }
-  return { purgedEntries, purgedBytes };
+  return { purgedEntries, purgedBytes, settled };
+}
+
+/** What the disk refuses while an item is deleted is an error of this item, wherever it was thrown. */
+async function deleteItem(trash: Dir, name: string, options: DeleteOptions): Promise<Deletion> {
+  try {
+    return await deleteTree(trash, name, options);
+  } catch (error) {
+    if (!(error instanceof OperatorError)) throw error;
+    return { removed: 0, failed: 1, firstError: error, freedBytes: undefined };
+  }
 }
 
 /**
@@ -200,7 +217,7 @@ export async function purgeInTurns(site: Site, doom: () => Promise<Doomed>, rest
   }
   const last = await deleteGarbage(site, doomed, rest);
   revivedNames.push(...doomed.revived);
-  const sum = (of: (each: Deleted) => number) => deleted.reduce((total, each) => total + of(each), of(last));
+  const sum = (of: (each: Omit<Deleted, 'settled'>) => number) => deleted.reduce((total, each) => total + of(each), of(last));
   return { ...last, purgedEntries: sum((each) => each.purgedEntries), purgedBytes: sum((each) => each.purgedBytes), revived: revivedNames.length, revivedNames };
 }
 

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { chmodSync, constants, fchmodSync, ftruncateSync } from 'node:fs';
 import { OperatorError } from '../errors.ts';
 import type { DirEntry } from './dir-entries.ts';
@@ -33,6 +34,9 @@ export interface DeleteOptions {
 /** Above this a directory is moved to the top first, so that no more descriptors are held than this, however deep the tree. */
 const maxDepth = 64;
 
+/** How often one directory is read while others fill it: what is left then is an error of this tree, and no other tree waits for it. */
+const mostReads = 1_000;
+
 /**
  * Freeing this much at once takes some milliseconds on ext4 and xfs, and longer where freed blocks are discarded on the device;
  * larger files are truncated in steps of it.
@@ -43,7 +47,7 @@ const largeFileBytes = 256 * 1024 * 1024;
  * Deletes `name` of `container` and everything below it, in slices. Whatever is swapped meanwhile, only names below the open
  * `container` are removed; no symbolic link is followed and no mount is crossed. Goes on after errors.
  *
- * `container` must belong to the caller: parts of deep trees are moved there for a while, as `deep-<n>`, and stay after a crash.
+ * `container` must belong to the caller: parts of deep trees are moved there for a while, as `deep-<random>-<n>`, and stay after a crash.
  * @throws the signal's reason once it is aborted
  */
 export async function deleteTree(container: Dir, name: Name, { slices = new Slices(), totalBytes, countsFreed = false }: DeleteOptions = {}): Promise<Deletion> {
@@ -61,7 +65,8 @@ class DeleteWalk implements Deletion {
   readonly #slices: Slices;
   /** Whether every file is looked at before it is removed. */
   readonly #statsFiles: boolean;
-  readonly #tops: Name[] = [];
+  /** No name of an earlier walk, which may have left thousands. */
+  readonly #deepPrefix = `deep-${randomBytes(6).toString('hex')}-`;
   #moved = 0;
 
   constructor(container: Dir, slices: Slices, { mayHoldLargeFiles, countsFreed }: { mayHoldLargeFiles: boolean; countsFreed: boolean }) {
@@ -72,24 +77,31 @@ class DeleteWalk implements Deletion {
   }
 
   async run(name: Name): Promise<void> {
-    this.#tops.push(name);
-    for (let top = this.#tops.pop(); top !== undefined; top = this.#tops.pop()) {
-      const stat = statAt(this.#container.fd, top);
-      if (typeof stat === 'number') this.#note('look at', this.#container, top, stat);
-      else if (stat.kind === 'Directory') await this.#directory(this.#container, top, 1);
-      else await this.#file(this.#container, { bytes: toBytes(top), kind: stat.kind });
-    }
+    await this.#top(name);
+    // Their names are counted, not kept: there may be as many as the tree has directories.
+    for (let next = 0; next < this.#moved; next += 1) await this.#top(this.#deepName(next));
+  }
+
+  async #top(name: Name): Promise<void> {
+    const stat = statAt(this.#container.fd, name);
+    if (typeof stat === 'number') this.#note('look at', this.#container, name, stat);
+    else if (stat.kind === 'Directory') await this.#directory(this.#container, name, 1);
+    else await this.#file(this.#container, { bytes: toBytes(name), kind: stat.kind });
+  }
+
+  #deepName(number: number): string {
+    return `${this.#deepPrefix}${number}`;
   }
 
   async #directory(parent: Dir, name: Name, depth: number): Promise<void> {
-    if (depth > maxDepth && this.#moveToTop(parent, name)) return;
+    if (depth > maxDepth) return this.#moveToTop(parent, name);
     const failedBefore = this.failed;
     // A directory that changes while it is read may hide names from the reader: look again while that helps.
-    let removedBefore: number;
-    do {
-      removedBefore = this.removed;
+    for (let reads = 0; reads < mostReads; reads += 1) {
+      const removedBefore = this.removed;
       if (!(await this.#empty(parent, name, depth)) || this.#rmdir(parent, name)) return;
-    } while (this.removed > removedBefore && this.failed === failedBefore);
+      if (this.removed === removedBefore || this.failed > failedBefore) break;
+    }
     if (this.failed === failedBefore) this.#note('remove', parent, name, -errno.ENOTEMPTY);
   }
 
@@ -183,17 +195,14 @@ class DeleteWalk implements Deletion {
     return undefined;
   }
 
-  #moveToTop(parent: Dir, name: Name): boolean {
-    const top = `deep-${this.#moved}`;
+  /** The walk comes to it later. Where it is absent, others have moved or removed it since it was listed: nothing is left to do for this name. */
+  #moveToTop(parent: Dir, name: Name): void {
     try {
-      const moved = this.#moveOut(parent, name, top);
-      // Taken: left by a walk that crashed. The caller will come to it; only the number is used up.
-      this.#moved += 1;
-      if (moved === 'Moved') this.#tops.push(top);
-      return moved === 'Moved' || this.#moveToTop(parent, name);
+      const result = this.#moveOut(parent, name, this.#deepName(this.#moved));
+      if (result === 'Moved') this.#moved += 1;
+      else if (result === 'Taken') this.#note('move out', parent, name, -errno.EEXIST);
     } catch (error) {
       this.#keep(error);
-      return true;
     }
   }
 

@@ -6,6 +6,7 @@ import { storeFormats } from '../../src/cache/formats/registry.ts';
 import type { CacheOptions } from '../../src/cache/pass-options.ts';
 import type { PassProgress } from '../../src/cache/report.ts';
 import { itemsIn } from '../../src/cache/trash.ts';
+import { diskError, errno } from '../../src/disk/disk-error.ts';
 import { Slices } from '../../src/disk/slices.ts';
 import { asRoot, pin } from '../disk/scratch.ts';
 import { SteppedClock } from './stepped-clock.ts';
@@ -237,6 +238,20 @@ test('more garbage than one turn takes is deleted by one purge', async () => {
   for (let i = 0; i < 10_001; i += 1) writeFileSync(join(trash, `gone-${'x'.repeat(200)}${i}`), '');
   expect(await cache.purge({ now: true })).toMatchObject({ purgedEntries: 2, errors: [], nextDueAtMs: null });
   expect(readdirSync(trash)).toEqual([]);
+});
+
+test('an item that cannot be deleted is named, and 10,000 others go in the same purge', async () => {
+  const store = new StoreOnDisk();
+  await store.cache().pass(enforce);
+  const trash = join(store.root, '.cachepolicy/trash');
+  for (let i = 0; i < 10_100; i += 1) mkdirSync(join(trash, `gone-${i}`));
+  const fault = (step: string) => {
+    if (step === `rmdir ${trash}/gone-7`) throw diskError(step, -errno.EIO);
+  };
+  const clock = new SteppedClock();
+  const cache = store.cache({}, { fault, clock });
+  expect(await cache.purge()).toMatchObject({ errors: [{ code: 'ERR_DISK_IO', message: expect.stringContaining('gone-7') }], nextDueAtMs: clock.now() + 60_000 });
+  expect(store.trash).toEqual(['gone-7']);
 });
 
 test('names in the trash that are not ours are left alone', async () => {

@@ -1,8 +1,8 @@
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, closeSync, existsSync, fstatSync, linkSync, lstatSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { deleteTree } from '../../src/disk/delete-tree.ts';
 import { diskError, errno } from '../../src/disk/disk-error.ts';
@@ -126,6 +126,82 @@ test('parts that a crashed walk left at the top are in nobody\'s way', async () 
   expect(await deleteTree(pin(box), 'tree')).toMatchObject({ failed: 0 });
   expect(readdirSync(box)).toEqual(['deep-0']);
 });
+
+/** The path of the folder at a level, `tree` itself being the first; made with all above it. */
+function folderAt(tree: string, level: number): string {
+  const path = join(tree, ...Array.from({ length: level - 1 }, () => 'l'));
+  mkdirSync(path, { recursive: true });
+  return path;
+}
+
+test('a folder that is renamed below the 64th level just before it is moved is no failure of the walk', async () => {
+  const { box, tree } = layout();
+  const deep = folderAt(tree, 64);
+  mkdirSync(join(deep, 'before'));
+  const root = pin(box, (step) => {
+    if (step.startsWith('rename ') && existsSync(join(deep, 'before'))) renameSync(join(deep, 'before'), join(deep, 'after'));
+  });
+  expect(await deleteTree(root, 'tree', small)).toMatchObject({ failed: 1, firstError: { message: expect.stringContaining('ENOTEMPTY') } });
+  expect(await deleteTree(pin(box), 'tree', small)).toMatchObject({ failed: 0 });
+  expect(readdirSync(box)).toEqual([]);
+});
+
+test('a tree whose owner renames in it at every level goes in the end, and no walk of it throws', async () => {
+  const { box, tree } = layout();
+  for (const level of [3, 63, 64, 65, 66, 130]) for (let i = 0; i < 50; i += 1) mkdirSync(join(folderAt(tree, level), `d${i}`));
+  // Holds the folders open, so that it renames in them wherever they are moved.
+  const renamer = spawn('python3', ['-uc', `
+import os, sys
+fds, path = [], sys.argv[1]
+for level in range(1, 131):
+    if level in (3, 63, 64, 65, 66, 130): fds.append(os.open(path, os.O_RDONLY))
+    path += '/l'
+print('ready')
+turn = 0
+while True:
+    turn += 1
+    for fd in fds:
+        for i in range(50):
+            old = 'd%d' % i if turn == 1 else 'd%d-%d' % (i, turn - 1)
+            try: os.rename(old, 'd%d-%d' % (i, turn), src_dir_fd=fd, dst_dir_fd=fd)
+            except OSError: pass
+`, tree], { stdio: ['ignore', 'pipe', 'ignore'] });
+  onTestFinished(() => void renamer.kill('SIGKILL'));
+  await once(renamer.stdout, 'data');
+  const root = pin(box);
+  for (let round = 0; round < 100 && readdirSync(box).length > 0; round += 1) for (const name of readdirSync(box)) await deleteTree(root, name, small);
+  expect(readdirSync(box)).toEqual([]);
+});
+
+test('a directory that is filled as fast as it is emptied fails alone, after a bounded number of reads', async () => {
+  const { box, tree } = layout();
+  writeFileSync(join(tree, 'first'), '');
+  let made = 0;
+  const root = pin(box, (step) => {
+    if (step === `rmdir ${tree}`) writeFileSync(join(tree, `late-${(made += 1)}`), '');
+  });
+  expect(await deleteTree(root, 'tree', small)).toMatchObject({ failed: 1, firstError: { message: expect.stringContaining('ENOTEMPTY') } });
+  expect(made).toBe(1_000);
+});
+
+test('20,000 folders at the 65th level go, also after a walk that was killed among them', async () => {
+  const { box, tree } = layout();
+  const deep = folderAt(tree, 64);
+  for (let i = 0; i < 20_000; i += 1) mkdirSync(join(deep, `d${i}`));
+  const modules = join(import.meta.dirname, '../../src/disk');
+  const script = `
+    const { openRoot } = await import(${JSON.stringify(join(modules, 'pinned-root.ts'))});
+    const { deleteTree } = await import(${JSON.stringify(join(modules, 'delete-tree.ts'))});
+    let moved = 0;
+    const fault = (step) => { if (step.startsWith('rename ') && (moved += 1) === 12000) process.kill(process.pid, 'SIGKILL'); };
+    await deleteTree(openRoot(${JSON.stringify(box)}, { allowedRoots: [${JSON.stringify(dirname(box))}], fault }), 'tree');`;
+  const killed = spawnSync(process.execPath, ['--input-type=module', '-e', script]);
+  expect(killed.signal).toBe('SIGKILL');
+  expect(readdirSync(box)).toHaveLength(12_000);
+  const root = pin(box);
+  for (const name of ['tree', ...readdirSync(box)]) expect(await deleteTree(root, name)).toMatchObject({ failed: 0 });
+  expect(readdirSync(box)).toEqual([]);
+}, 60_000);
 
 test('a walk that is called off stops, and can be taken up again', async () => {
   const { box, tree } = layout();
