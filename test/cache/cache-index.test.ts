@@ -248,7 +248,7 @@ describe('an index on the disk', () => {
     // The first save has changed the root by making our folder; the next one comes with the next change.
     use(store, 'entry-0');
     await cache.scan();
-    await cache.save();
+    await cache.save({ least: 1 });
     return store;
   }
 
