@@ -249,9 +249,12 @@ export class Dir implements Disposable {
     const unsupported = result === -errno.EINVAL || result === -errno.ENOSYS;
     return unsupported
       ? new OperatorError('ERR_ROOT_UNSUPPORTED', `the filesystem of ${shown(this.path)} cannot ${what} at one moment (renameat2: ${errnoName(result)})`)
-      : diskError(what, result);
+      : diskError(what, result, undefined, result === -errno.EXDEV ? notMovable : undefined);
   }
 }
+
+/** What rename(2) means by EXDEV: more than a mount, unlike openat2(2). */
+const notMovable = 'the two are on different filesystems, mounts or project quotas, or the directory is part of the lower layer of an overlay filesystem, which has no redirect_dir (EXDEV)';
 
 /**
  * XFS sets the mtime of a folder that is exchanged with something in another folder, although nothing in it was written. Who may not

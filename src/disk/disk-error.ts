@@ -44,11 +44,12 @@ export function reasonOf(result: number): string {
 /**
  * @param act what was tried, with the path: `cannot remove /a/b`
  * @param result the negated errno of a call of libc.ts
+ * @param reason in words, where the call that failed says more than its errno
  */
-export function diskError(act: string, result: number, code?: ErrorCode): OperatorError {
+export function diskError(act: string, result: number, code?: ErrorCode, reason = reasonOf(result)): OperatorError {
   const name = errnoName(result);
   const cause = Object.assign(new Error(name), { code: name, errno: result });
-  return new OperatorError(code ?? (fullDisk.has(name) ? 'ERR_DISK_FULL' : 'ERR_DISK_IO'), `cannot ${act}: ${reasonOf(result)}`, { cause });
+  return new OperatorError(code ?? (fullDisk.has(name) ? 'ERR_DISK_FULL' : 'ERR_DISK_IO'), `cannot ${act}: ${reason}`, { cause });
 }
 
 const absences: ReadonlySet<string> = new Set(['ENOENT', 'ENOTDIR', 'ESTALE']);

@@ -468,6 +468,25 @@ describe('a root', () => {
 });
 
 describe.runIf(asRoot)('what fails for one entry', () => {
+  test('an entry of the lower layer of an overlay cannot be moved: the error names the overlay and no mount, and an entry of the upper layer is evicted', async ({ skip }) => {
+    const store = three();
+    const base = scratchDir();
+    execFileSync('cp', ['-a', store.root, join(base, 'lower')]);
+    for (const name of ['upper', 'work']) mkdirSync(join(base, name));
+    try {
+      mount('-t', 'overlay', '-o', `lowerdir=${base}/lower,upperdir=${base}/upper,workdir=${base}/work,redirect_dir=off`, 'overlay', store.root);
+    } catch {
+      return skip('no overlay can be mounted here');
+    }
+    const upper = key('f');
+    store.entry(upper, { usedSecondsAgo: 10_000 });
+    const report = await store.cache({ maxEntries: 2 }).pass(enforce);
+    expect(report.evicted.map((entry) => entry.key)).toEqual([upper]);
+    expect(report.errors).toMatchObject([{ code: 'ERR_DISK_IO', message: expect.stringMatching(/lower layer of an overlay.*\(EXDEV\)$/) }]);
+    expect(report.errors[0]?.message).not.toContain('something is mounted there');
+    expect([a, b, c].map((name) => store.isServed(name))).toEqual([true, true, true]);
+  });
+
   test('a mount that came over one since it was planned: it stays, is reported, and the rest goes on', async () => {
     const store = three();
     let mounted = false;
