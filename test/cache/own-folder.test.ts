@@ -345,7 +345,7 @@ describe('the tools of who owns a cache', () => {
   const tools: [name: string, command: (root: string) => string][] = [
     ['tar', (root) => `tar -C ${dirname(root)} -cf /dev/null ${basename(root)}`],
     ['rm', (root) => `rm -rf ${root}/* && find ${root} -mindepth 1 -delete && [ -z "$(ls -A ${root})" ]`],
-    ['cp', (root) => `cp -r ${root} $(mktemp -d)/copy`],
+    ['cp', (root) => `target=$(mktemp -d) && cp -r ${root} "$target/copy" && rm -rf "$target"`],
     ['find', (root) => `find ${root} -name '*' > /dev/null`],
   ];
   test.runIf(asRoot).each(tools)('%s meets nothing of ours', async (_, command) => {

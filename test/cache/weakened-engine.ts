@@ -31,7 +31,7 @@ const removals = {
     edits: [['hold: seen.hold ?? (seen.hasTree && hasRested ? await holdOnTree(site, item, slices) : undefined)', 'hold: undefined']],
   },
   'the rest in the trash': { file: 'cache/purge.ts', edits: [['const stat = trash.statOf(id);', 'return nowMs; const stat = trash.statOf(id);']] },
-  'the second look at the metadata of a victim': { file: 'cache/evict.ts', edits: [['if (!(await this.#isAsPlanned(name, entry))) return undefined;', '']] },
+  'the second look at the metadata of a victim': { file: 'cache/evict.ts', edits: [['if (!(await isAsPlanned(this.#site, { name, entry }, this.#slices))) return undefined;', '']] },
 } satisfies Record<string, Removal>;
 
 export type Protection = keyof typeof removals;
