@@ -252,6 +252,18 @@ describe('prune of the damaged home', () => {
     }]);
   });
 
+  it('names ten examples of 3,000 unrecognised names, however it prints them', async () => {
+    for (let i = 0; i < 3_000; i += 1) writeFileSync(join(rootfs, `unknown-name-${i}.txt`), '');
+    const policy = machine.policy({ limits: '{maxEntries: 100}' });
+    for (const args of [['plan', '-f', policy], ['prune', '--settle', '0s', '-f', policy]]) {
+      const { stdout, stderr } = await machine.run(...args);
+      expect(stdout).toContain('not recognised, never touched: 3002 names, such as notes.txt, ');
+      expect(stdout.match(/unknown-name-/g)).toHaveLength(9);
+      expect(stderr).not.toContain('unknown-name-');
+      expect(Math.max(...`${stdout}\n${stderr}`.split('\n').map((line) => line.length))).toBeLessThan(1_000);
+    }
+  });
+
   it('evicts entries alone: what is damaged or unknown is neither touched nor followed', async () => {
     mkdirSync(join(machine.allowedRoot, 'victim'));
     const untouchable = [...damaged, 'notes.txt', 'unrelated-folder'];
