@@ -1,6 +1,8 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdirSync, readdirSync, renameSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { a3sRootfs } from '../../src/cache/formats/a3s-rootfs.ts';
 import { holdersOf } from '../../src/cache/holds/holders.ts';
 import { asRoot, mount, pin, scratchDir } from '../disk/scratch.ts';
@@ -54,6 +56,31 @@ describe.runIf(asRoot)('an entry is held by', () => {
     const { evicted, plan } = await store.cache({ maxEntries: 0 }).pass(enforce);
     expect(evicted.map((entry) => entry.key)).toEqual([b]);
     expect(plan.verdicts.at(0)).toMatchObject({ reason: 'InUse', hold: { source: 'Mount' } });
+  });
+});
+
+describe.runIf(asRoot)('another mount namespace', () => {
+  /** Runs until the test ends, with the entry mounted where nobody else sees it. */
+  async function elsewhere(entry: string, command: readonly string[]): Promise<void> {
+    const script = 'mount --bind "$1" "$2" && shift 2 && exec "$@"';
+    const other = spawn('unshare', ['--mount', '--propagation', 'private', 'sh', '-c', script, 'sh', entry, scratchDir(), ...command], { stdio: ['pipe', 'pipe', 'ignore'] });
+    onTestFinished(() => void other.kill('SIGKILL'));
+    await once(other.stdout, 'data');
+  }
+
+  test('that has an entry mounted does not hold it', async () => {
+    const store = storeOnItsOwn();
+    await elsewhere(join(store.root, a), ['sh', '-c', 'echo ready; read line']);
+    expect(held(store)).toEqual([]);
+    const { evicted } = await store.cache({ maxEntries: 0 }).pass(enforce);
+    expect(evicted.map((entry) => entry.key).toSorted()).toEqual([a, b]);
+  });
+
+  test('that has an entry mounted and locked holds it', async () => {
+    const store = storeOnItsOwn();
+    await elsewhere(join(store.root, a), ['sh', '-c', 'exec 9<"$0"; flock --shared 9; echo ready; read line', join(store.root, a)]);
+    const { evicted } = await store.cache({ maxEntries: 0 }).pass(enforce);
+    expect(evicted.map((entry) => entry.key)).toEqual([b]);
   });
 });
 
