@@ -5,8 +5,7 @@ import { Machine } from './machine.ts';
 
 /** A machine with three models of 64Ki, 5 hours to 1 hour old, and a policy of theirs. */
 function machineWithModels(limits: string): { machine: Machine; path: string; file: string } {
-  const machine = new Machine();
-  onTestFinished(() => machine[Symbol.dispose]());
+  const machine = Machine.forTest();
   const path = join(machine.allowedRoot, 'models');
   mkdirSync(path);
   for (const [name, hours] of [['llama.gguf', 5], ['mistral.gguf', 3], ['phi.gguf', 1]] as const) {

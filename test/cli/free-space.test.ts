@@ -12,8 +12,7 @@ const letters = 'abcdefgh';
 
 /** A machine whose caches lie on a filesystem of their own: eight entries of 1 MiB on 12 MiB, the first letter least recently used. */
 function aMachine(options = 'size=12m'): { machine: Machine; store: StoreOnDisk; availableBytes: () => number } {
-  const machine = new Machine();
-  onTestFinished(() => machine[Symbol.dispose]());
+  const machine = Machine.forTest();
   mount('-t', 'tmpfs', '-o', options, 'tmpfs', machine.allowedRoot);
   const store = new StoreOnDisk(join(machine.allowedRoot, 'home'));
   for (const letter of letters) largeEntry(store, key(letter), { usedSecondsAgo: 10_000 - 100 * letters.indexOf(letter) });

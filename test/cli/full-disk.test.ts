@@ -12,8 +12,7 @@ const names = ['a', 'b', 'c', 'd'];
 
 /** A machine whose caches lie on a filesystem without a single inode left, with four models of a folder each; no run was ever made there. */
 function fullMachine(): { machine: Machine; models: string; file: string } {
-  const machine = new Machine();
-  onTestFinished(() => machine[Symbol.dispose]());
+  const machine = Machine.forTest();
   mount('-t', 'tmpfs', '-o', 'size=8m,nr_inodes=160', 'tmpfs', machine.allowedRoot);
   const models = join(machine.allowedRoot, 'models');
   for (const [i, name] of names.entries()) {
@@ -28,15 +27,7 @@ function fullMachine(): { machine: Machine; models: string; file: string } {
   expect(() => {
     for (let n = 0; ; n += 1) writeFileSync(join(machine.allowedRoot, 'many', `${n}`), '');
   }).toThrow(/ENOSPC/);
-  const file = machine.write('models.yaml', `apiVersion: cache.a3s.dev/v1alpha1
-kind: CachePolicy
-metadata: {name: models}
-spec:
-  caches:
-  - name: models
-    directory: {path: ${models}}
-    limits: {maxEntries: 2}
-`);
+  const file = machine.directoryPolicy({ path: models, limits: '{maxEntries: 2}' });
   return { machine, models, file };
 }
 

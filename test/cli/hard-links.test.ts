@@ -16,21 +16,11 @@ interface Models {
 
 /** A directory on a filesystem of its own. */
 function models(): Models {
-  const machine = new Machine();
-  onTestFinished(() => machine[Symbol.dispose]());
+  const machine = Machine.forTest();
   mount('-t', 'tmpfs', '-o', 'size=64m', 'tmpfs', machine.allowedRoot);
   const path = join(machine.allowedRoot, 'models');
   mkdirSync(path);
-  const policy = (limits: string) => machine.write('models.yaml', `apiVersion: cache.a3s.dev/v1alpha1
-kind: CachePolicy
-metadata: {name: models}
-spec:
-  caches:
-  - name: models
-    directory: {path: ${path}}
-    limits: ${limits}
-    protect: {minIdle: 0s}
-`);
+  const policy = (limits: string) => machine.directoryPolicy({ path, limits, minIdle: '0s' });
   const usedBytes = () => {
     const { blocks, bfree, bsize } = statfsSync(machine.allowedRoot);
     return (blocks - bfree) * bsize;

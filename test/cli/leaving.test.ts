@@ -2,14 +2,13 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { Machine } from './machine.ts';
 
 const main = join(import.meta.dirname, '../../src/main.ts');
 
 function newMachine(): Machine {
-  const machine = new Machine();
-  onTestFinished(() => machine[Symbol.dispose]());
+  const machine = Machine.forTest();
   return machine;
 }
 
@@ -21,15 +20,7 @@ function models(machine: Machine): string {
     const at = Date.now() / 1000 - 9_000 + i;
     for (const each of ['weights', '.']) utimesSync(join(path, name, each), at, at);
   }
-  return machine.write('models.yaml', `apiVersion: cache.a3s.dev/v1alpha1
-kind: CachePolicy
-metadata: {name: models}
-spec:
-  caches:
-  - name: models
-    directory: {path: ${path}}
-    limits: {maxEntries: 1}
-`);
+  return machine.directoryPolicy({ path, limits: '{maxEntries: 1}' });
 }
 
 /** A prune as a process of its own that is killed once it says what it waits for. */

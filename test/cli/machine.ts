@@ -1,6 +1,7 @@
 import { lstatSync, mkdirSync, mkdtempSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { onTestFinished } from 'vitest';
 import { runCommandLine } from '../../src/cli/program.ts';
 import type { HomeOptions } from '../fixtures/homes.ts';
 import { unpackHome } from '../fixtures/homes.ts';
@@ -19,6 +20,13 @@ export class Machine implements Disposable {
 
   constructor() {
     mkdirSync(this.allowedRoot);
+  }
+
+  /** One that is gone with the test that runs. */
+  static forTest(): Machine {
+    const machine = new Machine();
+    onTestFinished(() => machine[Symbol.dispose]());
+    return machine;
   }
 
   home(options: HomeOptions = {}): string {
@@ -43,6 +51,20 @@ spec:
 ${spec}  caches:
   - name: ${store.toLowerCase()}
     a3sBox: {home: ${JSON.stringify(home)}, store: ${store}}
+    limits: ${limits}
+    protect: {minIdle: ${minIdle}}
+`);
+  }
+
+  /** A policy for one directory cache, named models. */
+  directoryPolicy({ path, limits, minIdle = '60s' }: { path: string; limits: string; minIdle?: string }): string {
+    return this.write('models.yaml', `apiVersion: cache.a3s.dev/v1alpha1
+kind: CachePolicy
+metadata: {name: models}
+spec:
+  caches:
+  - name: models
+    directory: {path: ${path}}
     limits: ${limits}
     protect: {minIdle: ${minIdle}}
 `);

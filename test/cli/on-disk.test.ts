@@ -16,8 +16,7 @@ function du(path: string): number {
 
 /** Two models, what a download tool keeps beside them, what is no file, and a folder that holds the home of a runtime. */
 function machineWithModels(): { machine: Machine; path: string; file: string } {
-  const machine = new Machine();
-  onTestFinished(() => machine[Symbol.dispose]());
+  const machine = Machine.forTest();
   const path = join(machine.allowedRoot, 'data/models');
   for (const each of ['llama/shards', 'mistral', '.downloads/part', 'bad/home/boxes', 'bad/home/cache']) mkdirSync(join(path, each), { recursive: true });
   for (const [name, size] of [['llama/shards/0', 50_000], ['mistral/0', 20_000], ['.downloads/part/1', 70_000], ['bad/weights', 90_000], ['.token', 10]] as const) {
@@ -28,15 +27,7 @@ function machineWithModels(): { machine: Machine; path: string; file: string } {
   writeFileSync(Buffer.concat([Buffer.from(`${path}/`), Buffer.from([0xff])]), Buffer.alloc(30_000, 1));
   const at = Date.now() / 1000 - 3600;
   for (const name of ['llama/shards/0', 'llama/shards', 'llama', 'mistral/0', 'mistral']) utimesSync(join(path, name), at, at);
-  const file = machine.write('models.yaml', `apiVersion: cache.a3s.dev/v1alpha1
-kind: CachePolicy
-metadata: {name: models}
-spec:
-  caches:
-  - name: models
-    directory: {path: ${path}}
-    limits: {maxEntries: 1}
-`);
+  const file = machine.directoryPolicy({ path, limits: '{maxEntries: 1}' });
   return { machine, path, file };
 }
 
@@ -85,8 +76,7 @@ describe('the bytes of a directory in all', () => {
 });
 
 test('the bytes of a store in all are those of its entries and of what is none', async () => {
-  const machine = new Machine();
-  onTestFinished(() => machine[Symbol.dispose]());
+  const machine = Machine.forTest();
   const rootfs = join(machine.home({ damaged: true }), 'cache/rootfs');
   writeFileSync(join(rootfs, 'notes.txt'), Buffer.alloc(100_000, 1));
   const { stats, otherBytes, bytesInAll } = await jsonOf(machine, 'stats', '-f', machine.policy());

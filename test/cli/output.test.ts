@@ -11,8 +11,7 @@ import { Machine } from './machine.ts';
 const main = join(import.meta.dirname, '../../src/main.ts');
 
 function machineWithHome(): { machine: Machine; rootfs: string } {
-  const machine = new Machine();
-  onTestFinished(() => machine[Symbol.dispose]());
+  const machine = Machine.forTest();
   return { machine, rootfs: join(machine.home(), 'cache/rootfs') };
 }
 

@@ -20,21 +20,12 @@ interface Setup {
 }
 
 function newMachine(): Machine {
-  const machine = new Machine();
-  onTestFinished(() => machine[Symbol.dispose]());
+  const machine = Machine.forTest();
   return machine;
 }
 
 function policyOf(machine: Machine, path: string, maxEntries: number): string {
-  return machine.write('models.yaml', `apiVersion: cache.a3s.dev/v1alpha1
-kind: CachePolicy
-metadata: {name: models}
-spec:
-  caches:
-  - name: models
-    directory: {path: ${path}}
-    limits: {maxEntries: ${maxEntries}}
-`);
+  return machine.directoryPolicy({ path, limits: `{maxEntries: ${maxEntries}}` });
 }
 
 /** `model-0` was used longest ago. */

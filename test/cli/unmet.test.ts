@@ -7,8 +7,7 @@ import { Machine } from './machine.ts';
 
 /** Four models of 64Ki, `a` used longest ago, and a policy with these limits. */
 function machineWith(limits: string): { machine: Machine; path: string; file: string } {
-  const machine = new Machine();
-  onTestFinished(() => machine[Symbol.dispose]());
+  const machine = Machine.forTest();
   const path = join(machine.allowedRoot, 'data/models');
   mkdirSync(path, { recursive: true });
   for (const [i, name] of ['a', 'b', 'c', 'd'].entries()) {
@@ -16,15 +15,7 @@ function machineWith(limits: string): { machine: Machine; path: string; file: st
     const at = Date.now() / 1000 - (5 - i) * 3600;
     utimesSync(join(path, name), at, at);
   }
-  const file = machine.write('models.yaml', `apiVersion: cache.a3s.dev/v1alpha1
-kind: CachePolicy
-metadata: {name: models}
-spec:
-  caches:
-  - name: models
-    directory: {path: ${path}}
-    limits: ${limits}
-`);
+  const file = machine.directoryPolicy({ path, limits });
   return { machine, path, file };
 }
 

@@ -1,6 +1,6 @@
 import { appendFileSync, mkdirSync, readdirSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { Machine } from './machine.ts';
 
 /** More than an agent measures in one look; the folder that is written below comes behind them. */
@@ -11,8 +11,7 @@ const manyFiles = 5_200;
  * so that nothing on its own folder shows it.
  */
 async function machineWithOldFigures(limits: string): Promise<{ machine: Machine; path: string; file: string }> {
-  const machine = new Machine();
-  onTestFinished(() => machine[Symbol.dispose]());
+  const machine = Machine.forTest();
   const path = join(machine.allowedRoot, 'models');
   mkdirSync(join(path, 'many', 'shards'), { recursive: true });
   for (let i = 0; i < manyFiles; i += 1) writeFileSync(join(path, 'many', 'shards', `${i}`), '');
@@ -21,16 +20,7 @@ async function machineWithOldFigures(limits: string): Promise<{ machine: Machine
   const at = Date.now() / 1000 - 7_200;
   for (const each of ['many/shards', 'many', 'small/shards/weights', 'small/shards', 'small']) utimesSync(join(path, each), at, at);
   for (let i = 0; i < manyFiles; i += 1) utimesSync(join(path, 'many', 'shards', `${i}`), at, at);
-  const file = machine.write('models.yaml', `apiVersion: cache.a3s.dev/v1alpha1
-kind: CachePolicy
-metadata: {name: models}
-spec:
-  caches:
-  - name: models
-    directory: {path: ${path}}
-    limits: ${limits}
-    protect: {minIdle: 0s}
-`);
+  const file = machine.directoryPolicy({ path, limits, minIdle: '0s' });
   expect(await machine.run('prune', '-f', file, '--settle', '0s', '--rest', '0s')).toMatchObject({ code: 0, stdout: expect.stringContaining('evicted 0 entries') });
   appendFileSync(join(path, 'small', 'shards', 'weights'), Buffer.alloc(3 * 2 ** 20, 1));
   utimesSync(join(path, 'small', 'shards', 'weights'), at, at);

@@ -13,8 +13,7 @@ const monthMs = 30 * 86_400_000;
 const ahead = ['--import', `data:text/javascript,const now=Date.now;Date.now=()=>now()+${monthMs};`];
 
 function machineWithModels(): { machine: Machine; path: string; file: string } {
-  const machine = new Machine();
-  onTestFinished(() => machine[Symbol.dispose]());
+  const machine = Machine.forTest();
   const path = join(machine.allowedRoot, 'models');
   mkdirSync(path);
   for (const name of ['a', 'b', 'c']) {
@@ -22,15 +21,7 @@ function machineWithModels(): { machine: Machine; path: string; file: string } {
     const at = Date.now() / 1000 - 3600;
     utimesSync(join(path, name), at, at);
   }
-  const file = machine.write('models.yaml', `apiVersion: cache.a3s.dev/v1alpha1
-kind: CachePolicy
-metadata: {name: models}
-spec:
-  caches:
-  - name: models
-    directory: {path: ${path}}
-    limits: {maxIdle: 7d}
-`);
+  const file = machine.directoryPolicy({ path, limits: '{maxIdle: 7d}' });
   return { machine, path, file };
 }
 
