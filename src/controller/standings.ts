@@ -19,7 +19,12 @@ export interface StandingsOptions {
   readonly onDecided: (policyName: string) => void;
 }
 
-type Assessed = { readonly of: PolicyObject } & ({ readonly assessment: Assessment } | { readonly error: unknown });
+interface Of {
+  readonly of: PolicyObject;
+  /** What its agents have: once the policy is under deletion, an edit of its spec does not reach them. */
+  readonly spec: PolicyObject['spec'];
+}
+type Assessed = Of & ({ readonly assessment: Assessment } | { readonly error: unknown });
 
 /** Longer would delay what else the process does, such as the renewal of its lease; milliseconds. */
 const sliceMs = 5;
@@ -111,11 +116,18 @@ export class Standings {
 
   async #assess(name: string, allowedRoots: readonly string[]): Promise<Assessed | undefined> {
     const policy = this.#options.policies.get(name);
-    const assessed = policy && (await assess(policy, allowedRoots).then((assessment) => ({ of: policy, assessment }), (error: unknown) => ({ of: policy, error })));
-    const claim = assessed !== undefined && 'assessment' in assessed ? claimOf(assessed.of, assessed.assessment, this.#options.runningAgents(name)) : undefined;
+    const of = policy && { of: policy, spec: this.#specOfAgents(policy) };
+    const assessed = of && (await assess(of.of, allowedRoots).then((assessment) => ({ ...of, assessment }), (error: unknown) => ({ ...of, error })));
+    const claim = assessed !== undefined && 'assessment' in assessed ? claimOf({ ...assessed.of, spec: assessed.spec }, assessed.assessment, this.#options.runningAgents(name)) : undefined;
     if (claim === undefined) this.#conflicts.delete(name);
     else this.#conflicts.set(claim);
     return assessed;
+  }
+
+  /** A controller that started after the deletion has seen only the present spec. */
+  #specOfAgents({ metadata: { name, uid, deletionTimestamp }, spec }: PolicyObject): PolicyObject['spec'] {
+    const before = this.#assessed.get(name);
+    return deletionTimestamp !== undefined && before !== undefined && before.of.metadata.uid === uid ? before.spec : spec;
   }
 
   /** All at once: between two decisions a reconcile sees the one before. */

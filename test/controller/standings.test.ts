@@ -90,6 +90,16 @@ describe('a change of the allowed roots', () => {
 describe('a policy under deletion', () => {
   const deletionTimestamp = '2026-01-02T00:00:00Z';
 
+  it('keeps what its agents have, whatever its spec is changed to with or after the deletion: no agent learns of that', async () => {
+    runningAgents = 1;
+    await shows(made(1, ['/var/cache/a']), made(2, ['/var/cache/b']), made(3, ['/var/cache/a']));
+    await shows(made(2, ['/var/cache/a'], { generation: 3, deletionTimestamp }));
+    await shows(made(4, ['/var/cache/b']));
+    expect([winnerOver('p1'), winnerOver('p3'), winnerOver('p4')]).toEqual([undefined, 'p1', 'p2']);
+    await shows(made(2, ['/var/cache/c'], { generation: 4, deletionTimestamp }));
+    expect([winnerOver('p1'), winnerOver('p3'), winnerOver('p4')]).toEqual([undefined, 'p1', 'p2']);
+  });
+
   it('keeps its directories until the last of its agents has ended', async () => {
     runningAgents = 1;
     await shows(made(1, ['/var/cache/a']), made(2, ['/var/cache/a']));
