@@ -91,27 +91,34 @@ export class Standings {
   #assessAgain(names: readonly string[]): void {
     if (this.#ended) return;
     for (const name of names) this.#pending.add(name);
-    this.#deciding ??= this.#decide().finally(() => (this.#deciding = undefined));
+    // It ends in the same turn in which it finds nothing pending: what is added later begins another.
+    this.#deciding ??= this.#decide();
   }
 
   async #decide(): Promise<void> {
     const slice = new Slice();
-    // A list and a burst of events are one change.
-    await slice.end();
-    while (this.#pending.size > 0 && !this.#ended) {
-      const names = this.#pending;
-      this.#pending = new Set();
-      const allowedRoots = this.#options.allowedRoots();
-      const assessed = new Map<string, Assessed | undefined>();
-      for (const name of names) {
-        assessed.set(name, await this.#assess(name, allowedRoots));
-        if (slice.isOver) await slice.end();
-      }
-      const steps = this.#conflicts.resolve();
-      let step = steps.next();
-      for (; step.done !== true; step = steps.next()) if (slice.isOver) await slice.end();
-      if (!this.#ended) this.#publish(assessed, step.value);
+    try {
+      // A list and a burst of events are one change.
+      await slice.end();
+      while (this.#pending.size > 0 && !this.#ended) await this.#decideOnce(slice);
+    } finally {
+      this.#deciding = undefined;
     }
+  }
+
+  async #decideOnce(slice: Slice): Promise<void> {
+    const names = this.#pending;
+    this.#pending = new Set();
+    const allowedRoots = this.#options.allowedRoots();
+    const assessed = new Map<string, Assessed | undefined>();
+    for (const name of names) {
+      assessed.set(name, await this.#assess(name, allowedRoots));
+      if (slice.isOver) await slice.end();
+    }
+    const steps = this.#conflicts.resolve();
+    let step = steps.next();
+    for (; step.done !== true; step = steps.next()) if (slice.isOver) await slice.end();
+    if (!this.#ended) this.#publish(assessed, step.value);
   }
 
   async #assess(name: string, allowedRoots: readonly string[]): Promise<Assessed | undefined> {

@@ -52,6 +52,18 @@ describe('a change of one policy among many', () => {
     expect([winnerOver('p1'), winnerOver('p2'), winnerOver('p3')]).toEqual([undefined, 'p1', 'p1']);
   });
 
+  it('is decided also where it comes while the decision before is just made', async () => {
+    const late = made(2, ['/var/cache/b']);
+    const onDecided = () => queueMicrotask(() => policies.apply({ type: 'MODIFIED', object: late }));
+    const beside = new Standings({ policies, allowedRoots: () => roots, runningAgents: () => 0, onDecided });
+    policies.apply({ type: 'MODIFIED', object: made(1, ['/var/cache/a']) });
+    await beside.settled();
+    await nextTurn();
+    await beside.settled();
+    expect(beside.of(late)).toBeDefined();
+    beside.end();
+  });
+
   it('calls for a reconcile of what comes into force when it goes', async () => {
     await shows(made(1, ['/var/cache/a']), made(2, ['/var/cache/a/b']), made(3, ['/var/cache/c']));
     policies.apply({ type: 'DELETED', object: made(1, ['/var/cache/a']) });
