@@ -90,6 +90,8 @@ export class Mutator {
     moveOut: () => {
       const from = this.#changeable(this.#entry());
       const to = this.#aside();
+      // A mount moves with its entry, and the end of the mount would count as a change.
+      this.#unmountAll();
       this.#caches.moveOut(from, to);
       return () => {
         const harm = this.#caches.moveIn(to, from);
