@@ -16,7 +16,7 @@ import type { Ground } from './site.ts';
  * folder of another entry that has to go, and its metadata into its own folder. Such a rename needs no space where the directory has slack.
  *
  * The name is `.cachepolicy-<inode>.<old name>`, and is believed only where the inode is its own: an image that brings such a name does not know its
- * number. A sticky directory is one whose deletion has begun: nothing of it ever comes back.
+ * number. Who may write in the cache's directory can give any entry such a name (see sweep-hidden.ts). A sticky directory is one whose deletion has begun: nothing of it ever comes back.
  */
 const prefix = `${ownFolder}-`;
 const deletionBegun = 0o1700;
@@ -44,10 +44,14 @@ export function hiddenIn(dir: Dir, host: EntryName | undefined): Hidden[] {
   const names: string[] = [];
   for (const batch of batchesOf(dir)) for (const { bytes } of batch) if (bytes.indexOf(prefix) === 0) names.push(bytes.toString());
   return names.flatMap((hiddenName) => {
-    const [, inode, name] = pattern.exec(hiddenName) ?? [];
+    const name = pattern.exec(hiddenName)?.[2];
     const stat = dir.statOf(hiddenName);
-    return name !== undefined && stat?.inode.toString(36) === inode ? [{ host, hiddenName, name }] : [];
+    return name !== undefined && stat !== undefined && isNamedBy(hiddenName, stat) ? [{ host, hiddenName, name }] : [];
   });
+}
+
+function isNamedBy(hiddenName: string, { inode }: Stat): boolean {
+  return pattern.exec(hiddenName)?.[1] === inode.toString(36);
 }
 
 export function openHost(root: Dir, host: EntryName | undefined): Dir {
@@ -107,6 +111,7 @@ export async function deleteHidden({ root }: Ground, { host, hiddenName }: Hidde
   using dir = openHost(root, host);
   const timeMs = modifiedMs(root, host);
   using tree = dir.openDir(hiddenName);
+  if (!isNamedBy(hiddenName, tree.stat())) throw new OperatorError('ERR_DISK_IO', `${dir.pathOf(hiddenName)} was replaced by another while it left; it is left alone`);
   // A crash before it: a whole tree, which may come back; after it one that never does.
   tree.setMode(deletionBegun);
   const names = new NameList();

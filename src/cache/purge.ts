@@ -8,7 +8,7 @@ import type { EntryName } from '../policy/snapshot.ts';
 import type { Backoff } from './backoff.ts';
 import { lookAtEntry } from './entry-look.ts';
 import { tellRevived } from './journal.ts';
-import { drop, fateOf, look, moveTreeIn, revive } from './recover.ts';
+import { drop, fateOf, look, moveTreeIn, refuseStranger, revive } from './recover.ts';
 import type { PurgeReport } from './report.ts';
 import type { Site } from './site.ts';
 import { holdOnTree, note, readHolds } from './site.ts';
@@ -125,6 +125,7 @@ function restsUntilMs({ trash }: Site, { id }: ItemId, { restMs, own, isShort, n
 async function doom(site: Site, item: ItemId, begun: Map<string, Garbage>, slices: Slices): Promise<void> {
   using dir = site.trash.openDir(item.id);
   const look = await lookAtEntry(site.format, { parent: dir, name: itemTree, metadata: itemMetadata }, item.name, slices);
+  refuseStranger(site, item);
   const garbage = drop(site, item);
   if (look.outcome === 'Read') begun.set(garbage, { sizeBytes: look.row.sizeBytes, isLinked: look.isLinked });
 }

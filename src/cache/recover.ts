@@ -1,3 +1,4 @@
+import type { Dir } from '../disk/dir.ts';
 import { diskError, errno } from '../disk/disk-error.ts';
 import { moveTree } from '../disk/move-tree.ts';
 import { Slices } from '../disk/slices.ts';
@@ -102,9 +103,25 @@ export function moveTreeIn({ root, trash }: Pick<Site, 'root' | 'trash'>, item: 
   using dir = trash.openDir(item.id);
   const aside = asideName(item);
   if (moveTree(root, aside, dir, itemTree) !== 'Moved') throw diskError(`take in ${root.pathOf(aside)}`, -errno.ENOENT);
-  if (dir.readlink(itemInode) === String(dir.statOf(itemTree)?.inode)) return;
-  moveTree(dir, itemTree, root, aside);
-  throw new OperatorError('ERR_DISK_IO', `${root.pathOf(aside)} was replaced by another while it left; it is left alone`);
+  if (dir.readlink(itemInode) !== String(dir.statOf(itemTree)?.inode)) putOut({ root }, dir, item);
+}
+
+/**
+ * Of an item of a plain format, whose directory may be one that others rename in: another tree may have come in where `moveTreeIn` was stopped,
+ * or could not put it out again because its name was taken. It is not deleted.
+ * @throws ERR_DISK_IO
+ */
+export function refuseStranger({ root, trash, format }: Pick<Site, 'root' | 'trash' | 'format'>, item: ItemId): void {
+  using dir = trash.openDir(item.id);
+  const [inode, tree] = [dir.readlink(itemInode), dir.statOf(itemTree)];
+  if (format.kind === 'Plain' && inode !== undefined && tree !== undefined && inode !== String(tree.inode)) putOut({ root }, dir, item);
+}
+
+function putOut({ root }: Pick<Site, 'root'>, dir: Dir, item: ItemId): never {
+  const aside = asideName(item);
+  const isOut = moveTree(dir, itemTree, root, aside) === 'Moved';
+  const where = isOut ? 'it is left alone' : `it stays at ${dir.pathOf(itemTree)} until that name is free`;
+  throw new OperatorError('ERR_DISK_IO', `${root.pathOf(aside)} was replaced by another while it left; ${where}`);
 }
 
 /** Begins the deletion of an item, at one moment: from here on it is garbage, and no crash brings any of it back. */

@@ -25,7 +25,8 @@ export interface Sweep {
 
 /**
  * Finishes what a process left that stopped while it made the first space on a full disk (first-space.ts): metadata comes back, and a tree that
- * nobody uses is deleted, for it was on its way out. To be called where there is no reserve: as long as there is one, nothing is hidden.
+ * nobody uses is deleted, for it was on its way out; where others may write in the cache's directory it comes back, unless its deletion has begun.
+ * To be called where there is no reserve: as long as there is one, nothing is hidden.
  */
 export async function sweepHidden(ground: Ground, slices: Slices): Promise<Sweep> {
   const { root, format } = ground;
@@ -59,17 +60,17 @@ export function lockSweep(root: Dir): Disposable {
   return lock;
 }
 
-/** Deletes the tree, or puts it back where it is in use. @returns whether it was deleted */
+/** Deletes the tree, or puts it back where it is in use or others may have named it so. @returns whether it was deleted */
 async function finish(ground: Ground, tree: HiddenTree, holds: Holds, slices: Slices): Promise<boolean> {
   const { root } = ground;
   using dir = openHost(root, tree.host);
-  if (isBeingDeleted(dir, tree.hiddenName) || !(await isUsed(ground, dir, { tree, holds, slices }))) {
+  if (isBeingDeleted(dir, tree.hiddenName) || !(isOpenToOthers(tree, root) || (await isUsed(ground, dir, { tree, holds, slices })))) {
     await deleteHidden(ground, tree, slices);
     return true;
   }
   const path = dir.pathOf(tree.hiddenName);
-  if (!mayComeBack(root, dir, tree.hiddenName)) throw new OperatorError('ERR_ENTRY_IN_USE', `${path} is in use, and its owner may not write ${root.path}: rename it to ${tree.name} or remove it`);
-  if (!showTree(ground, tree)) throw new OperatorError('ERR_ENTRY_IN_USE', `${path} is in use, and something newer is called ${tree.name}`);
+  if (tree.host !== undefined && !mayComeBack(root, dir, tree.hiddenName)) throw new OperatorError('ERR_ENTRY_IN_USE', `${path} is in use, and its owner may not write ${root.path}: rename it to ${tree.name} or remove it`);
+  if (!showTree(ground, tree)) throw new OperatorError('ERR_ENTRY_IN_USE', `${path} cannot come back, because something newer is called ${tree.name}: rename or remove one of the two`);
   return false;
 }
 
@@ -78,6 +79,11 @@ async function isUsed({ format, holders }: Ground, dir: Dir, { tree: { hiddenNam
   const metadata = format.kind === 'Store' ? hiddenIn(opened, name).find((each) => each.name === format.metadataName(name)) : undefined;
   const description = metadata && descriptionIn(opened, format, name, metadata.hiddenName);
   return holdOf(holds, { name, description }) !== undefined || (await holders.probe({ parent: dir, name: hiddenName }, slices)).hold !== undefined;
+}
+
+/** Whether others can rename what lies there: they may have given such a name to an entry that nobody wants gone. */
+function isOpenToOthers({ host }: Hidden, root: Dir): boolean {
+  return host === undefined && (root.stat().mode & 0o022) !== 0;
 }
 
 /** Somebody who may write in an entry but not in the cache's directory must not get a folder of theirs into it by such a name. */

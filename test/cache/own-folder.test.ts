@@ -48,6 +48,73 @@ const places: [name: string, mode: 0o1777 | 0o2775, outside: boolean][] = [
   ['a sticky directory below one of theirs', 0o1777, false], ['a directory of a group below one of theirs', 0o2775, false],
 ];
 
+describe.runIf(asRoot)('in a directory of a group', () => {
+  test('a neighbour\'s private folder under the name of a hidden tree is put back, not deleted', async () => {
+    const disk = shared(0o2775);
+    ofNeighbour(disk, 'model');
+    const model = join(disk.root, 'model');
+    chmodSync(model, 0o700);
+    const { ino } = statSync(model);
+    asUser(attacker, `cd ${disk.root} && mv model .cachepolicy-${ino.toString(36)}.model`);
+    using cache = disk.cache({ maxEntries: 9 });
+    expect((await cache.pass(enforce)).errors).toEqual([]);
+    expect(statSync(model).ino).toBe(ino);
+    expect(readdirSync(model)).not.toEqual([]);
+  });
+
+  test('a neighbour\'s folder that takes the place of a hidden tree while another is deleted stays', async () => {
+    const disk = shared(0o2775);
+    for (const name of ['one', 'two', 'private']) ofNeighbour(disk, name);
+    const { root } = disk;
+    const { ino } = statSync(join(root, 'private'));
+    const hidden = ['one', 'two'].map((name) => {
+      const to = `.cachepolicy-${statSync(join(root, name)).ino.toString(36)}.${name}`;
+      renameSync(join(root, name), join(root, to));
+      // Its deletion has begun.
+      chmodSync(join(root, to), 0o1700);
+      return to;
+    });
+    let deleted = '';
+    using cache = disk.cache({ maxEntries: 9 }, {
+      fault: (step) => {
+        const first = hidden.find((name) => step.includes(name));
+        if (first === undefined || deleted !== '') return;
+        deleted = first;
+        const other = hidden.find((name) => name !== first)!;
+        asUser(attacker, `cd ${root} && mv ${other} mine && mv private ${other}`);
+      },
+    });
+    await cache.pass(enforce);
+    expect(deleted).not.toBe('');
+    expect(execFileSync('find', [root, '-inum', String(ino)], { encoding: 'utf8' })).not.toBe('');
+    expect(execFileSync('find', [root, '-path', '*/mine/*'], { encoding: 'utf8' })).not.toBe('');
+  });
+
+  test('a neighbour\'s folder that takes the place of a tree on its way out is not purged', async () => {
+    const disk = shared(0o2775);
+    ofNeighbour(disk, 'model');
+    ofNeighbour(disk, 'private');
+    disk.folder('kept', { usedSecondsAgo: 10 });
+    chmodSync(join(disk.root, 'private'), 0o700);
+    const inode = statSync(join(disk.root, 'private')).ino;
+    const { root } = disk;
+    let aside = '';
+    const fault = (step: string) => {
+      const found = readdirSync(root).find((name) => name.startsWith('.cachepolicy.') && name.endsWith('.model') && lstatSync(join(root, name)).isDirectory());
+      if (aside === '' && found !== undefined && step.startsWith(`rename ${root}/${found}`)) {
+        aside = found;
+        asUser(attacker, `cd ${root} && mv ${aside} mine && mv private ${aside}`);
+      } else if (aside !== '' && step.includes('/trash/') && step.endsWith('/d')) asUser(attacker, `cd ${root} && mkdir -p ${aside} model`);
+    };
+    using cache = disk.cache({ maxEntries: 2 }, { fault, restMs: 0 });
+    const pass = await cache.pass(enforce);
+    const purge = await cache.purge({ now: true });
+    const found = execFileSync('find', [dirname(root), '-inum', String(inode)], { encoding: 'utf8' });
+    expect({ found: found === '' ? 'deleted' : 'kept', aside: aside !== '' }).toEqual({ found: 'kept', aside: true });
+    expect([...pass.errors, ...purge.errors]).not.toEqual([]);
+  });
+});
+
 describe.runIf(asRoot).each(places)('in %s', (_, mode, outside) => {
   function make(): DirectoryOnDisk {
     const disk = shared(mode);
