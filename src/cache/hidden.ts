@@ -1,4 +1,4 @@
-import { batchesOf } from '../disk/dir-entries.ts';
+import { batchesOf, namesBeginning } from '../disk/dir-entries.ts';
 import type { Dir } from '../disk/dir.ts';
 import { deleteTree } from '../disk/delete-tree.ts';
 import { NameList } from '../disk/name-list.ts';
@@ -41,8 +41,7 @@ export function entryHidden(name: string, format: Format): EntryName | undefined
 
 /** Everything of that kind in one directory. */
 export function hiddenIn(dir: Dir, host: EntryName | undefined): Hidden[] {
-  const names: string[] = [];
-  for (const batch of batchesOf(dir)) for (const { bytes } of batch) if (bytes.indexOf(prefix) === 0) names.push(bytes.toString());
+  const names = namesBeginning(dir, prefix);
   return names.flatMap((hiddenName) => {
     const name = pattern.exec(hiddenName)?.[2];
     const stat = dir.statOf(hiddenName);

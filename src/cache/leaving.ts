@@ -13,6 +13,7 @@ import { findTrash } from './own-folder.ts';
 import { fateOf, look } from './recover.ts';
 import type { Ground, Site } from './site.ts';
 import { atTree, systemClock } from './site.ts';
+import { hasReserve } from './reserve.ts';
 import type { ItemId } from './trash.ts';
 import { itemMetadata, itemsIn } from './trash.ts';
 
@@ -72,7 +73,9 @@ interface Found {
 async function* leavingEntries(ground: Ground, ours: OwnDirs | undefined): AsyncGenerator<Found, void, undefined> {
   const { root, format, holders, signal } = ground;
   const slices = new Slices(signal);
-  for (const { hiddenName } of hiddenIn(root, undefined)) {
+  // While the reserve is there nothing is hidden, and the store need not be listed for it.
+  const hidden = ours === undefined || !hasReserve(ours.own) ? hiddenIn(root, undefined) : [];
+  for (const { hiddenName } of hidden) {
     const name = entryHidden(hiddenName, format);
     if (name !== undefined) yield { name, entry: format.kind === 'Plain' ? await lookAtEntry(format, { parent: root, name: hiddenName }, name, slices) : undefined };
   }

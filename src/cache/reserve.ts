@@ -41,7 +41,7 @@ export class Reserve {
    * While it is there nothing is hidden outside of our folder, so what is hidden is swept before it is made.
    */
   async fill(site: Site): Promise<void> {
-    this.#isSwept ||= isThere(site.own) || (await this.#sweep(site));
+    this.#isSwept ||= hasReserve(site.own) || (await this.#sweep(site));
     if (this.#isSwept) this.#fill(site);
   }
 
@@ -92,7 +92,7 @@ export class Reserve {
   }
 }
 
-function isThere(own: Dir): boolean {
+export function hasReserve(own: Dir): boolean {
   return own.statOf(reserveFile) !== undefined;
 }
 

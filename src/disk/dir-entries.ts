@@ -111,6 +111,17 @@ export function* batchesWhilePresent(dir: Dir): Generator<DirEntry[]> {
   }
 }
 
+/** The names that begin with a text of ASCII; of 100,000 others none becomes an object. @throws ERR_DISK_IO where the directory cannot be read */
+export function namesBeginning(dir: Dir, start: string): string[] {
+  const found: string[] = [];
+  const first = start.charCodeAt(0);
+  using names = new DirNames(dir);
+  while (names.nextBatch()) {
+    while (names.next()) if (names.buffer[names.start] === first && names.name.indexOf(start) === 0) found.push(names.name.toString());
+  }
+  return found;
+}
+
 /** All names as text. Only for directories that are known to be small. */
 export function namesIn(dir: Dir): string[] {
   const names: string[] = [];
