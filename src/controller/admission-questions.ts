@@ -31,7 +31,7 @@ export function admissionQuestions({ client, namespace, image, allowedRoots }: A
   const allowed = `allowed are ${allowedRoots.join(', ') || 'none'}`;
   const apply = (object: KubeObject) => (options: WriteOptions) =>
     client.apply(object.kind === 'DaemonSet' ? daemonSets : configMaps, object, { ...options, fieldManager: controllerFieldManager });
-  const agents = (but: { image?: string; roots?: readonly string[] } = {}) => agentsOf({ namespace, image: but.image ?? image, roots: but.roots ?? allowedRoots });
+  const agents = (but: { image?: string; roots?: readonly string[] } = {}) => agentsOf({ namespace, image: but.image ?? image, roots: but.roots ?? [...new Set(allowedRoots)] });
   return [
     refuses('a CachePolicy beyond the allowed roots', (options) => client.create(cachePolicies, policyAt(pathBeyond), options), allowed),
     refuses('agents that mount the whole node', apply(agents({ roots: ['/'] })), allowed),

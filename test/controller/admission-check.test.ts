@@ -12,6 +12,8 @@ type Agents = KubeObject & { spec: { template: { spec: { containers: { image: st
 /** Admission as deploy/admission.yaml makes it, in a few words; each part can be missing, or hold something else than the controller goes by. */
 class Admission {
   roots: readonly string[] = ['/var/lib/a3s-box', '/var/cache'];
+  /** Those of the ConfigMap. */
+  controllersRoots = this.roots;
   image = 'operator:1';
   readonly missing = new Set<string>();
   /** What is answered instead, by whatever stands before admission. */
@@ -33,6 +35,8 @@ class Admission {
     if (object.kind !== 'DaemonSet') return object;
     const { containers, volumes } = (object as Agents).spec.template.spec;
     const paths = volumes.flatMap(({ hostPath }) => hostPath?.path ?? []);
+    // Asked before admission.
+    if (new Set(paths).size < paths.length) throw new KubeStatusError('PATCH x', 422, { reason: 'Invalid', message: 'spec.template.spec.containers[0].volumeMounts[2].mountPath: Invalid value: must be unique' });
     this.#refuse('agent-paths', paths.some((path) => !this.roots.includes(path)), `an agent may mount only allowed roots and the ConfigMap of its policy; ${allowed}`);
     this.#refuse('agent-image', containers.some(({ image }) => image !== this.image), `an agent must run the image that the annotation cache.a3s.dev/agent-image of its namespace names: ${this.image}`);
     this.#refuse('agent-confined', containers.some(({ securityContext }) => securityContext.privileged === true), 'an agent drops all capabilities but DAC_OVERRIDE, FOWNER and LEASE, and is not privileged');
@@ -50,7 +54,7 @@ async function checked(admission: Admission, run: (step: (ms: number) => Promise
   const clock = new SteppedClock();
   let changes = 0;
   const check = new AdmissionCheck({
-    client: admission.client, namespace: 'cachepolicy-system', image: 'operator:1', allowedRoots: () => ['/var/lib/a3s-box', '/var/cache'], onChange: () => (changes += 1), log: silentLog, clock,
+    client: admission.client, namespace: 'cachepolicy-system', image: 'operator:1', allowedRoots: () => admission.controllersRoots, onChange: () => (changes += 1), log: silentLog, clock,
   });
   const stop = new AbortController();
   const running = check.run(stop.signal);
@@ -83,6 +87,14 @@ describe('the check whether admission agrees with the controller', () => {
       expect(admission.asked).toBe(2 * once);
     });
     expect(changes).toBe(0);
+  });
+
+  it('asks about agents also where a root is allowed twice', async () => {
+    const admission = new Admission();
+    admission.roots = admission.controllersRoots = ['/var/cache', '/var/lib/a3s-box', '/var/cache'];
+    expect(await differenceOf(admission)).toBeUndefined();
+    admission.missing.add('agent-confined');
+    expect(await differenceOf(admission)).toContain('admission takes privileged agents');
   });
 
   it.each([
