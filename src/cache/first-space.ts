@@ -82,10 +82,17 @@ class Removal {
     await this.#settle(waiting.length);
     for (const victim of await this.#filter(waiting, (each, holds) => this.#isUnwanted(each, holds))) {
       this.#attempt(victim, () => {
-        if (this.#ground.root.unlink(victim.name)) this.gone.push(victim);
+        // The batch was asked one after another: a file that has the name since then was not.
+        if (this.#isSameFile(victim) && this.#ground.root.unlink(victim.name)) this.gone.push(victim);
       });
     }
     return this.gone.length > 0;
+  }
+
+  #isSameFile({ name, entry }: Victim): boolean {
+    const stat = this.#ground.root.statOf(name);
+    // As numbers, in which a stamp keeps them: some filesystems use all 64 bits.
+    return stat?.kind === 'File' && Number(stat.inode) === Number(entry?.stamp.inode);
   }
 
   /** @returns whether any is gone */

@@ -338,3 +338,18 @@ test.runIf(asRoot)('a folder that cannot be deleted is reported by the run that 
   expect(errors[0]).toMatchObject({ code: 'ERR_DISK_IO', entry: names[0], message: expect.stringContaining('(EIO)') as string });
   expect(store.isServed(names[2]!) && store.isWhole(names[2]!)).toBe(true);
 });
+
+test('a file that takes the place of a victim while others go, on a full disk, stays', async () => {
+  const cache = new DirectoryOnDisk();
+  for (const [i, name] of ['a', 'b', 'c', 'd', 'e'].entries()) cache.file(name, { usedSecondsAgo: 5_000 - i });
+  const taken = join(cache.root, 'c');
+  const fault = (step: string) => {
+    if (step.startsWith('mkdir')) throw diskError(step, -errno.ENOSPC);
+    if (step !== `unlink ${join(cache.root, 'b')}`) return;
+    writeFileSync(join(cache.root, '.new'), 'new');
+    renameSync(join(cache.root, '.new'), taken);
+  };
+  const { evicted } = await cache.cache({ maxEntries: 1 }, { fault, clock: new SteppedClock() }).pass(enforce);
+  expect(evicted.map((entry) => entry.key)).toEqual(['a', 'b', 'd', 'e']);
+  expect(readFileSync(taken, 'utf8')).toBe('new');
+});
