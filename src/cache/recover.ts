@@ -112,9 +112,11 @@ export function moveTreeIn({ root, trash }: Pick<Site, 'root' | 'trash'>, item: 
  * @throws ERR_DISK_IO
  */
 export function refuseStranger({ root, trash, format }: Pick<Site, 'root' | 'trash' | 'format'>, item: ItemId): void {
+  // Where nobody else can rename, another inode number is the same tree on a filesystem that does not keep them.
+  if (format.kind === 'Store' || (root.stat().mode & 0o022) === 0) return;
   using dir = trash.openDir(item.id);
   const [inode, tree] = [dir.readlink(itemInode), dir.statOf(itemTree)];
-  if (format.kind === 'Plain' && inode !== undefined && tree !== undefined && inode !== String(tree.inode)) putOut({ root }, dir, item);
+  if (inode !== undefined && tree !== undefined && inode !== String(tree.inode)) putOut({ root }, dir, item);
 }
 
 function putOut({ root }: Pick<Site, 'root'>, dir: Dir, item: ItemId): never {
