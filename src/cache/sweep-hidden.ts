@@ -56,7 +56,8 @@ export async function sweepHidden(ground: Ground, slices: Slices): Promise<Sweep
 /** Held by whoever hides or sweeps. @throws ERR_LOCK_BUSY */
 export function lockSweep(root: Dir): Disposable {
   const lock = tryLockDirectory(root);
-  if (lock === undefined) throw new OperatorError('ERR_LOCK_BUSY', `another process works in ${shown(root.path)}`);
+  // Anybody who may read the directory may hold this lock, for ever: who it is, only the machine can tell.
+  if (lock === undefined) throw new OperatorError('ERR_LOCK_BUSY', `a process holds a lock on the directory ${shown(root.path)} itself: another run of this program, or somebody's own; lslocks shows whose`);
   return lock;
 }
 

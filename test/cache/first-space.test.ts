@@ -4,8 +4,10 @@ import { dirname, join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import type { Cache } from '../../src/cache/pass.ts';
 import { readJournal } from '../../src/cache/journal.ts';
+import { lockSweep } from '../../src/cache/sweep-hidden.ts';
 import type { Fault } from '../../src/disk/dir.ts';
 import { diskError, errno } from '../../src/disk/disk-error.ts';
+import { openRoot } from '../../src/disk/pinned-root.ts';
 import { OperatorError } from '../../src/errors.ts';
 import type { SmallDisk } from '../disk/scratch.ts';
 import { asRoot, smallDisk } from '../disk/scratch.ts';
@@ -352,4 +354,11 @@ test('a file that takes the place of a victim while others go, on a full disk, s
   const { evicted } = await cache.cache({ maxEntries: 1 }, { fault, clock: new SteppedClock() }).pass(enforce);
   expect(evicted.map((entry) => entry.key)).toEqual(['a', 'b', 'd', 'e']);
   expect(readFileSync(taken, 'utf8')).toBe('new');
+});
+
+test('a lock that somebody holds on the directory of a cache is named as that', () => {
+  const { root: path } = new StoreOnDisk();
+  using root = openRoot(path, { allowedRoots: [dirname(path)] });
+  using _held = lockSweep(root);
+  expect(() => lockSweep(root)).toThrow(`a process holds a lock on the directory ${path} itself`);
 });
