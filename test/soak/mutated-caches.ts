@@ -119,7 +119,7 @@ export class MutatedCaches {
 
   /** Caches that are not within their limits, and entries in use that have lost their names. */
   stuck(): string[] {
-    const many = this.roots.map((root) => ({ root, names: readdirSync(root).filter((name) => !name.startsWith('.') && !name.includes('.meta') && lstatSync(join(root, name)).isDirectory()) }));
+    const many = this.roots.map((root) => ({ root, names: readdirSync(root).filter((name) => !name.startsWith('.') && !name.includes('.meta') && lstatSync(join(root, name), { throwIfNoEntry: false })?.isDirectory() === true) }));
     return [
       ...many.filter(({ names }) => names.length > maxEntries).map(({ root, names }) => `${root} has ${names.length} entries`),
       ...this.#held.filter(({ name, path }) => statSync(name, { throwIfNoEntry: false })?.ino !== statSync(path).ino).map(({ name }) => `${name} does not have its name`),

@@ -89,6 +89,8 @@ export class Mutator {
     },
     moveOut: () => {
       const from = this.#changeable(this.#entry());
+      // An agent goes on in its own folder by the handle it has, wherever the folder is.
+      if (!/^(model-\d+|[0-9a-f]{64})$/.test(basename(from))) throw Object.assign(new Error(`${from} is no entry`), { code: 'EINVAL' });
       const to = this.#aside();
       // A mount moves with its entry, and the end of the mount would count as a change.
       this.#unmountAll();

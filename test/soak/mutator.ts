@@ -76,8 +76,11 @@ async function main({ scratch, program, seconds, seed }: MutatorOptions): Promis
   mutator.undoAll();
   // What was measured before the end is what grows; a fresh start of the caches is none of it.
   const { growth, memoryMiB } = agent;
-  agent.signal('SIGCONT');
+  // What it made or removed meanwhile would stand in the way.
+  agent.signal('SIGSTOP');
+  await sleep(100);
   caches.startAfresh(random);
+  agent.signal('SIGCONT');
   for (let waits = 0; waits < 90 && caches.stuck().length > 0; waits += 1) await sleep(1_000);
   for (const each of [...caches.harm(), ...mutator.harm]) harm.add(each);
   const { ends, logLines, logBytes, evicted } = agent;
